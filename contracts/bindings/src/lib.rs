@@ -1,0 +1,1 @@
+//! Rust bindings to the update factory and bounty, fleet trees, and reading the chain

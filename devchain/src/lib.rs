@@ -1,0 +1,1 @@
+//! An in-process Ethereum for tests and the demo

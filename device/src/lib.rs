@@ -1,0 +1,1 @@
+//! The sensor's half: a library without allocation, and its Linux simulator

@@ -1,0 +1,1 @@
+//! A peer of the IPFS network behind one handle: DHT, block exchange, UnixFS, request-response

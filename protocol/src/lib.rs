@@ -1,0 +1,2 @@
+//! Identifiers, messages, signed digests, envelopes and state machines of Posthouse, without I/O
+#![no_std]

@@ -1,0 +1,1 @@
+//! The testbed, the demo and the end-to-end scenarios
