@@ -1,1 +1,43 @@
-fn main() {}
+//! What continuous integration runs, so that a person runs the same: `cargo ci`, `cargo xtask figures <area>`.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a tool for terminals")]
+
+mod ci;
+mod figures;
+mod run;
+mod tools;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(about, version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install what is absent and run every check; ends with the count of tests.
+    Ci {
+        /// Add the slow named suites.
+        #[arg(long)]
+        full: bool,
+        /// Run only the steps whose name contains this.
+        #[arg(long)]
+        only: Option<String>,
+    },
+    /// Measure an area now and print one `name value unit` line for each figure.
+    Figures {
+        /// One of the areas that `--help` lists.
+        #[arg(value_enum)]
+        area: figures::Area,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    std::env::set_current_dir(run::root()?)?;
+    match Cli::parse().command {
+        Command::Ci { full, only } => ci::run(full, only.as_deref()),
+        Command::Figures { area } => figures::run(area),
+    }
+}

@@ -1,0 +1,179 @@
+//! `cargo ci`: every check, in the order in which a mistake shows soonest.
+
+use std::{path::PathBuf, time::Instant};
+
+use anyhow::{Result, bail};
+
+use crate::{
+    run::{cmd, run},
+    tools,
+};
+
+/// Passed, failed and skipped tests.
+#[derive(Default, Clone, Copy)]
+struct Count {
+    passed: u64,
+    failed: u64,
+    skipped: u64,
+}
+
+struct Step {
+    name: &'static str,
+    /// Only with `--full`.
+    slow: bool,
+    run: fn() -> Result<Count>,
+}
+
+const STEPS: [Step; 12] = [
+    Step { name: "install", slow: false, run: || tools::install().map(|()| Count::default()) },
+    Step { name: "format", slow: false, run: || quiet("cargo fmt --all --check") },
+    Step { name: "shellcheck", slow: false, run: shellcheck },
+    Step {
+        name: "deny",
+        slow: false,
+        run: || quiet("cargo deny --all-features check bans licenses sources"),
+    },
+    Step { name: "audit", slow: false, run: audit },
+    Step { name: "contracts", slow: false, run: contracts },
+    Step {
+        name: "clippy",
+        slow: false,
+        run: || quiet("cargo clippy --workspace --all-targets --all-features -- -D warnings"),
+    },
+    Step { name: "no-alloc", slow: false, run: no_alloc },
+    Step { name: "docs", slow: false, run: docs },
+    Step { name: "tests", slow: false, run: tests },
+    Step { name: "demo", slow: false, run: || quiet("cargo demo -- --json") },
+    Step { name: "demo-large", slow: true, run: demo_large },
+];
+
+pub(crate) fn run(full: bool, only: Option<&str>) -> Result<()> {
+    let mut total = Count::default();
+    let mut failures = Vec::new();
+    let started = Instant::now();
+    for step in STEPS.iter().filter(|s| (full || !s.slow) && only.is_none_or(|o| s.name.contains(o))) {
+        println!("\n== {}", step.name);
+        let begun = Instant::now();
+        match (step.run)() {
+            Ok(count) => {
+                total.passed += count.passed;
+                total.failed += count.failed;
+                total.skipped += count.skipped;
+                println!("== {} ok, {:.0} s", step.name, begun.elapsed().as_secs_f32());
+            }
+            Err(why) => {
+                println!("== {} FAILED, {:.0} s: {why:#}", step.name, begun.elapsed().as_secs_f32());
+                failures.push(step.name);
+                if step.name == "install" {
+                    break; // all that follows would fail for the same reason
+                }
+            }
+        }
+    }
+    println!("\n{} min in all", started.elapsed().as_secs().div_ceil(60));
+    let failed = total.failed.max(failures.len() as u64);
+    println!("{} passed, {failed} failed, {} skipped", total.passed, total.skipped);
+    if !failures.is_empty() {
+        bail!("failed: {}", failures.join(", "));
+    }
+    Ok(())
+}
+
+fn quiet(line: &str) -> Result<Count> {
+    run(&mut cmd(line)).map(|_| Count::default())
+}
+
+fn shellcheck() -> Result<Count> {
+    let files = String::from_utf8(cmd("git ls-files").output()?.stdout)?;
+    let scripts: Vec<&str> = files.lines().filter(|f| f.ends_with(".sh") || *f == ".ci/run").collect();
+    run(cmd("shellcheck").args(scripts)).map(|_| Count::default())
+}
+
+fn audit() -> Result<Count> {
+    match tools::advisories(&target().join("advisory-db"))? {
+        Some(folder) => run(cmd("cargo audit --no-fetch --stale --db").arg(folder)),
+        None => {
+            println!("no advisories in {}; fetching them", tools::shared().display());
+            run(&mut cmd("cargo audit"))
+        }
+    }
+    .map(|_| Count::default())
+}
+
+fn contracts() -> Result<Count> {
+    let printed = run(cmd("npm run --silent test").current_dir("contracts"))?;
+    run(cmd("npm run --silent check").current_dir("contracts"))?;
+    Ok(count(&printed, "tests passed"))
+}
+
+/// The sensor's half must build without an allocator.
+fn no_alloc() -> Result<Count> {
+    run(&mut cmd("cargo check -p posthouse-protocol --no-default-features"))?;
+    quiet("cargo check -p posthouse-device --no-default-features")
+}
+
+fn docs() -> Result<Count> {
+    run(cmd("cargo doc --workspace --all-features --no-deps").env("RUSTDOCFLAGS", "-D warnings"))
+        .map(|_| Count::default())
+}
+
+fn tests() -> Result<Count> {
+    let printed = run(&mut cmd("cargo nextest run --workspace --all-features --no-fail-fast"))?;
+    Ok(count(&printed, "tests run:"))
+}
+
+fn demo_large() -> Result<Count> {
+    let folder = target().join("demo-large");
+    std::fs::create_dir_all(&folder)?;
+    let firmware = folder.join("ten-mebibytes");
+    // Not random, not constant: block numbers, so that a block in the wrong place shows.
+    let image: Vec<u8> = (0..10u32 << 20 >> 2).flat_map(u32::to_le_bytes).collect();
+    std::fs::write(&firmware, image)?;
+    run(cmd("cargo demo -- --json --sensors 40 --firmware").arg(&firmware))?;
+    let patch = folder.join("patch");
+    std::fs::write(&patch, (0..512u32).map(|i| (i * 7 % 251) as u8).collect::<Vec<u8>>())?;
+    run(cmd("cargo demo -- --json --mode file --firmware").arg(&patch)).map(|_| Count::default())
+}
+
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from)
+}
+
+/// Read the numbers from the summary lines of nextest (`… tests run: 9 passed, 0 skipped`) and forge
+/// (`… 9 tests passed, 0 failed, 0 skipped (9 total tests)`); the last line that has `mark` counts.
+fn count(printed: &str, mark: &str) -> Count {
+    let plain: String = strip_colour(printed);
+    let Some(line) = plain.lines().rev().find(|l| l.contains(mark)) else { return Count::default() };
+    let before = |word: &str| {
+        let words: Vec<&str> =
+            line.split([' ', ',', ':', '(']).filter(|w| !w.is_empty() && *w != "tests").collect();
+        words.windows(2).find(|w| w[1] == word).and_then(|w| w[0].parse().ok()).unwrap_or(0)
+    };
+    Count { passed: before("passed"), failed: before("failed"), skipped: before("skipped") }
+}
+
+fn strip_colour(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('\x1b') {
+        plain.push_str(&rest[..at]);
+        rest = rest[at..].find('m').map_or("", |end| &rest[at + end + 1..]);
+    }
+    plain.push_str(rest);
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_are_read_from_both_runners() {
+        let nextest = "x\n     Summary [   0.005s] 5 tests run: 4 passed, 1 failed, 2 skipped\n";
+        let c = count(nextest, "tests run:");
+        assert_eq!((c.passed, c.failed, c.skipped), (4, 1, 2));
+        let forge = "Ran 3 test suites in 2s (3s CPU time): \x1b[32m42\x1b[0m tests passed, 0 failed, 1 skipped (43 total tests)";
+        let c = count(forge, "tests passed");
+        assert_eq!((c.passed, c.failed, c.skipped), (42, 0, 1));
+    }
+}

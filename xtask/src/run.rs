@@ -1,0 +1,66 @@
+//! Running programs: what they print goes on to the terminal and is kept, for the counts at the end.
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
+};
+
+use anyhow::{Context as _, Result, bail};
+
+/// The repository's root: the parent of this crate's folder.
+pub(crate) fn root() -> Result<PathBuf> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    Ok(here.parent().context("xtask has a parent folder")?.to_path_buf())
+}
+
+/// A command line, split at white space. No shell reads it.
+pub(crate) fn cmd(line: &str) -> Command {
+    let mut words = line.split_whitespace();
+    let mut command = Command::new(words.next().unwrap_or("true"));
+    command.args(words);
+    command
+}
+
+/// Run to the end, echo both streams, return them joined; an exit other than 0 is an error that names the command.
+pub(crate) fn run(command: &mut Command) -> Result<String> {
+    let name = format!("{command:?}");
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start {name}"))?;
+    let out = child.stdout.take().map(|s| thread::spawn(move || echo(s)));
+    let err = child.stderr.take().map(|s| thread::spawn(move || echo(s)));
+    let text = [out, err].into_iter().flatten().map(|t| t.join().unwrap_or_default()).collect::<String>();
+    let status = child.wait()?;
+    if !status.success() {
+        bail!("{name} ended with {status}");
+    }
+    Ok(text)
+}
+
+/// Whether the program answers at all.
+pub(crate) fn answers(line: &str) -> bool {
+    cmd(line)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|s| s.success())
+}
+
+fn echo(stream: impl Read) -> String {
+    let mut kept = String::new();
+    let mut reader = BufReader::new(stream);
+    let mut line = Vec::new();
+    while reader.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
+        let text = String::from_utf8_lossy(&line);
+        eprint!("{text}");
+        kept.push_str(&text);
+        line.clear();
+    }
+    kept
+}

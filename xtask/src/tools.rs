@@ -1,0 +1,111 @@
+//! What the checks need and a fresh machine has not: installed by name from the registries, only where absent.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::run::{answers, cmd, run};
+
+/// Debian packages: the program that shows that one is there, and its name.
+const DEBIAN: [(&str, &str); 5] = [
+    ("shellcheck --version", "shellcheck"),
+    ("mosquitto -h", "mosquitto"),
+    ("mosquitto_sub --help", "mosquitto-clients"),
+    ("coap-client-notls", "libcoap3-bin"),
+    ("xz --version", "xz-utils"),
+];
+
+/// Cargo tools: the program that shows that one is there, and the crate with the version that CI is held against.
+const CARGO: [(&str, &str); 3] = [
+    ("cargo nextest --version", "cargo-nextest@0.9.143"),
+    ("cargo deny --version", "cargo-deny@0.20.2"),
+    ("cargo audit --version", "cargo-audit@0.22.2"),
+];
+
+pub(crate) fn install() -> Result<()> {
+    debian()?;
+    for (probe, krate) in CARGO {
+        if !answers(probe) {
+            // A debug build: the tools run for seconds, and optimising them takes minutes.
+            run(&mut cmd(&format!("cargo install --locked --debug {krate}")))?;
+        }
+    }
+    node()
+}
+
+fn debian() -> Result<()> {
+    let absent: Vec<&str> =
+        DEBIAN.iter().filter(|(probe, _)| !on_path(probe)).map(|(_, name)| *name).collect();
+    if absent.is_empty() {
+        return Ok(());
+    }
+    if !on_path("apt-get") {
+        bail!("these programs are needed and apt-get is not here to install them: {}", absent.join(" "));
+    }
+    let sudo = if on_path("sudo") && !is_root() { "sudo " } else { "" };
+    run(&mut cmd(&format!("{sudo}apt-get update -qq")))?;
+    // The broker is started by the tests on a port of their own; the package must not start one.
+    run(cmd(&format!("{sudo}apt-get install -y -qq --no-install-recommends {}", absent.join(" ")))
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .env("RUNLEVEL", "1"))
+    .map(drop)
+}
+
+/// forge, anvil and solc, by the lock file in `contracts/`.
+fn node() -> Result<()> {
+    if !on_path("npm") {
+        let sudo = if on_path("sudo") && !is_root() { "sudo " } else { "" };
+        run(&mut cmd(&format!("{sudo}apt-get install -y -qq --no-install-recommends nodejs npm")))?;
+    }
+    run(cmd("npm ci --no-audit --no-fund --silent").current_dir("contracts")).map(drop)
+}
+
+fn on_path(line: &str) -> bool {
+    let name = line.split_whitespace().next().unwrap_or_default();
+    std::env::var_os("PATH").is_some_and(|path| {
+        std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]).any(|dir| dir.join(name).is_file())
+    })
+}
+
+fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0)
+}
+
+/// Data that lies beside the repository and is never part of it: `$POSTHOUSE_SHARED`, by default `../shared`.
+pub(crate) fn shared() -> PathBuf {
+    std::env::var_os("POSTHOUSE_SHARED").map_or_else(|| PathBuf::from("../shared"), PathBuf::from)
+}
+
+/// The advisory database that lies in the shared folder, unpacked under `into`; `None` where there is none.
+pub(crate) fn advisories(into: &Path) -> Result<Option<PathBuf>> {
+    let Ok(entries) = std::fs::read_dir(shared().join("advisory-db")) else { return Ok(None) };
+    let mut archives: Vec<PathBuf> =
+        entries.flatten().map(|e| e.path()).filter(|p| p.to_string_lossy().ends_with(".tar.xz")).collect();
+    archives.sort();
+    let Some(newest) = archives.pop() else { return Ok(None) };
+    let stem = newest
+        .file_name()
+        .and_then(|n| n.to_str())
+        .context("the archive has a name")?
+        .trim_end_matches(".tar.xz");
+    let folder = into.join(stem);
+    if !folder.is_dir() {
+        let fresh = into.join(format!("{stem}.part-{}", std::process::id()));
+        std::fs::create_dir_all(&fresh)?;
+        run(cmd("tar -xJf").arg(&newest).arg("-C").arg(&fresh))?;
+        std::fs::rename(&fresh, &folder)?;
+    }
+    Ok(Some(holder_of_crates(&folder)?))
+}
+
+/// The folder that has `crates/` in it: the archive's top, or the one folder below.
+fn holder_of_crates(folder: &Path) -> Result<PathBuf> {
+    if folder.join("crates").is_dir() {
+        return Ok(folder.to_path_buf());
+    }
+    std::fs::read_dir(folder)?
+        .flatten()
+        .map(|e| e.path())
+        .find(|p| p.join("crates").is_dir())
+        .with_context(|| format!("no `crates` folder in {}", folder.display()))
+}
