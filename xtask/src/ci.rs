@@ -47,7 +47,7 @@ const STEPS: [Step; 12] = [
     Step { name: "demo-large", slow: true, run: demo_large },
 ];
 
-pub(crate) fn run(full: bool, only: Option<&str>) -> Result<()> {
+pub(crate) fn check(full: bool, only: Option<&str>) -> Result<()> {
     let mut total = Count::default();
     let mut failures = Vec::new();
     let started = Instant::now();

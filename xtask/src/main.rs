@@ -37,7 +37,7 @@ enum Command {
 fn main() -> anyhow::Result<()> {
     std::env::set_current_dir(run::root()?)?;
     match Cli::parse().command {
-        Command::Ci { full, only } => ci::run(full, only.as_deref()),
+        Command::Ci { full, only } => ci::check(full, only.as_deref()),
         Command::Figures { area } => figures::run(area),
     }
 }
