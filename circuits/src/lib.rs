@@ -1,1 +1,21 @@
-//! The proof that an encrypted payload opens to the announced digest: statement, gadgets, Groth16 keys
+//! The proof that an encrypted payload opens to the announced digest: statement, gadgets, Groth16 keys.
+//!
+//! One statement (paper, section 4.4.3), for any payload length `n`:
+//!
+//! > public `s`, `U_id`, `Û` (n bytes); secret `r` (32 bytes): **H(r) = s ∧ H(Dec(Û, r)) = U_id**
+//!
+//! `H` is SHA-256 and `Dec` is AES-128-CTR under `r[0..16]`. The proof is Groth16 over BN254.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod cipher;
+mod points;
+mod statement;
+mod verify;
+
+pub use points::PointError;
+pub use statement::{KEY_MODE_LEN, MAX_PAYLOAD_LEN, Statement};
+pub use verify::{PROOF_LEN, Proof, VerifyError, VerifyingKey, VerifyingKeyError};
+
+/// The scalar field of BN254, in which the circuit computes.
+pub type Fr = ark_bn254::Fr;
