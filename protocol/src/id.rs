@@ -216,6 +216,10 @@ byte_id!(
     DeviceKey, 33
 );
 byte_id!(
+    /// The key that a vendor signs manifests and releases with: P-256, SEC1, compressed.
+    ReleaseKey, 33
+);
+byte_id!(
     /// A sensor's short name in topics and paths: the first 16 bytes of SHA-256 of its key.
     DeviceId, 16
 );

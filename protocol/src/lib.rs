@@ -11,6 +11,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod cose;
 pub mod digest;
 pub mod id;
 pub mod key;
@@ -22,5 +23,9 @@ pub mod wire;
 pub mod exchange;
 #[cfg(feature = "alloc")]
 pub mod join;
+#[cfg(feature = "alloc")]
+pub mod package;
+#[cfg(feature = "alloc")]
+pub mod release;
 #[cfg(feature = "alloc")]
 pub mod secret;

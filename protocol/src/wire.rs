@@ -5,10 +5,15 @@
 //! longer forms of integers and lengths, indefinite lengths, keys out of order, twice or unknown,
 //! trailing bytes.
 
-use minicbor::encode::Write;
+use core::convert::Infallible;
+
 use minicbor::encode::write::Cursor;
-use minicbor::{Decode, Encode};
+use minicbor::encode::{self, Write};
+use minicbor::{Decode, Encode, Encoder};
+use sha2::{Digest as _, Sha256};
 use thiserror::Error;
+
+use crate::id::Digest;
 
 /// Why bytes are not a message, or a message did not fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -52,9 +57,7 @@ where
     if decoder.position() != bytes.len() {
         return Err(WireError::Trailing(bytes.len() - decoder.position()));
     }
-    let mut rest = Expect(bytes);
-    minicbor::encode(&message, &mut rest).map_err(|_| WireError::NotCanonical)?;
-    if rest.0.is_empty() { Ok(message) } else { Err(WireError::NotCanonical) }
+    if encodes_to(&message, bytes) { Ok(message) } else { Err(WireError::NotCanonical) }
 }
 
 /// Encodes a message to the front of `out` and returns that part.
@@ -75,6 +78,62 @@ pub fn to_vec<T: Encode<()>>(message: &T) -> alloc::vec::Vec<u8> {
     let mut out = alloc::vec::Vec::new();
     minicbor::encode(message, &mut out).expect("a vector takes every byte");
     out
+}
+
+/// Whether `message` encodes to exactly `bytes`.
+pub(crate) fn encodes_to<T: Encode<()>>(message: &T, bytes: &[u8]) -> bool {
+    let mut rest = Expect(bytes);
+    minicbor::encode(message, &mut rest).is_ok() && rest.0.is_empty()
+}
+
+/// A byte string that holds the encoding of a value (`bstr .cbor T` in CDDL).
+pub(crate) struct Wrapped<T>(pub(crate) T);
+
+impl<C, T: Encode<()>> Encode<C> for Wrapped<T> {
+    /// Encodes twice, first only to learn the length: nothing here has a buffer to grow.
+    fn encode<W: Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Result<(), encode::Error<W::Error>> {
+        e.bytes_len(encoded_len(&self.0))?.encode(&self.0)?.ok()
+    }
+}
+
+/// Bytes that a value encodes to.
+fn encoded_len<T: Encode<()>>(value: &T) -> u64 {
+    let mut len = Length(0);
+    // `Length` takes every byte, so this cannot fail.
+    let _ = minicbor::encode(value, &mut len);
+    len.0
+}
+
+/// Counts bytes.
+struct Length(u64);
+
+impl Write for Length {
+    type Error = Infallible;
+
+    fn write_all(&mut self, bytes: &[u8]) -> Result<(), Infallible> {
+        self.0 += bytes.len() as u64;
+        Ok(())
+    }
+}
+
+/// SHA-256 of what a value encodes to.
+pub(crate) fn sha256<T: Encode<()>>(value: &T) -> Digest {
+    let mut hasher = Hasher(Sha256::new());
+    // `Hasher` takes every byte, so this cannot fail.
+    let _ = minicbor::encode(value, &mut hasher);
+    Digest::new(hasher.0.finalize().into())
+}
+
+/// Hashes what is written.
+struct Hasher(Sha256);
+
+impl Write for Hasher {
+    type Error = Infallible;
+
+    fn write_all(&mut self, bytes: &[u8]) -> Result<(), Infallible> {
+        self.0.update(bytes);
+        Ok(())
+    }
 }
 
 /// Takes only the bytes that are expected.
