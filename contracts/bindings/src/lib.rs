@@ -1,1 +1,10 @@
-//! Rust bindings to the update factory and bounty, fleet trees, and reading the chain
+//! Rust bindings to the update factory and bounty: what is on chain, how to read it, what to send.
+//!
+//! - [`abi`]: the contracts as compiled, from `contracts/artifacts`; building this needs no node.
+//! - [`terms`]: what a bounty promises, read from its code.
+//! - [`chain`]: the one boundary through which the rest of Posthouse reads a chain.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod abi;
+pub mod chain;
+pub mod terms;

@@ -1,0 +1,53 @@
+#!/usr/bin/env node
+// Writes artifacts/*.json from source, or with --check fails if the committed ones differ from what
+// the source compiles to. The Rust side reads the artifacts, so that it needs no node.
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+// An interface has no code; it is there because both bounties have the same one.
+const CONTRACTS = ["UpdateFactory", "IUpdateBounty", "Secp256k1Bounty", "P256Bounty"];
+const root = join(dirname(fileURLToPath(import.meta.url)), "..");
+const check = process.argv.includes("--check");
+
+const scratch = mkdtempSync(join(tmpdir(), "posthouse-contracts-"));
+process.on("exit", () => rmSync(scratch, { recursive: true, force: true }));
+
+const forge = join(root, "node_modules", ".bin", "forge");
+const options = ["--out", join(scratch, "out"), "--cache-path", join(scratch, "cache")];
+const built = spawnSync(forge, ["build", "--skip", "test", ...options], {
+  cwd: root,
+  stdio: ["ignore", "ignore", "inherit"],
+});
+if (built.status !== 0) {
+  process.stderr.write(`forge build failed${built.error ? `: ${built.error.message}` : ""}\n`);
+  process.exit(1);
+}
+
+let drifted = false;
+for (const name of CONTRACTS) {
+  const { abi, bytecode, deployedBytecode } = JSON.parse(
+    readFileSync(join(scratch, "out", `${name}.sol`, `${name}.json`), "utf8"),
+  );
+  const artifact = { abi, bytecode: bytecode.object, deployedBytecode: deployedBytecode.object };
+  const text = `${JSON.stringify(artifact, null, 2)}\n`;
+  const path = join(root, "artifacts", `${name}.json`);
+  if (!check) {
+    writeFileSync(path, text);
+  } else if (read(path) !== text) {
+    process.stderr.write(`artifacts/${name}.json is not what the source compiles to: run npm run build\n`);
+    drifted = true;
+  }
+}
+process.exit(drifted ? 1 : 0);
+
+function read(path) {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (error) {
+    if (error.code === "ENOENT") return undefined;
+    throw error;
+  }
+}
