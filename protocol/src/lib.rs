@@ -12,6 +12,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod cose;
+pub mod device;
 pub mod digest;
 pub mod id;
 pub mod key;
