@@ -9,7 +9,12 @@ use posthouse_protocol::id::{Attempt, Bounty, LockHash, Payee, ProductId, Versio
 use posthouse_protocol::secret::KeyR;
 use thiserror::Error;
 
+pub use self::endpoint::Limits;
+pub use self::rpc::{RpcChain, RpcConfig, provider};
 use crate::terms::{Terms, TermsError};
+
+mod endpoint;
+mod rpc;
 
 /// Which block an answer is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

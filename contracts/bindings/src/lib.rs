@@ -2,9 +2,15 @@
 //!
 //! - [`abi`]: the contracts as compiled, from `contracts/artifacts`; building this needs no node.
 //! - [`terms`]: what a bounty promises, read from its code.
+//! - [`fleet`]: a vendor's devices, their Merkle tree and the file that lists them.
+//! - [`receipts`]: sensors' receipts, checked and batched.
+//! - [`calls`]: what to send.
 //! - [`chain`]: the one boundary through which the rest of Posthouse reads a chain.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod abi;
+pub mod calls;
 pub mod chain;
+pub mod fleet;
+pub mod receipts;
 pub mod terms;

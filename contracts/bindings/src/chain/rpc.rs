@@ -1,0 +1,282 @@
+//! A chain as JSON-RPC endpoints tell it. They are believed; only what proves itself is checked.
+
+use alloy::contract::Error as CallError;
+use alloy::eips::{BlockId, BlockNumberOrTag};
+use alloy::primitives::{Address, B256};
+use alloy::providers::{Provider, RootProvider};
+use alloy::rpc::client::RpcClient;
+use alloy::rpc::types::{Filter, Log};
+use alloy::sol_types::SolEvent;
+use alloy::transports::TransportError;
+use async_trait::async_trait;
+use posthouse_protocol::id::{Bounty, ChainId, LockHash, Payee, ProductId};
+
+use super::endpoint::{Endpoints, Limits};
+use super::{At, Chain, ChainError, Claim, Head, Latest, Lock, Revealed};
+use crate::abi::{UpdateBounty, UpdateFactory};
+use crate::terms::{Implementations, Terms};
+
+/// Blocks asked for in one `eth_getLogs`: public endpoints refuse many more.
+const LOG_SPAN: u64 = 5_000;
+/// Devices asked for in one call, so that an answer stays far below an endpoint's gas cap.
+const DEVICES: usize = 1_000;
+/// Devices of one page of the bounty's ledger.
+const PAGE: u32 = 128;
+
+/// Where a chain is read.
+#[derive(Debug, Clone)]
+pub struct RpcConfig {
+    /// HTTP or HTTPS, in order of preference; the next is asked where one fails.
+    pub urls: Vec<String>,
+    /// The chain that every endpoint must serve.
+    pub chain: ChainId,
+    /// The factory whose word counts.
+    pub factory: Address,
+    /// What an endpoint may cost.
+    pub limits: Limits,
+}
+
+/// A chain as JSON-RPC endpoints tell it. Cheap to clone.
+#[derive(Clone)]
+pub struct RpcChain {
+    provider: RootProvider,
+    factory: Address,
+    implementations: Implementations,
+}
+
+impl RpcChain {
+    /// Nothing is dialled yet, so an endpoint that is down does not stand in the way of a start.
+    ///
+    /// # Errors
+    /// [`ChainError::Endpoint`]: no URL, or one that cannot be used.
+    pub fn new(config: &RpcConfig) -> Result<Self, ChainError> {
+        Ok(Self {
+            provider: provider(&config.urls, config.chain, config.limits)?,
+            factory: config.factory,
+            implementations: Implementations::of(config.factory),
+        })
+    }
+
+    /// The provider behind it: with the same endpoints and bounds, to send transactions by.
+    pub fn provider(&self) -> &RootProvider {
+        &self.provider
+    }
+
+    /// The factory whose word counts.
+    pub fn factory(&self) -> Address {
+        self.factory
+    }
+
+    fn bounty(&self, bounty: &Bounty) -> UpdateBounty::UpdateBountyInstance<RootProvider> {
+        UpdateBounty::new(Address::from(bounty.to_bytes()), self.provider.clone())
+    }
+
+    async fn block(&self, tag: BlockNumberOrTag) -> Result<Head, ChainError> {
+        let block = self.provider.get_block_by_number(tag).await.map_err(unreachable)?;
+        let header = block.ok_or(wrong("eth_getBlockByNumber", "no such block"))?.header;
+        Ok(Head { number: header.number, hash: header.hash, timestamp: header.timestamp })
+    }
+
+    /// Logs of a bounty in a range of blocks of at most [`LOG_SPAN`], checked to be what was asked for.
+    async fn logs(&self, filter: &Filter, from: u64, to: u64) -> Result<Vec<Log>, ChainError> {
+        let filter = filter.clone().from_block(from).to_block(to);
+        let logs = self.provider.get_logs(&filter).await.map_err(unreachable)?;
+        let fits = logs.iter().all(|log| {
+            !log.removed
+                && filter.address.matches(&log.address())
+                && log.block_number.is_some_and(|n| (from..=to).contains(&n))
+        });
+        if fits { Ok(logs) } else { Err(wrong("eth_getLogs", "logs that were not asked for")) }
+    }
+
+    /// The lock that holds a device: of the reservations of its page the newest that names it, because
+    /// it can be reserved again only after the one before was released.
+    async fn lock_of(&self, bounty: &Bounty, index: u32, head: Head) -> Result<Lock, ChainError> {
+        let missing = wrong("eth_getLogs", "no reservation of a device that is reserved");
+        let start = self.block_since(self.terms(bounty).await?.start).await?;
+        let filter = Filter::new()
+            .address(Address::from(bounty.to_bytes()))
+            .event_signature(UpdateBounty::Reserved::SIGNATURE_HASH)
+            .topic3(B256::left_padding_from(&(index / PAGE).to_be_bytes()));
+        let mut to = head.number;
+        loop {
+            let from = start.max(to.saturating_sub(LOG_SPAN - 1));
+            let logs = self.logs(&filter, from, to).await?;
+            if let Some(lock) = logs.iter().rev().find_map(|log| reserved(log, index)) {
+                return Ok(lock);
+            }
+            if from == start {
+                return Err(missing);
+            }
+            to = from - 1;
+        }
+    }
+}
+
+/// A provider over the endpoints of one chain, with bounds and fail-over, for whoever only sends.
+///
+/// # Errors
+/// [`ChainError::Endpoint`]: no URL, or one that cannot be used.
+pub fn provider(urls: &[String], chain: ChainId, limits: Limits) -> Result<RootProvider, ChainError> {
+    let endpoints = Endpoints::new(urls, chain, limits)?;
+    let local = endpoints.is_local();
+    Ok(RootProvider::new(RpcClient::new(endpoints, local)))
+}
+
+#[async_trait]
+impl Chain for RpcChain {
+    async fn latest(&self, vendor: Address, product: &ProductId) -> Result<Option<Latest>, ChainError> {
+        let factory = UpdateFactory::new(self.factory, self.provider.clone());
+        let call = factory.latest(vendor, product.to_bytes().into());
+        let latest = call.block(block_id(At::Finalized)).call().await.map_err(refused("latest"))?;
+        Ok((latest.version != 0)
+            .then(|| Latest { version: latest.version.into(), bounty: latest.bounty.into_array().into() }))
+    }
+
+    async fn terms(&self, bounty: &Bounty) -> Result<Terms, ChainError> {
+        let code = self.provider.get_code_at(Address::from(bounty.to_bytes())).await.map_err(unreachable)?;
+        Terms::from_code(&code, &self.implementations)
+            .map_err(|reason| ChainError::NotABounty { bounty: *bounty, reason })
+    }
+
+    async fn claims(&self, bounty: &Bounty, indices: &[u32], at: At) -> Result<Vec<Claim>, ChainError> {
+        let head = self.head(at).await?;
+        let contract = self.bounty(bounty);
+        let mut claims = Vec::with_capacity(indices.len());
+        for chunk in indices.chunks(DEVICES) {
+            let call = contract.devices(chunk.to_vec()).block(head.hash.into());
+            let devices = call.call().await.map_err(refused("devices"))?;
+            if devices.len() != chunk.len() {
+                return Err(wrong("devices", "another number of devices"));
+            }
+            for (device, index) in devices.iter().zip(chunk) {
+                let held = device.reserved && !device.claimed;
+                let lock = if held { Some(self.lock_of(bounty, *index, head).await?) } else { None };
+                claims.push(Claim { claimed: device.claimed, attempt: device.attempt.into(), lock });
+            }
+        }
+        Ok(claims)
+    }
+
+    async fn revealed(&self, bounty: &Bounty, from: u64) -> Result<Vec<Revealed>, ChainError> {
+        let head = self.head(At::Latest).await?.number;
+        let filter = Filter::new()
+            .address(Address::from(bounty.to_bytes()))
+            .event_signature(UpdateBounty::KeyRevealed::SIGNATURE_HASH);
+        let mut revealed = Vec::new();
+        let mut begin = from;
+        while begin <= head {
+            let end = head.min(begin + LOG_SPAN - 1);
+            for log in self.logs(&filter, begin, end).await? {
+                revealed.push(key_revealed(&log)?);
+            }
+            begin = end + 1;
+        }
+        Ok(revealed)
+    }
+
+    async fn reservation(
+        &self,
+        bounty: &Bounty,
+        s: &LockHash,
+        payee: &Payee,
+        indices: &[u32],
+        at: At,
+    ) -> Result<Vec<Option<u64>>, ChainError> {
+        let block = self.head(at).await?.hash;
+        let contract = self.bounty(bounty);
+        let mut known: Option<(u32, UpdateBounty::lockOfReturn)> = None;
+        let mut held = Vec::with_capacity(indices.len());
+        for index in indices {
+            let page = index / PAGE;
+            let lock = match known {
+                Some((at, lock)) if at == page => lock,
+                _ => {
+                    let payee = Address::from(payee.to_bytes());
+                    let call = contract.lockOf(s.to_bytes().into(), payee, page).block(block.into());
+                    call.call().await.map_err(refused("lockOf"))?
+                }
+            };
+            let bit = lock.held >> (index % PAGE) & 1;
+            held.push((bit == 1).then(|| lock.until.to()));
+            known = Some((page, lock));
+        }
+        Ok(held)
+    }
+
+    async fn head(&self, at: At) -> Result<Head, ChainError> {
+        self.block(tag(at)).await
+    }
+
+    async fn block_since(&self, timestamp: u64) -> Result<u64, ChainError> {
+        let head = self.head(At::Latest).await?;
+        if head.timestamp < timestamp {
+            return Ok(head.number + 1);
+        }
+        let (mut below, mut found) = (0, head.number);
+        while below < found {
+            let middle = below + (found - below) / 2;
+            if self.block(middle.into()).await?.timestamp < timestamp {
+                below = middle + 1;
+            } else {
+                found = middle;
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn tag(at: At) -> BlockNumberOrTag {
+    match at {
+        At::Latest => BlockNumberOrTag::Latest,
+        At::Finalized => BlockNumberOrTag::Finalized,
+    }
+}
+
+fn block_id(at: At) -> BlockId {
+    tag(at).into()
+}
+
+fn reserved(log: &Log, index: u32) -> Option<Lock> {
+    let event = UpdateBounty::Reserved::decode_log(&log.inner).ok()?;
+    let names_it = event.page == index / PAGE && event.devices >> (index % PAGE) & 1 == 1;
+    names_it.then(|| Lock {
+        payee: event.payee.into_array().into(),
+        s: event.s.0.into(),
+        until: event.until.to(),
+    })
+}
+
+fn key_revealed(log: &Log) -> Result<Revealed, ChainError> {
+    let event = UpdateBounty::KeyRevealed::decode_log(&log.inner)
+        .map_err(|_| wrong("eth_getLogs", "a KeyRevealed that does not decode"))?;
+    let pending = || wrong("eth_getLogs", "a log outside a block");
+    Ok(Revealed {
+        payee: event.payee.into_array().into(),
+        index: event.index,
+        s: event.s.0.into(),
+        r: event.r.0.into(),
+        amount: event.amount,
+        block: log.block_number.ok_or_else(pending)?,
+        transaction: log.transaction_hash.ok_or_else(pending)?,
+    })
+}
+
+fn wrong(call: &'static str, reason: &'static str) -> ChainError {
+    ChainError::WrongAnswer { call, reason }
+}
+
+fn unreachable(error: TransportError) -> ChainError {
+    ChainError::Unreachable(error.to_string())
+}
+
+/// Tells a contract that says no from an endpoint that says nothing.
+fn refused(call: &'static str) -> impl Fn(CallError) -> ChainError {
+    move |error| match error {
+        CallError::TransportError(error) => match error.as_error_resp() {
+            Some(answer) => ChainError::Refused { call, reason: answer.message.to_string() },
+            None => unreachable(error),
+        },
+        other => ChainError::Refused { call, reason: other.to_string() },
+    }
+}
