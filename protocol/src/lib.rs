@@ -21,6 +21,8 @@ pub mod suit;
 pub mod wire;
 
 #[cfg(feature = "alloc")]
+pub mod distributor;
+#[cfg(feature = "alloc")]
 pub mod exchange;
 #[cfg(feature = "alloc")]
 pub mod join;

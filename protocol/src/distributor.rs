@@ -1,0 +1,225 @@
+//! The distributor's half of the exchange, without I/O (paper, 4.4.3 and 4.4.4).
+//!
+//! One machine serves all bounties of one wallet. Per bounty and gateway there is at most one
+//! [`Exchange`], with one `t`, one lock `s` and one proof for all sensors behind that gateway:
+//!
+//! ```text
+//! Joined → Proving → Offered → Collecting → Reserving → Locked → Revealing → Paid ⇄ Claiming
+//!                                  ↑____________|          |
+//!                                                        Closed
+//! ```
+//!
+//! The program feeds [`Input`]s with the time of day and carries [`Output`]s out in order. A
+//! [`Output::Persist`] comes before whatever makes its change visible to others, so that a crash
+//! between any two outputs loses nothing that was acknowledged: [`Distributor::restore`] takes the
+//! rows back, and each state goes on from where it was. Repeated inputs do nothing.
+//!
+//! What the machine holds itself to:
+//! - `t` and `r` are shown only after a finalized block has the reservation, and only if it covers
+//!   the sum that it named and its end is not near ([`Stage::shows_key`]).
+//! - A nonce carries one call for ever.
+//! - Everything that a peer can make it hold is bounded by [`Limits`].
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+
+use crate::exchange::{Refusal, Response};
+use crate::id::{Bounty, LockHash, PeerHash};
+
+pub use self::campaign::{Campaign, Group, Identity, Limits, Peer, Policy, Roster};
+pub use self::chain::{Call, CallFailure, Head, Item, Observation, Seen, Standing, Watch, Wei};
+pub use self::io::{Change, Event, Input, Output};
+pub use self::outbox::Slot;
+pub use self::receipt::{Fate, Receipt};
+pub use self::stage::{
+    Batch, Claiming, CloseReason, Closed, Collecting, Exchange, Locked, Offer, Offered, Paid, Posting,
+    Reserving, Revealing, Stage,
+};
+
+use self::outbox::Outbox;
+use self::sessions::{Rates, Sessions};
+
+mod campaign;
+mod chain;
+mod io;
+mod outbox;
+mod receipt;
+mod redeem;
+mod requests;
+mod sessions;
+mod stage;
+#[cfg(test)]
+mod tests;
+
+/// Names an exchange.
+type Key = (Bounty, PeerHash);
+
+/// An exchange with what belongs to it.
+#[derive(Debug)]
+struct Entry {
+    exchange: Exchange,
+    /// Follows from `t` and the payee; kept because every request is held against it.
+    s: LockHash,
+    receipts: BTreeMap<u32, Receipt>,
+    /// A proof or a simulation was asked for and is not back. Not persisted: a restart asks again.
+    asked: bool,
+}
+
+/// The distributor's machine. See the [module](self).
+pub struct Distributor {
+    me: Identity,
+    policy: Policy,
+    campaigns: BTreeMap<Bounty, Campaign>,
+    entries: BTreeMap<Key, Entry>,
+    sessions: Sessions,
+    rates: Rates,
+    outbox: Outbox,
+    head: Option<Head>,
+    out: VecDeque<Output>,
+}
+
+impl Distributor {
+    /// A distributor that has not traded yet.
+    pub fn new(me: Identity, policy: Policy) -> Self {
+        Self {
+            me,
+            policy,
+            campaigns: BTreeMap::new(),
+            entries: BTreeMap::new(),
+            sessions: Sessions::default(),
+            rates: Rates::default(),
+            outbox: Outbox::default(),
+            head: None,
+            out: VecDeque::new(),
+        }
+    }
+
+    /// Takes back one persisted row. Exchanges come before their receipts; a receipt without its
+    /// exchange is dropped, as it cannot be redeemed. Nothing happens before [`Input::Join`].
+    pub fn restore(&mut self, change: Change) {
+        match change {
+            Change::Exchange(exchange) => {
+                let s = exchange.s(&self.me.payee);
+                let key = (exchange.bounty, exchange.gateway);
+                let entry = Entry { exchange, s, receipts: BTreeMap::new(), asked: false };
+                self.entries.insert(key, entry);
+            }
+            Change::Receipt(receipt) => {
+                if let Some(entry) = self.entries.get_mut(&(receipt.bounty, receipt.gateway)) {
+                    entry.receipts.insert(receipt.index, receipt);
+                }
+            }
+            Change::Transaction(slot) => self.outbox.restore(slot),
+            Change::Settled { .. } | Change::Forget { .. } => {}
+        }
+    }
+
+    /// Takes in what happened at `now`, Unix milliseconds.
+    pub fn handle(&mut self, input: Input<'_>, now: u64) {
+        match input {
+            Input::Join(campaign) => self.join(campaign),
+            Input::Leave(bounty) => self.leave(bounty),
+            Input::Request { id, peer, request, entropy } => {
+                let response = self.answer(peer, request, entropy, now);
+                let response = response.unwrap_or_else(|reason| Response::Refused { reason });
+                self.out.push_back(Output::Send { id, response });
+            }
+            Input::Inspected { bounty, index, standing } => {
+                self.sessions.inspected(bounty, index, standing);
+            }
+            Input::Proved { bounty, gateway, s, cipher, proof } => {
+                self.proved((bounty, gateway), s, cipher, proof, now);
+            }
+            Input::ProofFailed { bounty, gateway, s } => self.proof_failed((bounty, gateway), s),
+            Input::Simulated { bounty, gateway, result } => {
+                self.simulated((bounty, gateway), result, now);
+            }
+            Input::Head(head) => self.on_head(head, now),
+            Input::Observed(observation) => self.observed(&observation, now),
+            Input::Tick => self.tick(),
+        }
+    }
+
+    /// The next thing to do.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.out.pop_front()
+    }
+
+    /// What is to be read at each new head, at most one entry for an exchange.
+    pub fn watching(&self) -> Vec<Watch> {
+        let open = self.entries.iter().filter(|((bounty, _), _)| self.campaigns.contains_key(bounty));
+        open.filter_map(|(_, entry)| watch(entry)).collect()
+    }
+
+    /// The exchanges, for status.
+    pub fn exchanges(&self) -> impl Iterator<Item = &Exchange> {
+        self.entries.values().map(|entry| &entry.exchange)
+    }
+
+    /// The transactions in flight, for status.
+    pub fn transactions(&self) -> impl Iterator<Item = &Slot> {
+        self.outbox.slots()
+    }
+
+    fn join(&mut self, campaign: Campaign) {
+        self.campaigns.entry(campaign.bounty).or_insert(campaign);
+        self.tick();
+    }
+
+    fn leave(&mut self, bounty: Bounty) {
+        self.campaigns.remove(&bounty);
+        self.sessions.forget(bounty);
+        let gone: Vec<Key> = self.entries.keys().filter(|key| key.0 == bounty).copied().collect();
+        gone.into_iter().for_each(|key| self.forget(key));
+    }
+
+    fn forget(&mut self, (bounty, gateway): Key) {
+        self.entries.remove(&(bounty, gateway));
+        self.out.push_back(Output::Persist(Change::Forget { bounty, gateway }));
+    }
+
+    /// Asks for whatever states wait for and have not asked for yet.
+    fn tick(&mut self) {
+        let keys: Vec<Key> = self.entries.keys().copied().collect();
+        keys.into_iter().for_each(|key| self.advance(key));
+    }
+
+    /// Writes the exchange's new state.
+    fn store(&mut self, key: Key, stage: Stage) {
+        let Some(entry) = self.entries.get_mut(&key) else { return };
+        entry.exchange.stage = stage;
+        entry.asked = false;
+        let exchange = entry.exchange.clone();
+        let state = exchange.stage.name();
+        self.out.push_back(Output::Persist(Change::Exchange(exchange)));
+        self.event(Event::Moved { bounty: key.0, gateway: key.1, state });
+    }
+
+    fn event(&mut self, event: Event) {
+        self.out.push_back(Output::Event(event));
+    }
+
+    /// Chain time, Unix seconds; `None` before the first head.
+    fn chain_time(&self) -> Option<u64> {
+        self.head.map(|head| head.timestamp)
+    }
+
+    /// Whether a reservation sent now would come in time.
+    fn reservable(&self, campaign: &Campaign) -> bool {
+        let margin = u64::from(self.policy.reserve_margin_secs);
+        self.chain_time().is_some_and(|now| now.saturating_add(margin) < campaign.claim_by)
+    }
+
+    fn campaign(&self, bounty: &Bounty) -> Result<&Campaign, Refusal> {
+        self.campaigns.get(bounty).ok_or(Refusal::UnknownBounty)
+    }
+}
+
+/// The exchange's receipts that are not settled.
+fn watch(entry: &Entry) -> Option<Watch> {
+    let Exchange { bounty, gateway, .. } = entry.exchange;
+    let waiting = entry.receipts.values().filter(|receipt| receipt.fate == Fate::Waiting);
+    let indices: Vec<u32> = waiting.map(|receipt| receipt.index).collect();
+    let open = !indices.is_empty() && !matches!(entry.exchange.stage, Stage::Closed(_));
+    open.then_some(Watch { bounty, gateway, s: entry.s, indices })
+}

@@ -1,0 +1,331 @@
+//! What gateways ask, and the typed refusals.
+
+use crate::digest;
+use crate::exchange::{MAX_MEMBERS, Member, Refusal, Request, Response};
+use crate::id::{Attempt, Bounty, ChainId, DeviceKey, Digest, LockHash, PeerHash, Signature};
+use crate::key;
+use crate::secret::PreimageT;
+
+use super::campaign::{Campaign, Peer};
+use super::chain::Standing;
+use super::io::{Change, Output};
+use super::receipt::{Fate, Receipt};
+use super::stage::{Exchange, Stage};
+use super::{Distributor, Entry, Key};
+
+type Answer = Result<Response, Refusal>;
+
+impl Distributor {
+    pub(super) fn answer(
+        &mut self,
+        peer: &dyn Peer,
+        request: Request,
+        entropy: &[u8; 32],
+        now: u64,
+    ) -> Answer {
+        let gateway = peer.hash();
+        if !self.rates.take(gateway, now, &self.policy.limits) {
+            return Err(Refusal::RateLimited);
+        }
+        match request {
+            Request::Hello { chain, bounty, device_key, delegation } => {
+                self.on_chain(chain)?;
+                self.hello((bounty, gateway), &device_key, &delegation, Digest::new(*entropy), now)
+            }
+            Request::Auth { chain, bounty, sig } => {
+                self.on_chain(chain)?;
+                self.auth((bounty, gateway), peer, &sig, entropy, now)
+            }
+            Request::Members { bounty, keys } => self.members((bounty, gateway), &keys),
+            Request::Receipt { bounty, s, device_key, attempt, sig } => {
+                let offered = Offered { key: (bounty, gateway), s };
+                self.receipt(&offered, device_key, attempt, sig, now)
+            }
+            Request::Seal { bounty, s } => self.seal(&Offered { key: (bounty, gateway), s }),
+            Request::Poll { bounty, s } => self.key(&Offered { key: (bounty, gateway), s }),
+            Request::Copy { bounty, s, device_key } => self.copy(bounty, s, &device_key),
+        }
+    }
+
+    fn on_chain(&self, chain: ChainId) -> Result<(), Refusal> {
+        if chain == self.me.chain { Ok(()) } else { Err(Refusal::WrongChain) }
+    }
+
+    fn pending(&self) -> Response {
+        Response::Pending { retry_after_ms: self.policy.retry_after_ms }
+    }
+
+    fn hello(
+        &mut self,
+        key: Key,
+        device: &DeviceKey,
+        delegation: &Signature,
+        fresh: Digest,
+        now: u64,
+    ) -> Answer {
+        let campaign = self.campaign(&key.0)?;
+        if !self.reservable(campaign) && !self.entries.contains_key(&key) {
+            return Err(Refusal::Closed);
+        }
+        let index = campaign.roster.index(device).ok_or(Refusal::NotAMember)?;
+        let digest = digest::delegation(self.me.chain, &key.0, &key.1);
+        key::verify(campaign.curve, device, &digest, delegation).map_err(|_| Refusal::BadDelegation)?;
+        let c = match self.entries.get(&key) {
+            Some(entry) => entry.exchange.challenge,
+            None => self.greet(key, index, fresh, now),
+        };
+        let terms = self.policy.terms();
+        Ok(Response::Challenge { c: c.to_bytes(), payee: self.me.payee, terms })
+    }
+
+    /// Opens the session, and looks the device's share up while the challenge is on its way.
+    fn greet(&mut self, key: Key, index: u32, fresh: Digest, now: u64) -> Digest {
+        let c = self.sessions.hello(key, index, fresh, now, self.policy.limits.sessions);
+        self.out.push_back(Output::Inspect { bounty: key.0, index });
+        c
+    }
+
+    fn auth(&mut self, key: Key, peer: &dyn Peer, sig: &[u8], entropy: &[u8; 32], now: u64) -> Answer {
+        self.campaign(&key.0)?;
+        let c = self.challenge(&key).ok_or(Refusal::NotAuthenticated)?;
+        let digest = digest::challenge(self.me.chain, &key.0, &self.me.payee, c.as_bytes());
+        if !peer.signed(&digest, sig) {
+            return Err(Refusal::BadAuth);
+        }
+        self.withdraw_expired(key, now);
+        match self.entries.get(&key) {
+            Some(entry) => self.offer(entry),
+            None => self.open(key, c, entropy),
+        }
+    }
+
+    /// What the peer is to sign: the exchange's challenge, or that of its session.
+    fn challenge(&self, key: &Key) -> Option<Digest> {
+        let persisted = self.entries.get(key).map(|entry| entry.exchange.challenge);
+        persisted.or_else(|| self.sessions.get(key).map(|session| session.c))
+    }
+
+    /// An offer that ran out without a receipt makes room for a new one, with a new `t`.
+    fn withdraw_expired(&mut self, key: Key, now: u64) {
+        let Some(entry) = self.entries.get(&key) else { return };
+        if !expired(entry, now) {
+            return;
+        }
+        let Exchange { challenge, device, .. } = entry.exchange;
+        self.forget(key);
+        self.greet(key, device, challenge, now);
+    }
+
+    fn offer(&self, entry: &Entry) -> Answer {
+        let campaign = self.campaign(&entry.exchange.bounty)?;
+        match &entry.exchange.stage {
+            Stage::Proving => Ok(self.pending()),
+            Stage::Closed(_) => Err(Refusal::Closed),
+            stage => stage.offer().map(|offer| offered(entry, campaign, offer)).ok_or(Refusal::Closed),
+        }
+    }
+
+    /// The peer is who it says: chooses `t`, once the device's share is known to be open.
+    fn open(&mut self, key: Key, c: Digest, entropy: &[u8; 32]) -> Answer {
+        if !self.reservable(self.campaign(&key.0)?) {
+            return Err(Refusal::Closed);
+        }
+        let pending = self.pending();
+        let session = self.sessions.get_mut(&key).ok_or(Refusal::NotAuthenticated)?;
+        session.authenticated = true;
+        let (device, standing) = (session.device, session.standing);
+        let Some(standing) = standing else {
+            self.out.push_back(Output::Inspect { bounty: key.0, index: device });
+            return Ok(pending);
+        };
+        if standing == Standing::Claimed {
+            return Err(Refusal::AlreadyClaimed);
+        }
+        self.room(&key.0, device)?;
+        self.begin(key, device, c, PreimageT::new(*entropy));
+        Ok(pending)
+    }
+
+    /// Whether one more exchange, and one more proof, are within the limits.
+    fn room(&self, bounty: &Bounty, device: u32) -> Result<(), Refusal> {
+        let limits = &self.policy.limits;
+        let of_bounty = || self.entries.values().filter(|e| e.exchange.bounty == *bounty);
+        let of_device = of_bounty().filter(|e| e.exchange.device == device).count();
+        let proofs = self.entries.values().filter(|e| matches!(e.exchange.stage, Stage::Proving)).count();
+        let fits = of_bounty().count() < limits.exchanges
+            && of_device < limits.exchanges_per_device
+            && proofs < limits.proofs;
+        if fits { Ok(()) } else { Err(Refusal::RateLimited) }
+    }
+
+    fn begin(&mut self, key: Key, device: u32, challenge: Digest, t: PreimageT) {
+        let (bounty, gateway) = key;
+        let exchange = Exchange { bounty, gateway, device, challenge, t, stage: Stage::Proving };
+        self.sessions.close(&key);
+        self.restore(Change::Exchange(exchange));
+        self.store(key, Stage::Proving);
+        self.advance(key);
+    }
+
+    fn members(&self, key: Key, keys: &[DeviceKey]) -> Answer {
+        let campaign = self.campaign(&key.0)?;
+        let session = || self.sessions.get(&key).is_some_and(|session| session.authenticated);
+        if !self.entries.contains_key(&key) && !session() {
+            return Err(Refusal::NotAuthenticated);
+        }
+        if keys.len() > MAX_MEMBERS {
+            return Err(Refusal::Malformed);
+        }
+        let entries = keys.iter().map(|key| member(campaign, key)).collect();
+        Ok(Response::Members { entries })
+    }
+
+    fn receipt(
+        &mut self,
+        offered: &Offered,
+        device: DeviceKey,
+        attempt: Attempt,
+        sig: Signature,
+        now: u64,
+    ) -> Answer {
+        let entry = self.offered(offered)?;
+        let campaign = self.campaign(&offered.key.0)?;
+        let index = campaign.roster.index(&device).ok_or(Refusal::NotAMember)?;
+        if let Some(known) = entry.receipts.get(&index) {
+            if let Some(answer) = repeated(entry, known, attempt) {
+                return answer;
+            }
+        } else if entry.receipts.len() >= self.policy.limits.receipts {
+            return Err(Refusal::RateLimited);
+        }
+        if expired(entry, now) {
+            return Err(Refusal::OfferExpired);
+        }
+        if !self.reservable(campaign) {
+            return Err(Refusal::Closed);
+        }
+        self.check(campaign, &offered.s, &device, attempt, &sig)?;
+        let (bounty, gateway) = offered.key;
+        let fate = Fate::Waiting;
+        self.keep(offered.key, Receipt { bounty, gateway, index, device, attempt, sig, fate }, now);
+        Ok(Response::Ack { index })
+    }
+
+    fn check(
+        &self,
+        campaign: &Campaign,
+        s: &LockHash,
+        device: &DeviceKey,
+        attempt: Attempt,
+        sig: &Signature,
+    ) -> Result<(), Refusal> {
+        if attempt.get() == 0 {
+            return Err(Refusal::BadReceipt);
+        }
+        let Campaign { bounty, u_id, curve, .. } = campaign;
+        let digest = digest::receipt(self.me.chain, bounty, &self.me.payee, u_id, s, attempt);
+        key::verify(*curve, device, &digest, sig).map_err(|_| Refusal::BadReceipt)
+    }
+
+    /// Persists the receipt before it is acknowledged; the first one starts the window.
+    fn keep(&mut self, key: Key, receipt: Receipt, now: u64) {
+        let Some(entry) = self.entries.get_mut(&key) else { return };
+        entry.receipts.insert(receipt.index, receipt);
+        let first = match &entry.exchange.stage {
+            Stage::Offered(state) => Some(state.clone().collect(now)),
+            _ => None,
+        };
+        self.out.push_back(Output::Persist(Change::Receipt(receipt)));
+        if let Some(collecting) = first {
+            self.store(key, Stage::Collecting(collecting));
+        }
+    }
+
+    fn seal(&mut self, offered: &Offered) -> Answer {
+        let entry = self.offered(offered)?;
+        let receipts = u32::try_from(entry.receipts.len()).unwrap_or(u32::MAX);
+        let sealed = match &entry.exchange.stage {
+            Stage::Collecting(state) if !state.sealed => {
+                let mut state = state.clone();
+                state.sealed = true;
+                Some(state)
+            }
+            _ => None,
+        };
+        if let Some(state) = sealed {
+            self.store(offered.key, Stage::Collecting(state));
+        }
+        Ok(Response::Sealed { receipts })
+    }
+
+    fn key(&self, offered: &Offered) -> Answer {
+        let entry = self.offered(offered)?;
+        if !entry.exchange.stage.shows_key() {
+            return Ok(self.pending());
+        }
+        Ok(Response::Key { r: entry.exchange.r(&self.me.payee) })
+    }
+
+    /// Free for whoever was claimed under `s`: another gateway, or one that lost its disk.
+    fn copy(&self, bounty: Bounty, s: LockHash, device: &DeviceKey) -> Answer {
+        let campaign = self.campaign(&bounty)?;
+        let index = campaign.roster.index(device).ok_or(Refusal::NotAMember)?;
+        let of_bounty = (bounty, PeerHash::new([0; 32]))..=(bounty, PeerHash::new([0xff; 32]));
+        let entry = self.entries.range(of_bounty).map(|(_, entry)| entry).find(|e| e.s == s);
+        let entry = entry.ok_or(Refusal::UnknownOffer)?;
+        let paid = entry.receipts.get(&index).is_some_and(|r| r.fate == Fate::Paid);
+        if paid { self.offer(entry) } else { Err(Refusal::NotAuthenticated) }
+    }
+
+    /// The asking peer's exchange under `s`, if it is past its proof and not given up.
+    fn offered(&self, Offered { key, s }: &Offered) -> Result<&Entry, Refusal> {
+        self.campaign(&key.0)?;
+        let entry = self.entries.get(key).filter(|entry| entry.s == *s);
+        let entry = entry.ok_or(Refusal::UnknownOffer)?;
+        match entry.exchange.stage {
+            Stage::Proving => Err(Refusal::UnknownOffer),
+            Stage::Closed(_) => Err(Refusal::Closed),
+            _ => Ok(entry),
+        }
+    }
+}
+
+/// An offer as a peer names it.
+struct Offered {
+    key: Key,
+    s: LockHash,
+}
+
+/// An offer nobody gave a receipt for in time.
+fn expired(entry: &Entry, now: u64) -> bool {
+    matches!(&entry.exchange.stage, Stage::Offered(state) if now / 1000 >= state.offer.expires)
+}
+
+fn offered(entry: &Entry, campaign: &Campaign, offer: &super::Offer) -> Response {
+    Response::Offer {
+        cipher: offer.cipher.clone(),
+        s: entry.s,
+        proof: offer.proof.clone(),
+        vk_id: campaign.vk_id,
+        expires: offer.expires,
+    }
+}
+
+fn member(campaign: &Campaign, key: &DeviceKey) -> Option<Member> {
+    let index = campaign.roster.index(key)?;
+    Some(Member { index, path: campaign.roster.path(index)? })
+}
+
+/// The answer to a receipt for a device that has one; `None` if it takes the old one's place.
+fn repeated(entry: &Entry, known: &Receipt, attempt: Attempt) -> Option<Answer> {
+    let ack = Some(Ok(Response::Ack { index: known.index }));
+    let in_batch = entry.exchange.stage.batch().is_some_and(|b| b.indices.contains(&known.index));
+    match known.fate {
+        Fate::Paid => ack,
+        Fate::Waiting if in_batch || attempt == known.attempt => ack,
+        Fate::Waiting if attempt < known.attempt => Some(Err(Refusal::StaleAttempt)),
+        Fate::Claimed | Fate::LockedByOther => Some(Err(Refusal::AlreadyClaimed)),
+        _ if attempt <= known.attempt => Some(Err(Refusal::StaleAttempt)),
+        _ => None,
+    }
+}

@@ -1,0 +1,301 @@
+//! The machine against a chain and gateways that lose, repeat, reorder and die.
+
+use std::vec;
+use std::vec::Vec;
+
+use proptest::prelude::*;
+
+use crate::exchange::{Refusal, Request, Response};
+use crate::id::{Attempt, ChainId, Signature};
+
+use self::world::{DEVICES, GATEWAYS, World};
+use super::*;
+
+mod world;
+
+fn policy() -> Policy {
+    Policy { window_secs: 3600, resubmit_after_ms: 24_000, max_tries: 50, ..Policy::default() }
+}
+
+fn refused(response: Option<Response>) -> Refusal {
+    match response {
+        Some(Response::Refused { reason }) => reason,
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+fn state(world: &World, g: usize) -> &'static str {
+    world.stage(g).map_or("joined", Stage::name)
+}
+
+#[test]
+fn a_batch_goes_through_each_state_once() {
+    let mut world = World::new(policy());
+    assert_eq!(state(&world, 0), "joined");
+    let s = world.offer(0, 0);
+    assert_eq!(state(&world, 0), "offered");
+    for device in 0..4 {
+        assert_eq!(world.receipt(0, device), Some(Response::Ack { index: device as u32 }));
+    }
+    assert_eq!(state(&world, 0), "collecting");
+    assert_eq!(world.seal(0), Some(Response::Sealed { receipts: 4 }));
+    world.observe();
+    world.settle();
+    assert_eq!(state(&world, 0), "reserving");
+    world.mine();
+    world.observe();
+    assert!(matches!(world.poll_key(0), Some(Response::Pending { .. })));
+    world.mine();
+    world.mine();
+    world.observe();
+    assert_eq!(state(&world, 0), "locked");
+    assert!(matches!(world.poll_key(0), Some(Response::Pending { .. })));
+    world.settle();
+    assert_eq!(state(&world, 0), "revealing");
+    assert!(matches!(world.poll_key(0), Some(Response::Key { r }) if r.lock() == s));
+    world.calm();
+    assert_eq!(state(&world, 0), "paid");
+    assert_eq!(world.paid_events, [0, 1, 2, 3]);
+    assert!((0..4).all(|device| world.claimed(device) == Some(s)));
+}
+
+#[test]
+fn a_late_receipt_is_claimed_under_the_same_lock() {
+    let mut world = World::new(policy());
+    let s = world.offer(0, 0);
+    world.receipt(0, 0);
+    world.seal(0);
+    world.calm();
+    assert_eq!(world.receipt(0, 3), Some(Response::Ack { index: 3 }));
+    world.observe();
+    world.settle();
+    assert_eq!(state(&world, 0), "claiming");
+    world.calm();
+    assert_eq!(world.claimed(3), Some(s));
+    assert_eq!(state(&world, 0), "paid");
+}
+
+#[test]
+fn a_sealed_batch_below_the_price_waits_for_more() {
+    let mut world = World::new(Policy { min_receipts: 2, ..policy() });
+    world.offer(0, 0);
+    world.receipt(0, 0);
+    world.seal(0);
+    world.calm();
+    assert_eq!(state(&world, 0), "collecting");
+    world.receipt(0, 1);
+    world.calm();
+    assert_eq!(state(&world, 0), "paid");
+}
+
+#[test]
+fn a_lock_that_a_rival_holds_is_reported_and_dropped() {
+    let mut world = World::new(policy());
+    let s = world.offer(0, 0);
+    world.receipt(0, 0);
+    world.receipt(0, 1);
+    world.rival(1, false);
+    world.mine();
+    world.mine();
+    world.seal(0);
+    world.calm();
+    assert_eq!(world.fate(0, 1), Some(Fate::LockedByOther));
+    assert_eq!(world.claimed(0), Some(s));
+    assert_eq!(refused(world.receipt(0, 1)), Refusal::AlreadyClaimed);
+}
+
+#[test]
+fn near_its_end_a_lock_is_not_worth_t() {
+    let mut world = World::new(Policy { reveal_margin_secs: 7200, ..policy() });
+    world.offer(0, 0);
+    world.receipt(0, 0);
+    world.seal(0);
+    world.calm();
+    assert_eq!(state(&world, 0), "closed");
+    assert_eq!(world.fate(0, 0), Some(Fate::LockLapsed));
+    assert_eq!(world.claimed(0), None);
+    assert_eq!(refused(world.poll_key(0)), Refusal::Closed);
+}
+
+#[test]
+fn an_offer_runs_out_and_the_next_one_has_another_lock() {
+    let mut world = World::new(policy());
+    let first = world.offer(0, 0);
+    world.now += 3_600_000;
+    assert_eq!(refused(world.receipt(0, 0)), Refusal::OfferExpired);
+    world.auth(0);
+    world.settle();
+    assert!(matches!(world.auth(0), Some(Response::Pending { .. })));
+    world.settle();
+    assert!(matches!(world.auth(0), Some(Response::Offer { s, .. }) if s != first));
+}
+
+#[test]
+fn copies_are_for_the_claimed_only() {
+    let mut world = World::new(policy());
+    let s = world.offer(0, 0);
+    world.receipt(0, 0);
+    world.seal(0);
+    assert_eq!(refused(world.copy(1, s, 0)), Refusal::NotAuthenticated);
+    world.calm();
+    assert!(matches!(world.copy(1, s, 0), Some(Response::Offer { s: of, .. }) if of == s));
+    assert_eq!(refused(world.copy(1, s, 1)), Refusal::NotAuthenticated);
+}
+
+#[test]
+fn requests_that_do_not_fit_are_refused_by_name() {
+    let mut world = World::new(policy());
+    let Request::Receipt { bounty, s, device_key, .. } = world.receipt_request(0, 0, 1) else {
+        unreachable!()
+    };
+    let (chain, sig) = (ChainId::new(31337), Signature::new([1; 64]));
+    let hello = |chain, bounty, device_key| Request::Hello { chain, bounty, device_key, delegation: sig };
+    let stranger = crate::id::DeviceKey::new([2; 33]);
+    let other = Bounty::new([1; 20]);
+    for (request, reason) in [
+        (hello(ChainId::new(1), bounty, device_key), Refusal::WrongChain),
+        (hello(chain, other, device_key), Refusal::UnknownBounty),
+        (hello(chain, bounty, stranger), Refusal::NotAMember),
+        (hello(chain, bounty, device_key), Refusal::BadDelegation),
+        (Request::Auth { chain, bounty, sig: Vec::new() }, Refusal::NotAuthenticated),
+        (Request::Members { bounty, keys: Vec::new() }, Refusal::NotAuthenticated),
+        (Request::Poll { bounty, s }, Refusal::UnknownOffer),
+        (Request::Seal { bounty: other, s }, Refusal::UnknownBounty),
+    ] {
+        assert_eq!(refused(world.ask(0, request)), reason);
+    }
+    world.hello(0, 0);
+    let bad = Request::Auth { chain, bounty, sig: Vec::new() };
+    assert_eq!(refused(world.ask(0, bad)), Refusal::BadAuth);
+}
+
+#[test]
+fn receipts_are_checked_before_they_are_kept() {
+    let mut world = World::new(policy());
+    let s = world.offer(0, 0);
+    let Request::Receipt { bounty, device_key, sig, .. } = world.receipt_request(0, 0, 2) else {
+        unreachable!()
+    };
+    let with = |attempt| Request::Receipt { bounty, s, device_key, attempt, sig };
+    assert_eq!(refused(world.ask(0, with(Attempt::new(3)))), Refusal::BadReceipt);
+    assert_eq!(refused(world.ask(0, with(Attempt::new(0)))), Refusal::BadReceipt);
+    assert_eq!(refused(world.ask(1, with(Attempt::new(2)))), Refusal::UnknownOffer);
+    assert_eq!(world.ask(0, with(Attempt::new(2))), Some(Response::Ack { index: 0 }));
+    let lower = world.receipt_request(0, 0, 1);
+    assert_eq!(refused(world.ask(0, lower)), Refusal::StaleAttempt);
+}
+
+#[test]
+fn a_claimed_device_opens_nothing() {
+    let mut world = World::new(policy());
+    world.rival(0, true);
+    world.hello(0, 0);
+    world.settle();
+    assert_eq!(refused(world.auth(0)), Refusal::AlreadyClaimed);
+}
+
+#[test]
+fn a_peer_that_asks_too_often_is_told_so() {
+    let mut policy = policy();
+    policy.limits.burst = 3;
+    let mut world = World::new(policy);
+    (0..3).for_each(|_| assert!(matches!(world.hello(0, 0), Some(Response::Challenge { .. }))));
+    assert_eq!(refused(world.hello(0, 0)), Refusal::RateLimited);
+    assert!(matches!(world.hello(1, 1), Some(Response::Challenge { .. })));
+    world.now += 1000;
+    assert!(matches!(world.hello(0, 0), Some(Response::Challenge { .. })));
+}
+
+#[test]
+fn one_device_opens_so_many_exchanges_and_no_more() {
+    let mut policy = policy();
+    policy.limits.exchanges_per_device = 1;
+    let mut world = World::new(policy);
+    world.offer(0, 0);
+    world.hello(1, 0);
+    world.settle();
+    assert_eq!(refused(world.auth(1)), Refusal::RateLimited);
+}
+
+/// One thing that can happen.
+#[derive(Debug, Clone)]
+enum Step {
+    Hello(usize, usize),
+    Auth(usize),
+    Receipt(usize, usize),
+    Seal(usize),
+    Poll(usize),
+    Deliver(usize),
+    Lose,
+    Mine,
+    Observe,
+    Reorg,
+    ForgetPool,
+    StealNonce,
+    RivalLock(usize),
+    RivalClaim(usize),
+    Crash,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let (g, d) = (0..GATEWAYS, 0..DEVICES);
+    prop_oneof![
+        2 => (g.clone(), d.clone()).prop_map(|(g, d)| Step::Hello(g, d)),
+        4 => g.clone().prop_map(Step::Auth),
+        6 => (g.clone(), d.clone()).prop_map(|(g, d)| Step::Receipt(g, d)),
+        2 => g.clone().prop_map(Step::Seal),
+        2 => g.prop_map(Step::Poll),
+        6 => (0..4usize).prop_map(Step::Deliver),
+        1 => Just(Step::Lose),
+        5 => Just(Step::Mine),
+        5 => Just(Step::Observe),
+        1 => Just(Step::Reorg),
+        1 => Just(Step::ForgetPool),
+        1 => Just(Step::StealNonce),
+        1 => d.clone().prop_map(Step::RivalLock),
+        1 => d.prop_map(Step::RivalClaim),
+        3 => Just(Step::Crash),
+    ]
+}
+
+fn take(world: &mut World, step: &Step) {
+    match *step {
+        Step::Hello(g, d) => drop(world.hello(g, d)),
+        Step::Auth(g) => drop(world.auth(g)),
+        Step::Receipt(g, d) => drop(world.receipt(g, d)),
+        Step::Seal(g) => drop(world.seal(g)),
+        Step::Poll(g) => drop(world.poll_key(g)),
+        Step::Deliver(which) => world.deliver(which),
+        Step::Lose => world.lose(),
+        Step::Mine => world.mine(),
+        Step::Observe => world.observe(),
+        Step::Reorg => world.reorg(),
+        Step::ForgetPool => world.forget_pool(),
+        Step::StealNonce => world.steal_nonce(),
+        Step::RivalLock(d) => world.rival(d, false),
+        Step::RivalClaim(d) => world.rival(d, true),
+        Step::Crash => world.crash(),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, max_shrink_iters: 2000, ..ProptestConfig::default() })]
+
+    /// Whatever is lost, repeated, reordered or killed: the world's assertions hold at every step,
+    /// and once it is calm every acknowledged receipt is paid, unless a rival was there.
+    #[test]
+    fn promises_hold_whatever_happens(
+        steps in proptest::collection::vec((step(), 0..6usize), 0..120),
+        min_receipts in 1..3u32,
+    ) {
+        let mut world = World::new(Policy { min_receipts, ..policy() });
+        for (step, outputs) in &steps {
+            take(&mut world, step);
+            world.run(*outputs);
+        }
+        world.calm();
+        (0..GATEWAYS).for_each(|g| drop(world.seal(g)));
+        world.calm();
+        world.check_settled(min_receipts as usize);
+    }
+}

@@ -1,0 +1,595 @@
+//! A chain, gateways and a disk in a few lines each, with which the machine is held to its promises.
+//!
+//! The chain has blocks, finality two blocks behind, a pool that forgets and a head that is
+//! reorganised; the bounty follows the contract's rules for one group of equal shares.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::sync::Arc;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use crate::digest;
+use crate::exchange::{Request, Response};
+use crate::id::*;
+use crate::key::SigningKey;
+use crate::secret::{KeyR, PreimageT};
+
+use super::super::*;
+
+pub(super) const DEVICES: usize = 6;
+pub(super) const GATEWAYS: usize = 2;
+const SHARE: u128 = 1000;
+const LOCK_SECS: u64 = 7200;
+const CLAIM_BY: u64 = 10_000_000;
+const CHAIN: ChainId = ChainId::new(31337);
+const BOUNTY: Bounty = Bounty::new([0xb0; 20]);
+const PAYEE: Payee = Payee::new([0xda; 20]);
+const U_ID: UpdateId = UpdateId::new([7; 32]);
+
+struct Fleet(Vec<DeviceKey>);
+
+impl Roster for Fleet {
+    fn index(&self, key: &DeviceKey) -> Option<u32> {
+        self.0.iter().position(|known| known == key).map(|at| at as u32)
+    }
+
+    fn path(&self, _: u32) -> Option<Vec<[u8; 32]>> {
+        Some(vec![])
+    }
+}
+
+/// A peer whose signature of a digest is the digest under its own hash.
+pub(super) struct Gateway(pub(super) PeerHash);
+
+impl Gateway {
+    fn sign(&self, digest: &Digest) -> Vec<u8> {
+        digest.as_bytes().iter().zip(self.0.as_bytes()).map(|(a, b)| a ^ b).collect()
+    }
+}
+
+impl Peer for Gateway {
+    fn hash(&self) -> PeerHash {
+        self.0
+    }
+
+    fn signed(&self, digest: &Digest, sig: &[u8]) -> bool {
+        sig == self.sign(digest)
+    }
+}
+
+#[derive(Clone, Default)]
+struct Share {
+    claimed: Option<LockHash>,
+    lock: Option<(LockHash, u64)>,
+    attempt: u8,
+}
+
+#[derive(Clone)]
+struct State {
+    time: u64,
+    nonce: u64,
+    shares: Vec<Share>,
+}
+
+/// A rival's lock, as another payee under a lock of its own.
+const RIVAL: LockHash = LockHash::new([0xee; 32]);
+
+struct Chain {
+    blocks: Vec<State>,
+    pool: BTreeMap<u64, Call>,
+    /// Nonces that another program's transactions have; nodes keep those in mind.
+    stolen: BTreeSet<u64>,
+}
+
+impl Chain {
+    fn latest(&self) -> &State {
+        self.blocks.last().unwrap()
+    }
+
+    fn finalized(&self) -> &State {
+        &self.blocks[self.blocks.len().saturating_sub(3)]
+    }
+
+    fn mine(&mut self) {
+        let mut state = self.latest().clone();
+        state.time += 12;
+        loop {
+            if self.stolen.contains(&state.nonce) {
+                self.pool.remove(&state.nonce);
+            } else if let Some(call) = self.pool.remove(&state.nonce) {
+                let _ = state.apply(&call);
+            } else {
+                break;
+            }
+            state.nonce += 1;
+        }
+        self.blocks.push(state);
+    }
+}
+
+impl State {
+    /// What the contract does; a reverted call changes nothing but the nonce.
+    fn apply(&mut self, call: &Call) -> Result<(), CallFailure> {
+        let mut next = self.clone();
+        let sum = match call {
+            Call::Reserve { s, items, .. } => next.reserve(*s, items),
+            Call::Reveal { t, indices } => next.take(KeyR::derive(&PAYEE, t).lock(), indices, true),
+            Call::Claim { t, items, .. } => {
+                let indices: Vec<u32> = items.iter().map(|item| item.index).collect();
+                next.take(KeyR::derive(&PAYEE, t).lock(), &indices, false)
+            }
+        };
+        match call {
+            Call::Reserve { min_sum, .. } | Call::Claim { min_sum, .. }
+                if sum < min_sum.get() || sum == 0 =>
+            {
+                return Err(CallFailure::Reverts);
+            }
+            Call::Reveal { .. } if sum == 0 => return Err(CallFailure::NoLock),
+            _ => *self = next,
+        }
+        Ok(())
+    }
+
+    fn reserve(&mut self, s: LockHash, items: &[Item]) -> u128 {
+        let time = self.time;
+        let locked = items.iter().filter(|item| {
+            let share = &mut self.shares[item.index as usize];
+            let ours = share.lock.is_some_and(|(by, until)| by == s && until >= time);
+            let free = share.lock.is_none_or(|(_, until)| until < time);
+            let fresh = free && item.attempt.get() > share.attempt;
+            if share.claimed.is_none() && fresh {
+                (share.lock, share.attempt) = (Some((s, time + LOCK_SECS)), item.attempt.get());
+            }
+            share.claimed.is_none() && (ours || fresh)
+        });
+        locked.count() as u128 * SHARE
+    }
+
+    fn take(&mut self, s: LockHash, indices: &[u32], locked: bool) -> u128 {
+        let time = self.time;
+        let taken = indices.iter().filter(|index| {
+            let share = &mut self.shares[**index as usize];
+            let live = share.lock.filter(|(_, until)| *until >= time);
+            let ours = live.is_some_and(|(by, _)| by == s);
+            let may = share.claimed.is_none() && if locked { ours } else { ours || live.is_none() };
+            if may {
+                share.claimed = Some(s);
+            }
+            may
+        });
+        taken.count() as u128 * SHARE
+    }
+
+    fn standing(&self, s: LockHash, index: u32) -> Standing {
+        let share = &self.shares[index as usize];
+        match (share.claimed, share.lock.filter(|(_, until)| *until >= self.time)) {
+            (Some(_), _) => Standing::Claimed,
+            (_, Some((by, until))) if by == s => Standing::Ours { until },
+            (_, Some((_, until))) => Standing::Other { until },
+            _ => Standing::Free { attempt: share.attempt },
+        }
+    }
+}
+
+/// What survives a crash.
+#[derive(Default)]
+struct Disk {
+    exchanges: BTreeMap<PeerHash, Exchange>,
+    receipts: BTreeMap<(PeerHash, u32), Receipt>,
+    slots: BTreeMap<u64, Slot>,
+}
+
+impl Disk {
+    fn write(&mut self, change: Change) {
+        match change {
+            Change::Exchange(row) => drop(self.exchanges.insert(row.gateway, through_cbor(&row))),
+            Change::Receipt(row) => {
+                self.receipts.insert((row.gateway, row.index), through_cbor(&row));
+            }
+            Change::Transaction(row) => drop(self.slots.insert(row.nonce, through_cbor(&row))),
+            Change::Settled { nonce } => drop(self.slots.remove(&nonce)),
+            Change::Forget { gateway, .. } => {
+                self.exchanges.remove(&gateway);
+                self.receipts.retain(|(by, _), _| *by != gateway);
+            }
+        }
+    }
+}
+
+/// Rows go through their encoding, so that a restart sees what a database would give back.
+fn through_cbor<T>(row: &T) -> T
+where
+    T: minicbor::Encode<()> + for<'b> minicbor::Decode<'b, ()>,
+{
+    crate::wire::decode(&crate::wire::to_vec(row), 1 << 20).unwrap()
+}
+
+/// Everything, and what was promised so far.
+pub(super) struct World {
+    machine: Distributor,
+    policy: Policy,
+    disk: Disk,
+    chain: Chain,
+    keys: Vec<SigningKey>,
+    pub(super) now: u64,
+    counter: u64,
+    /// Answers on their way to the machine.
+    inbox: Vec<Input<'static>>,
+    offers: BTreeMap<PeerHash, LockHash>,
+    challenges: BTreeMap<PeerHash, [u8; 32]>,
+    calls: BTreeMap<u64, Call>,
+    /// Locks that a finalized block had, whole or past their transaction.
+    pub(super) final_locks: BTreeSet<LockHash>,
+    pub(super) acked: BTreeSet<u32>,
+    pub(super) rivals: BTreeSet<u32>,
+    pub(super) keys_shown: BTreeSet<LockHash>,
+    pub(super) paid_events: Vec<u32>,
+    pub(super) last: Option<Response>,
+}
+
+pub(super) fn gateway(g: usize) -> Gateway {
+    Gateway(PeerHash::new([g as u8 + 1; 32]))
+}
+
+fn identity() -> Identity {
+    Identity { chain: CHAIN, payee: PAYEE }
+}
+
+impl World {
+    pub(super) fn new(policy: Policy) -> Self {
+        let key = |i: usize| SigningKey::from_bytes(Curve::Secp256k1, &[i as u8 + 1; 32]).unwrap();
+        let state = State { time: 1000, nonce: 3, shares: vec![Share::default(); DEVICES] };
+        let mut world = Self {
+            machine: Distributor::new(identity(), policy),
+            policy,
+            disk: Disk::default(),
+            chain: Chain { blocks: vec![state], pool: BTreeMap::new(), stolen: BTreeSet::new() },
+            keys: (0..DEVICES).map(key).collect(),
+            now: 1_000_000,
+            counter: 0,
+            inbox: vec![],
+            offers: BTreeMap::new(),
+            challenges: BTreeMap::new(),
+            calls: BTreeMap::new(),
+            final_locks: BTreeSet::new(),
+            acked: BTreeSet::new(),
+            rivals: BTreeSet::new(),
+            keys_shown: BTreeSet::new(),
+            paid_events: vec![],
+            last: None,
+        };
+        world.join();
+        world.observe();
+        world
+    }
+
+    fn join(&mut self) {
+        let roster = Arc::new(Fleet(self.keys.iter().map(SigningKey::device_key).collect()));
+        let groups = vec![Group { end_index: DEVICES as u32, share: Wei::new(SHARE) }];
+        let campaign = Campaign {
+            bounty: BOUNTY,
+            u_id: U_ID,
+            vk_id: VkId::new([5; 32]),
+            curve: Curve::Secp256k1,
+            claim_by: CLAIM_BY,
+            groups,
+            roster,
+        };
+        self.machine.handle(Input::Join(campaign), self.now);
+        self.run(usize::MAX);
+    }
+
+    /// Loses everything but the disk, with outputs still in the queue.
+    pub(super) fn crash(&mut self) {
+        self.machine = Distributor::new(identity(), self.policy);
+        self.inbox.clear();
+        let exchanges = self.disk.exchanges.values().cloned().map(Change::Exchange);
+        let receipts = self.disk.receipts.values().copied().map(Change::Receipt);
+        let slots = self.disk.slots.values().cloned().map(Change::Transaction);
+        exchanges.chain(receipts).chain(slots).for_each(|row| self.machine.restore(row));
+        self.join();
+    }
+
+    /// Carries out at most `steps` outputs.
+    pub(super) fn run(&mut self, steps: usize) {
+        for _ in 0..steps {
+            let Some(output) = self.machine.poll() else { return };
+            self.carry_out(output);
+        }
+    }
+
+    fn carry_out(&mut self, output: Output) {
+        match output {
+            Output::Persist(change) => self.disk.write(change),
+            Output::Send { response, .. } => self.sent(response),
+            Output::Inspect { bounty, index } => {
+                let standing = self.chain.latest().standing(LockHash::new([0; 32]), index);
+                self.inbox.push(Input::Inspected { bounty, index, standing });
+            }
+            Output::Prove { bounty, gateway, s, r } => {
+                assert_eq!(self.disk.exchanges[&gateway].s(&PAYEE), s, "t is on disk");
+                assert_eq!(r.lock(), s);
+                let (cipher, proof) = (vec![1; 32], vec![2; 128]);
+                self.inbox.push(Input::Proved { bounty, gateway, s, cipher, proof });
+            }
+            Output::Simulate { bounty, gateway, call } => {
+                self.check_secret(&call);
+                let result = self.chain.latest().clone().apply(&call);
+                self.inbox.push(Input::Simulated { bounty, gateway, result });
+            }
+            Output::Submit(slot) => self.submitted(slot),
+            Output::Event(Event::Paid { index, .. }) => self.paid_events.push(index),
+            Output::Event(_) => {}
+        }
+    }
+
+    fn submitted(&mut self, slot: Slot) {
+        self.check_secret(&slot.call);
+        assert!(self.disk.slots.contains_key(&slot.nonce), "a nonce is on disk before it is used");
+        let first = self.calls.entry(slot.nonce).or_insert_with(|| slot.call.clone());
+        assert_eq!(*first, slot.call, "a nonce carries one call for ever");
+        self.chain.pool.insert(slot.nonce, slot.call);
+    }
+
+    fn check_secret(&self, call: &Call) {
+        if let Call::Reveal { t, .. } | Call::Claim { t, .. } = call {
+            self.may_show(t);
+        }
+    }
+
+    fn may_show(&self, t: &PreimageT) {
+        let s = KeyR::derive(&PAYEE, t).lock();
+        assert!(self.final_locks.contains(&s), "t is shown only under a final lock");
+    }
+
+    fn sent(&mut self, response: Response) {
+        match &response {
+            Response::Offer { s, .. } => {
+                assert!(self.disk.exchanges.values().any(|row| row.s(&PAYEE) == *s));
+            }
+            Response::Ack { index } => {
+                assert!(self.disk.receipts.keys().any(|(_, kept)| kept == index));
+                self.acked.insert(*index);
+            }
+            Response::Key { r } => {
+                assert!(self.final_locks.contains(&r.lock()), "r is shown only under a final lock");
+                self.keys_shown.insert(r.lock());
+            }
+            _ => {}
+        }
+        self.last = Some(response);
+    }
+
+    /// Delivers everything that is on its way.
+    pub(super) fn settle(&mut self) {
+        loop {
+            self.run(usize::MAX);
+            if self.inbox.is_empty() {
+                return;
+            }
+            self.deliver(0);
+        }
+    }
+
+    /// One answer reaches the machine, any of those on their way.
+    pub(super) fn deliver(&mut self, which: usize) {
+        if !self.inbox.is_empty() {
+            let input = self.inbox.remove(which % self.inbox.len());
+            self.machine.handle(input, self.now);
+        }
+    }
+
+    /// One answer never arrives: the program died with it, or a node did.
+    pub(super) fn lose(&mut self) {
+        if self.inbox.pop().is_some() {
+            self.crash();
+        }
+    }
+
+    fn fresh(&mut self) -> [u8; 32] {
+        self.counter += 1;
+        crate::digest::installed(&ProductId::new([0; 32]), Version::new(self.counter), &U_ID).to_bytes()
+    }
+
+    pub(super) fn ask(&mut self, g: usize, request: Request) -> Option<Response> {
+        let entropy = self.fresh();
+        self.last = None;
+        let (id, peer) = (self.counter, &gateway(g));
+        self.machine.handle(Input::Request { id, peer, request, entropy: &entropy }, self.now);
+        self.run(usize::MAX);
+        self.last.clone()
+    }
+
+    pub(super) fn hello(&mut self, g: usize, d: usize) -> Option<Response> {
+        let peer = gateway(g).0;
+        let delegation = self.keys[d].sign(&digest::delegation(CHAIN, &BOUNTY, &peer));
+        let device_key = self.keys[d].device_key();
+        let hello = Request::Hello { chain: CHAIN, bounty: BOUNTY, device_key, delegation };
+        let response = self.ask(g, hello);
+        if let Some(Response::Challenge { c, .. }) = &response {
+            self.challenges.insert(peer, *c);
+        }
+        response
+    }
+
+    pub(super) fn auth(&mut self, g: usize) -> Option<Response> {
+        let peer = gateway(g);
+        let c = self.challenges.get(&peer.0).copied().unwrap_or([0; 32]);
+        let sig = peer.sign(&digest::challenge(CHAIN, &BOUNTY, &PAYEE, &c));
+        let response = self.ask(g, Request::Auth { chain: CHAIN, bounty: BOUNTY, sig });
+        if let Some(Response::Offer { s, .. }) = &response {
+            self.offers.insert(peer.0, *s);
+        }
+        response
+    }
+
+    /// Until the offer is there.
+    pub(super) fn offer(&mut self, g: usize, d: usize) -> LockHash {
+        self.hello(g, d);
+        self.settle();
+        self.auth(g);
+        self.settle();
+        assert!(matches!(self.auth(g), Some(Response::Offer { .. })), "{:?}", self.last);
+        self.offers[&gateway(g).0]
+    }
+
+    pub(super) fn s(&self, g: usize) -> LockHash {
+        self.offers.get(&gateway(g).0).copied().unwrap_or(LockHash::new([9; 32]))
+    }
+
+    pub(super) fn receipt_request(&self, g: usize, d: usize, attempt: u8) -> Request {
+        let (s, attempt) = (self.s(g), Attempt::new(attempt));
+        let sig = self.keys[d].sign(&digest::receipt(CHAIN, &BOUNTY, &PAYEE, &U_ID, &s, attempt));
+        let device_key = self.keys[d].device_key();
+        Request::Receipt { bounty: BOUNTY, s, device_key, attempt, sig }
+    }
+
+    pub(super) fn receipt(&mut self, g: usize, d: usize) -> Option<Response> {
+        let request = self.receipt_request(g, d, 1);
+        self.ask(g, request)
+    }
+
+    pub(super) fn seal(&mut self, g: usize) -> Option<Response> {
+        let s = self.s(g);
+        self.ask(g, Request::Seal { bounty: BOUNTY, s })
+    }
+
+    pub(super) fn poll_key(&mut self, g: usize) -> Option<Response> {
+        let s = self.s(g);
+        self.ask(g, Request::Poll { bounty: BOUNTY, s })
+    }
+
+    pub(super) fn copy(&mut self, g: usize, s: LockHash, d: usize) -> Option<Response> {
+        let device_key = self.keys[d].device_key();
+        self.ask(g, Request::Copy { bounty: BOUNTY, s, device_key })
+    }
+
+    pub(super) fn mine(&mut self) {
+        self.chain.mine();
+        self.now += 12_000;
+        self.note_final_locks();
+    }
+
+    /// The chain's own view of what the machine may rely on.
+    fn note_final_locks(&mut self) {
+        let min = self.policy.min_sum.get().max(SHARE * u128::from(self.policy.min_receipts));
+        let mut sums = BTreeMap::new();
+        for share in &self.chain.finalized().shares {
+            let held = share.claimed.or(share.lock.map(|(s, _)| s));
+            held.iter().for_each(|s| *sums.entry(*s).or_insert(0) += SHARE);
+        }
+        let enough = sums.into_iter().filter(|(_, sum)| *sum >= min).map(|(s, _)| s);
+        self.final_locks.extend(enough);
+    }
+
+    pub(super) fn forget_pool(&mut self) {
+        self.chain.pool.clear();
+    }
+
+    /// The latest block gives way to an empty one; its transactions are lost.
+    pub(super) fn reorg(&mut self) {
+        if self.chain.blocks.len() > 3 {
+            self.chain.blocks.pop();
+            let mut empty = self.chain.latest().clone();
+            empty.time += 12;
+            self.chain.blocks.push(empty);
+        }
+    }
+
+    /// Another program uses the wallet's next nonce.
+    pub(super) fn steal_nonce(&mut self) {
+        self.chain.stolen.insert(self.chain.latest().nonce);
+        self.mine();
+    }
+
+    /// A rival reserves or takes a share, if the rules let it.
+    pub(super) fn rival(&mut self, d: usize, claim: bool) {
+        let mut state = self.chain.latest().clone();
+        state.time += 12;
+        let done = if claim {
+            state.take(RIVAL, &[d as u32], false)
+        } else {
+            let key = self.keys[d].device_key();
+            let sig = Signature::new([1; 64]);
+            let attempt = Attempt::new(state.shares[d].attempt + 1);
+            state.reserve(RIVAL, &[Item { index: d as u32, device: key, attempt, sig }])
+        };
+        if done > 0 {
+            self.rivals.insert(d as u32);
+        }
+        self.chain.blocks.push(state);
+        self.note_final_locks();
+    }
+
+    /// The program's reading of the chain: the wallet first.
+    pub(super) fn observe(&mut self) {
+        let head = Head {
+            timestamp: self.chain.latest().time,
+            latest_nonce: self.chain.latest().nonce,
+            final_nonce: self.chain.finalized().nonce,
+        };
+        self.machine.handle(Input::Head(head), self.now);
+        for watch in self.machine.watching() {
+            let see = |state: &State| -> Vec<Seen> {
+                let seen = watch.indices.iter();
+                seen.map(|i| Seen { index: *i, standing: state.standing(watch.s, *i) }).collect()
+            };
+            let finalized = self.chain.finalized();
+            let ours = |i: &&u32| finalized.shares[**i as usize].claimed == Some(watch.s);
+            let paid = watch.indices.iter().filter(ours).map(|i| (*i, Wei::new(SHARE))).collect();
+            let observation = Observation {
+                bounty: watch.bounty,
+                gateway: watch.gateway,
+                latest: see(self.chain.latest()),
+                finalized: see(finalized),
+                paid,
+            };
+            self.machine.handle(Input::Observed(observation), self.now);
+        }
+    }
+
+    /// A quiet time: everything is delivered, blocks come, nothing is lost.
+    pub(super) fn calm(&mut self) {
+        for _ in 0..60 {
+            self.settle();
+            self.mine();
+            self.observe();
+        }
+        self.settle();
+    }
+
+    /// Nobody is paid twice, and nothing is left waiting that could be paid.
+    pub(super) fn check_settled(&self, min_receipts: usize) {
+        let mut told = self.paid_events.clone();
+        told.sort_unstable();
+        told.dedup();
+        assert_eq!(told.len(), self.paid_events.len(), "each payment is reported once");
+        for entry in self.machine.entries.values() {
+            let waiting = entry.receipts.values();
+            let waiting =
+                waiting.filter(|r| r.fate == Fate::Waiting && !self.rivals.contains(&r.index)).count();
+            let worthless = matches!(entry.exchange.stage, Stage::Collecting(_)) && waiting < min_receipts;
+            assert!(waiting == 0 || worthless, "{waiting} wait in {}", entry.exchange.stage.name());
+        }
+        for index in self.acked.difference(&self.rivals) {
+            let fates: Vec<Fate> =
+                self.disk.receipts.iter().filter(|((_, i), _)| i == index).map(|(_, r)| r.fate).collect();
+            let paid = self.claimed(*index as usize).is_some();
+            assert!(paid || fates.contains(&Fate::Waiting), "device {index}: {fates:?}");
+        }
+    }
+
+    pub(super) fn stage(&self, g: usize) -> Option<&Stage> {
+        self.machine.entries.get(&(BOUNTY, gateway(g).0)).map(|entry| &entry.exchange.stage)
+    }
+
+    /// Who was paid for a device, on the latest block.
+    pub(super) fn claimed(&self, d: usize) -> Option<LockHash> {
+        self.chain.latest().shares[d].claimed
+    }
+
+    pub(super) fn fate(&self, g: usize, d: usize) -> Option<Fate> {
+        self.disk.receipts.get(&(gateway(g).0, d as u32)).map(|receipt| receipt.fate)
+    }
+}
