@@ -25,6 +25,8 @@ pub mod distributor;
 #[cfg(feature = "alloc")]
 pub mod exchange;
 #[cfg(feature = "alloc")]
+pub mod gateway;
+#[cfg(feature = "alloc")]
 pub mod join;
 #[cfg(feature = "alloc")]
 pub mod package;
