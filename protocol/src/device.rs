@@ -95,7 +95,7 @@ pub enum Input<'b> {
         /// Seconds.
         retry_after: u32,
     },
-    /// The bytes that [`Output::Read`] named.
+    /// The bytes that [`Output::Read`] named, or as many of the first as suit the caller.
     Slot(&'b [u8]),
     /// The signature that [`Output::Sign`] asked for.
     Signed(Signature),
@@ -104,7 +104,8 @@ pub enum Input<'b> {
 /// What is to be done, in this order of precedence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
-    /// Write all bytes of the block just handed in to the spare slot, durably.
+    /// Write all bytes of the block just handed in to the spare slot; durable before the next
+    /// [`Output::Persist`] is.
     Write {
         /// Where in the slot.
         offset: u32,
@@ -115,7 +116,7 @@ pub enum Output {
     Sign(Digest),
     /// Send to the gateway.
     Send(Message),
-    /// Read from the spare slot; answer with [`Input::Slot`].
+    /// Read from the spare slot, at most so much at once; answer with [`Input::Slot`].
     Read {
         /// Where in the slot.
         offset: u32,

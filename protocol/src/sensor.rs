@@ -15,6 +15,7 @@ use crate::id::{Curve, DeviceKey, ProductId, Version};
 use crate::wire::message;
 
 mod image;
+pub mod names;
 mod sign;
 mod status;
 

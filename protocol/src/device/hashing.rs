@@ -24,15 +24,12 @@ impl Hashing {
         (left > 0).then_some((self.at, left.min(CHUNK)))
     }
 
-    /// Takes exactly the bytes that [`Hashing::wants`] named; others are not taken.
-    pub(super) fn read(&mut self, bytes: &[u8]) -> bool {
-        match self.wants() {
-            Some((_, len)) if bytes.len() == len as usize => {
-                self.hash.update(bytes);
-                self.at += len;
-                true
-            }
-            _ => false,
+    /// Takes the bytes that [`Hashing::wants`] named, or as many of the first as were read.
+    pub(super) fn read(&mut self, bytes: &[u8]) {
+        let (Some((_, want)), Ok(len)) = (self.wants(), u32::try_from(bytes.len())) else { return };
+        if len <= want {
+            self.hash.update(bytes);
+            self.at += len;
         }
     }
 

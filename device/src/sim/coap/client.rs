@@ -1,0 +1,108 @@
+//! Confirmable requests over UDP, one at a time (RFC 7252 §4.2).
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use coap_lite::{MessageClass, MessageType, Packet};
+use rand::Rng as _;
+use thiserror::Error;
+use tokio::net::UdpSocket;
+use tokio::time::{Instant, timeout_at};
+
+/// Retransmissions of a request (RFC 7252 §4.8, MAX_RETRANSMIT).
+const MAX_RETRANSMIT: u32 = 4;
+/// Longest datagram read; a longer one is none of ours.
+const MAX_DATAGRAM: usize = 1500;
+
+#[derive(Debug, Error)]
+pub(super) enum CoapError {
+    #[error("{0}")]
+    Io(io::Error),
+    #[error("no answer from the gateway")]
+    TimedOut,
+    #[error("the gateway rejects the message")]
+    Reset,
+    #[error("request cannot be encoded: {0}")]
+    Encode(String),
+}
+
+/// A socket to one gateway.
+pub(super) struct Client {
+    socket: UdpSocket,
+    message_id: u16,
+    token: u64,
+    ack_timeout: Duration,
+}
+
+impl Client {
+    pub(super) async fn open(gateway: SocketAddr, ack_timeout: Duration) -> Result<Self, CoapError> {
+        let any: SocketAddr = match gateway {
+            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+        };
+        let socket = UdpSocket::bind(any).await.map_err(CoapError::Io)?;
+        socket.connect(gateway).await.map_err(CoapError::Io)?;
+        let mut random = rand::rng();
+        Ok(Self { socket, message_id: random.random(), token: random.random(), ack_timeout })
+    }
+
+    /// Sends a request and returns the response, whatever its code.
+    pub(super) async fn exchange(&mut self, mut request: Packet) -> Result<Packet, CoapError> {
+        self.message_id = self.message_id.wrapping_add(1);
+        self.token = self.token.wrapping_add(1);
+        request.header.set_version(1);
+        request.header.set_type(MessageType::Confirmable);
+        request.header.message_id = self.message_id;
+        request.set_token(self.token.to_be_bytes().to_vec());
+        let bytes = request.to_bytes().map_err(|error| CoapError::Encode(format!("{error:?}")))?;
+        let mut patience = self.ack_timeout.mul_f32(rand::rng().random_range(1.0..1.5));
+        for _ in 0..=MAX_RETRANSMIT {
+            self.socket.send(&bytes).await.map_err(CoapError::Io)?;
+            if let Some(response) = self.wait(Instant::now() + patience).await? {
+                return Ok(response);
+            }
+            patience *= 2;
+        }
+        Err(CoapError::TimedOut)
+    }
+
+    /// Waits for the answer to the request that is out; nothing if it is to be sent again.
+    async fn wait(&self, mut until: Instant) -> Result<Option<Packet>, CoapError> {
+        let mut buffer = [0; MAX_DATAGRAM];
+        loop {
+            let Ok(received) = timeout_at(until, self.socket.recv(&mut buffer)).await else {
+                return Ok(None);
+            };
+            let len = received.map_err(CoapError::Io)?;
+            let Ok(packet) = Packet::from_bytes(&buffer[..len]) else { continue };
+            let ours = packet.header.message_id == self.message_id;
+            match (packet.header.get_type(), packet.header.code) {
+                (MessageType::Reset, _) if ours => return Err(CoapError::Reset),
+                // It was received; the response comes by itself, and takes its time.
+                (MessageType::Acknowledgement, MessageClass::Empty) if ours => {
+                    until = Instant::now() + self.ack_timeout * (1 << MAX_RETRANSMIT);
+                }
+                // The answer to an earlier request.
+                (MessageType::Acknowledgement, MessageClass::Response(_)) if !ours => {}
+                (kind, MessageClass::Response(_)) if self.has_token(&packet) => {
+                    if kind == MessageType::Confirmable {
+                        self.acknowledge(packet.header.message_id).await?;
+                    }
+                    return Ok(Some(packet));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn has_token(&self, packet: &Packet) -> bool {
+        packet.get_token() == self.token.to_be_bytes()
+    }
+
+    async fn acknowledge(&self, message_id: u16) -> Result<(), CoapError> {
+        let [high, low] = message_id.to_be_bytes();
+        // Version 1, acknowledgement, no token; empty.
+        self.socket.send(&[0x60, 0, high, low]).await.map(drop).map_err(CoapError::Io)
+    }
+}

@@ -1,0 +1,240 @@
+//! One wake over MQTT: connect, subscribe, say hello, answer what comes, say good night.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+use posthouse_protocol::device::{Input, Message};
+use posthouse_protocol::sensor::{Block, ErrorMsg, SignRequest, names};
+use rumqttc::mqttbytes::QoS;
+use rumqttc::mqttbytes::v5::Packet;
+use rumqttc::{
+    AsyncClient, BrokerSessionResumePolicy, Event, EventLoop, MqttOptions, Outgoing, PublishOptions,
+};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::config::Settings;
+use super::life::WakeError;
+use super::node::Node;
+use crate::device::Flow;
+
+/// Requests that may wait for the connection: more than a wake ever queues at once.
+const REQUESTS: usize = 64;
+/// What comes down may wait so long in a queue of this length; then TCP holds the broker back.
+const INCOMING: usize = 64;
+/// The broker keeps what is for a sleeping sensor so long, s: a week.
+const SESSION_EXPIRY: u32 = 7 * 24 * 3600;
+/// Largest packet that the sensor takes: a block with its topic.
+const MAX_PACKET: u32 = 4096;
+/// Put off for so long when the gateway does not say how long, s.
+const DEFAULT_RETRY: u32 = 5;
+/// Time for the last acknowledgements before the connection closes.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// What the connection brings.
+enum Incoming {
+    Connected,
+    Message { name: String, payload: Bytes },
+    Closed(String),
+}
+
+/// The sensor's way over MQTT.
+pub(super) struct Mqtt {
+    host: String,
+    port: u16,
+    credentials: Option<(String, PathBuf)>,
+    wake_ms: u64,
+    awake_ms: u64,
+    patience: Duration,
+}
+
+impl Mqtt {
+    pub(super) fn new(settings: &Settings) -> Self {
+        let (host, port) = settings.host_and_port().unwrap_or(("localhost", 1883));
+        Self {
+            host: host.to_owned(),
+            port,
+            credentials: settings.mqtt_username.clone().zip(settings.mqtt_password_file.clone()),
+            wake_ms: settings.wake_ms,
+            awake_ms: settings.awake_ms,
+            patience: Duration::from_millis(settings.block_timeout_ms.into()),
+        }
+    }
+
+    pub(super) async fn wake(&self, node: &mut Node) -> Result<Flow, WakeError> {
+        let prefix = format!("{}/{}/{}/", names::ROOT, names::TOPIC_VERSION, node.id());
+        let mut link = self.connect(node, prefix).await?;
+        let flow = match node.give(Input::Wake)? {
+            Flow::Continue => link.converse(node, self.awake_ms).await?,
+            Flow::Reboot => Flow::Reboot,
+        };
+        if flow == Flow::Continue {
+            let next_wake = u32::try_from(self.wake_ms.div_ceil(1000)).unwrap_or(u32::MAX);
+            node.give(Input::Sleep { next_wake })?;
+        }
+        link.publish_all(node)?;
+        link.close().await?;
+        Ok(flow)
+    }
+
+    async fn connect(&self, node: &Node, prefix: String) -> Result<Link, WakeError> {
+        let options = self.options(node)?;
+        let builder = AsyncClient::builder(options).capacity(REQUESTS);
+        let (client, events) = builder.try_build().map_err(failed)?;
+        let (sender, incoming) = mpsc::channel(INCOMING);
+        let task = tokio::spawn(pump(events, prefix.clone(), sender));
+        let mut link = Link { client, incoming, task, prefix };
+        match timeout(self.patience, link.incoming.recv()).await {
+            Ok(Some(Incoming::Connected)) => link.subscribe().await?,
+            Ok(Some(Incoming::Closed(error))) => return Err(WakeError::Link(error)),
+            Ok(_) | Err(_) => return Err(WakeError::Link("no answer from the broker".into())),
+        }
+        Ok(link)
+    }
+
+    fn options(&self, node: &Node) -> Result<MqttOptions, WakeError> {
+        let mut options = MqttOptions::new(node.id().to_string(), (self.host.clone(), self.port));
+        options
+            .set_keep_alive(30)
+            .set_clean_start(false)
+            .set_session_expiry_interval(Some(SESSION_EXPIRY))
+            // What was in flight when the power went is asked for again; nothing need be resumed.
+            .set_broker_session_resume_policy(BrokerSessionResumePolicy::AllowBrokerOnly)
+            .set_max_packet_size(Some(MAX_PACKET));
+        if let Some((name, file)) = &self.credentials {
+            let password = std::fs::read_to_string(file)
+                .map_err(|error| WakeError::Link(format!("{}: {error}", file.display())))?;
+            options.set_credentials(name, password.trim_end().to_owned());
+        }
+        Ok(options)
+    }
+}
+
+/// A connection; its task ends with it.
+struct Link {
+    client: AsyncClient,
+    incoming: mpsc::Receiver<Incoming>,
+    task: tokio::task::JoinHandle<()>,
+    prefix: String,
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Link {
+    async fn subscribe(&self) -> Result<(), WakeError> {
+        let reliable = [names::MANIFEST, names::SIGN, names::ERROR];
+        for name in reliable.into_iter().chain([names::BLOCK]) {
+            let qos = if name == names::BLOCK { QoS::AtMostOnce } else { QoS::AtLeastOnce };
+            self.client.subscribe(format!("{}{name}", self.prefix), qos).await.map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Answers what comes until the window is over and nothing is under way.
+    async fn converse(&mut self, node: &mut Node, awake_ms: u64) -> Result<Flow, WakeError> {
+        let end = node.now() + awake_ms;
+        loop {
+            self.publish_all(node)?;
+            let now = node.now();
+            if now >= end && !node.is_busy() {
+                return Ok(Flow::Continue);
+            }
+            let idle = if node.is_busy() { u64::MAX } else { end };
+            let until = node.deadline().unwrap_or(idle).min(idle).min(now + awake_ms).max(now + 1);
+            let flow = match timeout(Duration::from_millis(until - now), self.incoming.recv()).await {
+                Ok(Some(Incoming::Message { name, payload })) => take(node, &name, &payload)?,
+                Ok(Some(Incoming::Connected)) => Flow::Continue,
+                Ok(Some(Incoming::Closed(error))) => return Err(WakeError::Link(error)),
+                Ok(None) => return Err(WakeError::Link("connection closed".into())),
+                Err(_) => node.tick()?,
+            };
+            if flow == Flow::Reboot {
+                return Ok(Flow::Reboot);
+            }
+        }
+    }
+
+    fn publish_all(&self, node: &mut Node) -> Result<(), WakeError> {
+        while let Some(message) = node.take() {
+            node.announce(&message);
+            let (name, payload, options) = encode(&message);
+            let topic = format!("{}{name}", self.prefix);
+            self.client.try_publish(topic, payload, options).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until all that was published has been acknowledged.
+    async fn close(mut self) -> Result<(), WakeError> {
+        self.client.disconnect().await.map_err(failed)?;
+        self.incoming.close();
+        let closed = timeout(GOODBYE, &mut self.task).await;
+        closed.map(drop).map_err(|_| WakeError::Link("the broker does not acknowledge".into()))
+    }
+}
+
+/// Drives the connection until it closes.
+async fn pump(mut events: EventLoop, prefix: String, sender: mpsc::Sender<Incoming>) {
+    loop {
+        let message = match events.poll().await {
+            Ok(Event::Incoming(Packet::ConnAck(_))) => Incoming::Connected,
+            Ok(Event::Incoming(Packet::Publish(publish))) => {
+                let topic = String::from_utf8_lossy(&publish.topic);
+                let Some(name) = topic.strip_prefix(&prefix) else { continue };
+                Incoming::Message { name: name.to_owned(), payload: publish.payload }
+            }
+            Ok(Event::Outgoing(Outgoing::Disconnect)) => return,
+            Ok(_) => continue,
+            Err(error) => {
+                let _ = sender.send(Incoming::Closed(error.to_string())).await;
+                return;
+            }
+        };
+        // The receiver closes before the connection does; acknowledgements still come in here.
+        let _ = sender.send(message).await;
+    }
+}
+
+fn take(node: &mut Node, name: &str, payload: &[u8]) -> Result<Flow, WakeError> {
+    let flow = match name {
+        names::MANIFEST if payload.is_empty() => Flow::Continue,
+        names::MANIFEST => node.give(Input::Manifest(payload))?,
+        names::SIGN => match SignRequest::decode(payload) {
+            Ok(request) => node.give(Input::Sign(&request))?,
+            Err(_) => Flow::Continue,
+        },
+        names::BLOCK => match Block::decode(payload) {
+            Ok(block) => node.give(Input::Block(block))?,
+            Err(_) => Flow::Continue,
+        },
+        names::ERROR => match ErrorMsg::decode(payload) {
+            Ok(error) => {
+                let retry_after = error.retry_after.unwrap_or(DEFAULT_RETRY);
+                node.give(Input::Later { retry_after })?
+            }
+            Err(_) => Flow::Continue,
+        },
+        _ => Flow::Continue,
+    };
+    Ok(flow)
+}
+
+fn encode(message: &Message) -> (&'static str, Vec<u8>, PublishOptions) {
+    let once = PublishOptions::at_least_once();
+    match message {
+        Message::Hello(hello) => (names::HELLO, hello.to_vec(), once.retained()),
+        Message::Signature(signature) => (names::SIGNATURE, signature.to_vec(), once),
+        Message::Refused(error) => (names::REFUSED, error.to_vec(), once),
+        Message::Get(request) => (names::GET, request.to_vec(), PublishOptions::at_most_once()),
+        Message::Status(status) => (names::STATUS, status.to_vec(), once.retained()),
+    }
+}
+
+fn failed(error: impl std::fmt::Display) -> WakeError {
+    WakeError::Link(error.to_string())
+}
