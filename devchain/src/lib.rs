@@ -1,1 +1,50 @@
-//! An in-process Ethereum for tests and the demo
+//! An in-process Ethereum for tests and the demo.
+//!
+//! revm executes, and everything a light client looks at is really computed: header hashes, state,
+//! transactions and receipts roots, blooms, account and storage proofs. It speaks JSON-RPC over HTTP
+//! on loopback as anvil does, so that whatever drives the one drives the other.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), posthouse_devchain::Error> {
+//! use posthouse_devchain::{Config, DevChain};
+//!
+//! let chain = DevChain::start(Config::default())?;
+//! println!("{} {}", chain.url(), chain.accounts()[0].address());
+//! chain.mine()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What is kept: all blocks, and the state after each of the newest
+//! [`Config::state_history`](crate::Config::state_history) (512) of them. Calls, proofs and storage
+//! reads at older blocks are refused. There is no consensus behind it: finality is a distance from
+//! the head, and the system contracts of EIP-2935 and EIP-4788 are not deployed, which no
+//! transaction's gas depends on.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod account;
+mod admission;
+mod assemble;
+mod block;
+mod canon;
+mod chain;
+mod config;
+mod devchain;
+mod error;
+mod evm;
+mod node;
+mod pool;
+mod reorg;
+mod rpc;
+mod state;
+mod time;
+mod trie;
+
+pub use account::dev_accounts;
+pub use admission::Rejection;
+pub use block::Block;
+pub use config::{Clock, Config, TX_GAS_LIMIT_CAP};
+pub use devchain::DevChain;
+pub use error::Error;
+pub use reorg::{Reorg, ReorgError};
+pub use time::TimeError;
