@@ -1,0 +1,127 @@
+//! A file being fetched: which of its blocks are on disk for good, across restarts.
+//!
+//! The part file and its rows belong together. A row is written after the bytes have been synced, so a row never
+//! promises what a power cut could take back; and each leaf is hashed again when a download is taken up, so that
+//! neither does a damaged disk.
+
+use std::path::{Path, PathBuf};
+
+use cid::Cid;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::{Store, StoreError, insert_block, insert_root, int, path_bytes};
+
+/// A download's row.
+#[derive(Debug, Clone)]
+pub(crate) struct Download {
+    id: i64,
+    part: PathBuf,
+    /// Whether rows of an earlier run were found.
+    pub(crate) resumed: bool,
+}
+
+/// A block that is on disk for good.
+#[derive(Debug)]
+pub(crate) enum Written {
+    /// In the part file, with what a dag-pb leaf has around its bytes.
+    Leaf { start: u64, len: u64, cid: Cid, prefix: Vec<u8>, suffix: Vec<u8> },
+    /// To be put into the database.
+    Node { cid: Cid, block: bytes::Bytes },
+}
+
+impl Store {
+    /// Begins or takes up the download of `root` into the file `part`.
+    pub(crate) async fn download(&self, part: &Path, root: &Cid, size: u64) -> Result<Download, StoreError> {
+        let (path, root, part) = (path_bytes(part), root.to_bytes(), part.to_owned());
+        let size = int(size);
+        self.call(move |db| {
+            let sql = "SELECT id FROM file WHERE path = ?1 AND root = ?2 AND size = ?3 AND complete = 0";
+            let found = db.query_row(sql, params![path, root, size], |row| row.get(0)).optional()?;
+            if let Some(id) = found {
+                return Ok(Download { id, part, resumed: true });
+            }
+            let transaction = db.transaction()?;
+            transaction.execute("DELETE FROM file WHERE path = ?1", [&path])?;
+            let sql = "INSERT INTO file (path, root, size, complete) VALUES (?1, ?2, ?3, 0)";
+            transaction.execute(sql, params![path, root, size])?;
+            let id = transaction.last_insert_rowid();
+            transaction.commit()?;
+            Ok(Download { id, part, resumed: false })
+        })
+        .await
+    }
+
+    /// Whether the leaf `cid` is on disk at `start`.
+    pub(crate) async fn is_written(
+        &self,
+        download: &Download,
+        start: u64,
+        cid: &Cid,
+    ) -> Result<bool, StoreError> {
+        let (id, cid) = (download.id, cid.to_bytes());
+        let sql = "SELECT EXISTS (SELECT 1 FROM extent WHERE file = ?1 AND start = ?2 AND cid = ?3)";
+        self.call(move |db| {
+            Ok(db.prepare_cached(sql)?.query_row(params![id, int(start), cid], |row| row.get(0))?)
+        })
+        .await
+    }
+
+    /// Records blocks; for the writing thread, once it has synced them.
+    pub(crate) fn record(&self, download: &Download, written: Vec<Written>) -> Result<(), StoreError> {
+        let id = download.id;
+        self.call_blocking(move |db| {
+            let transaction = db.transaction()?;
+            for block in &written {
+                block.insert(&transaction, id)?;
+            }
+            Ok(transaction.commit()?)
+        })
+    }
+
+    /// The download is whole and now at `path`: from here its blocks are served like those of an added file.
+    pub(crate) async fn complete(
+        &self,
+        download: &Download,
+        path: &Path,
+        root: &Cid,
+    ) -> Result<(), StoreError> {
+        let (id, path, root) = (download.id, path_bytes(path), *root);
+        self.call(move |db| {
+            let transaction = db.transaction()?;
+            transaction.execute("DELETE FROM file WHERE path = ?1 AND id <> ?2", params![path, id])?;
+            transaction
+                .execute("UPDATE file SET path = ?2, complete = 1 WHERE id = ?1", params![id, path])?;
+            insert_root(&transaction, &root)?;
+            Ok(transaction.commit()?)
+        })
+        .await
+    }
+
+    /// Forgets the download.
+    pub(crate) async fn discard(&self, download: &Download) -> Result<(), StoreError> {
+        let id = download.id;
+        self.call(move |db| Ok(db.execute("DELETE FROM file WHERE id = ?1", [id]).map(drop)?)).await
+    }
+}
+
+impl Download {
+    /// The file that is written to.
+    pub(crate) fn part(&self) -> &Path {
+        &self.part
+    }
+}
+
+impl Written {
+    fn insert(&self, db: &Connection, file: i64) -> Result<(), StoreError> {
+        match self {
+            Self::Node { cid, block } => insert_block(db, cid, block),
+            Self::Leaf { start, len, cid, prefix, suffix } => {
+                let sql = "INSERT OR REPLACE INTO extent (file, start, len, cid, prefix, suffix)
+                           VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+                let values = params![file, int(*start), int(*len), cid.to_bytes(), prefix, suffix];
+                db.prepare_cached(sql)?.execute(values)?;
+                Ok(())
+            }
+        }
+    }
+}
