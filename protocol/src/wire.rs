@@ -165,6 +165,16 @@ pub(crate) mod bounded {
         Ok(bytes)
     }
 
+    /// A number within a range.
+    pub(crate) fn number(d: &mut Decoder<'_>, range: core::ops::RangeInclusive<u16>) -> Result<u16, Error> {
+        let at = d.position();
+        let number = d.u16()?;
+        if !range.contains(&number) {
+            return Err(Error::message("number out of range").at(at));
+        }
+        Ok(number)
+    }
+
     /// An array of definite length with at most `max` items.
     #[cfg(feature = "alloc")]
     pub(crate) fn list<'b, T>(

@@ -1,5 +1,6 @@
 //! Blocks of an image: idempotent and random-access, so a lost one costs that one.
 
+use minicbor::decode::{Decoder, Error};
 use minicbor::{Decode, Encode};
 
 use crate::id::UpdateId;
@@ -19,10 +20,10 @@ pub struct BlockRequest {
     #[n(1)]
     pub offset: u32,
     /// Bytes of a block, 1 to [`MAX_BLOCK`]; the image's last may be shorter.
-    #[n(2)]
+    #[cbor(n(2), decode_with = "decode_len")]
     pub len: u16,
     /// Blocks, from 1.
-    #[n(3)]
+    #[cbor(n(3), decode_with = "decode_count")]
     pub count: u16,
 }
 
@@ -45,9 +46,18 @@ pub struct Block<'b> {
 
 message!(Block<'b>, MAX_BLOCK + 64);
 
-fn decode_block<'b, C>(
-    d: &mut minicbor::Decoder<'b>,
-    _: &mut C,
-) -> Result<&'b [u8], minicbor::decode::Error> {
-    bounded::bytes(d, MAX_BLOCK)
+fn decode_block<'b, C>(d: &mut Decoder<'b>, _: &mut C) -> Result<&'b [u8], Error> {
+    let at = d.position();
+    match bounded::bytes(d, MAX_BLOCK)? {
+        [] => Err(Error::message("empty block").at(at)),
+        bytes => Ok(bytes),
+    }
+}
+
+fn decode_len<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<u16, Error> {
+    bounded::number(d, 1..=MAX_BLOCK as u16)
+}
+
+fn decode_count<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<u16, Error> {
+    bounded::number(d, 1..=u16::MAX)
 }
