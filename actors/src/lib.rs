@@ -1,1 +1,4 @@
-//! The gateway's actors
+//! The gateway's actors.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod messages;
