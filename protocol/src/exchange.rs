@@ -19,8 +19,8 @@ pub const PROTOCOL: &str = "/posthouse/exchange/1";
 pub const MAX_BODY: usize = 64 * 1024;
 /// Most bytes of a peer key's signature; Ed25519 has 64.
 pub const MAX_PEER_SIGNATURE: usize = 128;
-/// Most keys in one question for their membership.
-pub const MAX_MEMBERS: usize = 64;
+/// Most keys in one question for their membership: as many of the longest paths fit a body.
+pub const MAX_MEMBERS: usize = 56;
 /// Most nodes of a Merkle path: a fleet index is a `u32`.
 pub const MAX_PATH: usize = 32;
 /// Most bytes of a proof; a compressed Groth16 proof over BN254 has 128.

@@ -1,10 +1,12 @@
 //! One value of every message, made of recognisable bytes, and what reads each kind back.
 
+use std::sync::OnceLock;
+
 use posthouse_protocol::cose::ReleaseSigningKey;
 use posthouse_protocol::exchange::{self, Member, Redeem, Refusal, Terms};
 use posthouse_protocol::id::{
-    Attempt, Bounty, ChainId, ContentId, Curve, DeviceKey, Digest, Payee, PeerHash, ProductId, Signature,
-    UpdateId, Version,
+    Attempt, Bounty, ChainId, ContentId, Curve, DeviceKey, Digest, Payee, PeerHash, ProductId, ReleaseKey,
+    Signature, UpdateId, Version,
 };
 use posthouse_protocol::join::{self, JoinRefusal};
 use posthouse_protocol::key::SigningKey;
@@ -44,12 +46,12 @@ pub(crate) fn read(rule: &str, bytes: &[u8]) -> Result<Vec<u8>, String> {
         "status-reply" => through!(StatusReply),
         "error-msg" => through!(ErrorMsg),
         "package" => through!(Package),
-        "sealed-release" => release::open(bytes, &release_key().release_key())
+        "sealed-release" => release::open(bytes, vendor())
             .and_then(|r| release::seal(&r, &release_key()))
             .map_err(|e| e.to_string()),
-        "suit-envelope" => suit::verify(bytes, &release_key().release_key())
-            .map(|m| suit::build(&m, &release_key()))
-            .map_err(|e| e.to_string()),
+        "suit-envelope" => {
+            suit::verify(bytes, vendor()).map(|m| suit::build(&m, &release_key())).map_err(|e| e.to_string())
+        }
         other => panic!("no reader for {other}"),
     }
 }
@@ -68,6 +70,12 @@ pub(crate) fn product() -> ProductId {
 
 pub(crate) fn release_key() -> ReleaseSigningKey {
     ReleaseSigningKey::from_bytes(&[0x42; 32]).unwrap()
+}
+
+/// The public half, worked out once.
+pub(crate) fn vendor() -> &'static ReleaseKey {
+    static VENDOR: OnceLock<ReleaseKey> = OnceLock::new();
+    VENDOR.get_or_init(|| release_key().release_key())
 }
 
 pub(crate) fn device(curve: Curve) -> SigningKey {
@@ -279,15 +287,18 @@ fn case(rule: &'static str, name: &'static str, bytes: Vec<u8>) -> Case {
     Case { rule, name, bytes }
 }
 
-/// All pinned messages.
-pub(crate) fn all() -> Vec<Case> {
-    let requests = exchange_requests();
-    let responses = exchange_responses();
-    let mut cases: Vec<Case> =
-        requests.iter().map(|(n, m)| case("exchange-request", n, m.to_vec())).collect();
-    cases.extend(responses.iter().map(|(n, m)| case("exchange-response", n, m.to_vec())));
-    cases.extend(join_cases());
-    cases.extend(sensor_cases());
-    cases.extend(envelope_cases());
-    cases
+/// All pinned messages, made once.
+pub(crate) fn all() -> &'static [Case] {
+    static ALL: OnceLock<Vec<Case>> = OnceLock::new();
+    ALL.get_or_init(|| {
+        let requests = exchange_requests();
+        let responses = exchange_responses();
+        let mut cases: Vec<Case> =
+            requests.iter().map(|(n, m)| case("exchange-request", n, m.to_vec())).collect();
+        cases.extend(responses.iter().map(|(n, m)| case("exchange-response", n, m.to_vec())));
+        cases.extend(join_cases());
+        cases.extend(sensor_cases());
+        cases.extend(envelope_cases());
+        cases
+    })
 }

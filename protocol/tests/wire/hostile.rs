@@ -1,7 +1,7 @@
 //! Bytes that nobody of ours wrote: every change of a pinned message is refused or is another
 //! message, and none of the other forms of CBOR gets through.
 
-use posthouse_protocol::exchange::{self, MAX_MEMBERS};
+use posthouse_protocol::exchange::{self, MAX_MEMBERS, MAX_PATH, Member};
 use posthouse_protocol::sensor::{Block, Hello, SignRequest, StatusReply};
 use posthouse_protocol::wire::WireError;
 
@@ -163,4 +163,14 @@ fn the_longest_message_of_each_kind_fits_its_bound() {
         expires: u64::MAX,
     };
     assert_eq!(exchange::Response::decode(&offer.to_vec()), Ok(offer));
+    let member = Member { index: u32::MAX, path: vec![[0; 32]; MAX_PATH] };
+    let members = exchange::Response::Members { entries: vec![Some(member); MAX_MEMBERS] };
+    assert_eq!(exchange::Response::decode(&members.to_vec()), Ok(members));
+}
+
+#[test]
+fn a_path_longer_than_any_tree_is_deep_is_refused() {
+    let member = Member { index: 0, path: vec![[0; 32]; MAX_PATH + 1] };
+    let members = exchange::Response::Members { entries: vec![Some(member)] };
+    assert!(exchange::Response::decode(&members.to_vec()).is_err());
 }

@@ -1,6 +1,6 @@
 //! Round trips of arbitrary messages, and decoders on arbitrary bytes.
 
-use posthouse_protocol::exchange::{Request, Response};
+use posthouse_protocol::exchange::{MAX_MEMBERS, Request, Response};
 use posthouse_protocol::id::{ContentId, DeviceKey, ProductId, UpdateId, Version};
 use posthouse_protocol::sensor::{Block, BlockRequest, Hello, SignRequest};
 use posthouse_protocol::suit;
@@ -66,7 +66,7 @@ proptest! {
         cut: prop::sample::Index,
     ) {
         let cases = cases::all();
-        let case = pick.get(&cases);
+        let case = pick.get(cases);
         let mut bytes = case.bytes.clone();
         for (at, byte) in changes {
             let at = at.index(bytes.len());
@@ -115,7 +115,7 @@ proptest! {
     }
 
     #[test]
-    fn questions_for_members_come_back(bounty: [u8; 20], keys in prop::collection::vec(key(), 0..=64)) {
+    fn questions_for_members_come_back(bounty: [u8; 20], keys in prop::collection::vec(key(), 0..=MAX_MEMBERS)) {
         let request = Request::Members { bounty: bounty.into(), keys };
         prop_assert_eq!(Request::decode(&request.to_vec()), Ok(request));
     }

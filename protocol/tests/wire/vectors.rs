@@ -71,18 +71,18 @@ fn at(path: &Path, text: impl FnOnce() -> String) -> String {
 #[test]
 fn messages_encode_to_the_pinned_bytes() {
     for case in cases::all() {
-        let path = file(&case);
-        let text = at(&path, || render(&case));
+        let path = file(case);
+        let text = at(&path, || render(case));
         assert_eq!(hex::encode(pinned(&text)), hex::encode(&case.bytes), "{}", path.display());
-        assert_eq!(text, render(&case), "{}: comments have drifted", path.display());
+        assert_eq!(text, render(case), "{}: comments have drifted", path.display());
     }
 }
 
 #[test]
 fn pinned_bytes_decode_and_encode_to_themselves() {
     for case in cases::all() {
-        let bytes = pinned(&fs::read_to_string(file(&case)).unwrap());
-        assert_eq!(cases::read(case.rule, &bytes).as_ref(), Ok(&bytes), "{}", file(&case).display());
+        let bytes = pinned(&fs::read_to_string(file(case)).unwrap());
+        assert_eq!(cases::read(case.rule, &bytes).as_ref(), Ok(&bytes), "{}", file(case).display());
     }
 }
 
