@@ -8,10 +8,36 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+#[cfg_attr(not(feature = "prove"), allow(dead_code, reason = "a verifier builds no assignment"))]
+mod builder;
 pub mod cipher;
+pub mod figures;
+mod gadgets;
+mod identity;
+#[cfg(feature = "prove")]
+mod key_file;
 mod points;
+#[cfg(feature = "prove")]
+mod prove;
+#[cfg(feature = "prove")]
+mod randomness;
+mod relation;
 mod statement;
+#[cfg(test)]
+mod testing;
 mod verify;
+
+pub use builder::Shape;
+pub use identity::{KEY_MODE_CIRCUIT_ID, circuit_id};
+#[cfg(feature = "prove")]
+pub use key_file::KeyFileError;
+#[cfg(feature = "prove")]
+pub use prove::{ProveError, ProvingKey, SetupError};
+#[cfg(all(feature = "prove", any(test, feature = "fixed-seed")))]
+pub use randomness::FixedSeed;
+#[cfg(feature = "prove")]
+pub use randomness::{NoRandomness, Randomness, SystemRandomness};
+pub use relation::shape;
 
 pub use points::PointError;
 pub use statement::{KEY_MODE_LEN, MAX_PAYLOAD_LEN, Statement};

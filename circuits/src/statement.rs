@@ -11,7 +11,7 @@ use crate::{Fr, cipher};
 ///
 /// A kilobyte of payload costs some 700,000 constraints; the limit keeps a length from outside from asking
 /// for unbounded memory. The protocol's own limit for file mode (512 bytes) is lower.
-pub const MAX_PAYLOAD_LEN: usize = 4096;
+pub const MAX_PAYLOAD_LEN: usize = 1024;
 
 /// Payload length of key mode: the 32-byte payload key `K`.
 pub const KEY_MODE_LEN: usize = 32;

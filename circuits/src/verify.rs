@@ -11,7 +11,7 @@ use crate::statement::{MAX_PAYLOAD_LEN, Statement, input_count};
 pub const PROOF_LEN: usize = 2 * G1_LEN + G2_LEN;
 
 const HEADER_LEN: usize = 8;
-const FIXED_LEN: usize = HEADER_LEN + G1_LEN + 3 * G2_LEN;
+pub(crate) const FIXED_LEN: usize = HEADER_LEN + G1_LEN + 3 * G2_LEN;
 
 /// Why bytes are not a verifying key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -182,6 +182,11 @@ impl VerifyingKey {
             Ok(true) => Ok(()),
             _ => Err(VerifyError::Unproven),
         }
+    }
+
+    #[cfg(feature = "prove")]
+    pub(crate) fn groth16(&self) -> &ark_groth16::VerifyingKey<Bn254> {
+        &self.prepared.vk
     }
 
     pub(crate) fn new(payload_len: usize, key: &ark_groth16::VerifyingKey<Bn254>) -> Self {
