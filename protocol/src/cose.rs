@@ -11,18 +11,15 @@ use minicbor::{Encode, Encoder, encode};
 use p256::ecdsa::signature::hazmat::PrehashSigner as _;
 use p256::ecdsa::signature::hazmat::PrehashVerifier as _;
 use thiserror::Error;
-use zeroize::Zeroize as _;
 
 use crate::id::{Digest, ReleaseKey, Signature};
+use crate::key;
 use crate::wire;
 
 /// CBOR tag of COSE_Sign1.
 pub(crate) const SIGN1_TAG: u64 = 18;
 /// COSE algorithm number of ECDSA with SHA-256.
 pub(crate) const ES256: i8 = -7;
-/// Times that a fresh scalar is drawn before the source of randomness is called broken: one draw in
-/// 2^32 misses the range of P-256.
-const DRAWS: usize = 8;
 
 /// Why a release key or a signature by it is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -84,14 +81,8 @@ impl ReleaseSigningKey {
     ///
     /// # Errors
     /// [`CoseError::PrivateKey`] if the source keeps giving bytes that are no scalar.
-    pub fn generate(mut fill: impl FnMut(&mut [u8; 32])) -> Result<Self, CoseError> {
-        let mut scalar = [0; 32];
-        let key = (0..DRAWS).find_map(|_| {
-            fill(&mut scalar);
-            Self::from_bytes(&scalar).ok()
-        });
-        scalar.zeroize();
-        key.ok_or(CoseError::PrivateKey)
+    pub fn generate(fill: impl FnMut(&mut [u8; 32])) -> Result<Self, CoseError> {
+        key::draw(fill, |scalar| Self::from_bytes(scalar).ok()).ok_or(CoseError::PrivateKey)
     }
 
     /// The private scalar, 32 bytes big-endian: whoever takes it wipes it.

@@ -5,7 +5,7 @@
 
 use k256::ecdsa::signature::hazmat::{PrehashSigner, PrehashVerifier};
 use thiserror::Error;
-use zeroize::Zeroize as _;
+use zeroize::Zeroizing;
 
 use crate::id::{Curve, DeviceKey, Digest, Signature};
 
@@ -117,14 +117,8 @@ impl SigningKey {
     ///
     /// # Errors
     /// [`KeyError::Range`] if the source keeps giving bytes that are no scalar, as a broken one does.
-    pub fn generate(curve: Curve, mut fill: impl FnMut(&mut [u8; 32])) -> Result<Self, KeyError> {
-        let mut scalar = [0; 32];
-        let key = (0..DRAWS).find_map(|_| {
-            fill(&mut scalar);
-            Self::from_bytes(curve, &scalar).ok()
-        });
-        scalar.zeroize();
-        key.ok_or(KeyError::Range(curve))
+    pub fn generate(curve: Curve, fill: impl FnMut(&mut [u8; 32])) -> Result<Self, KeyError> {
+        draw(fill, |scalar| Self::from_bytes(curve, scalar).ok()).ok_or(KeyError::Range(curve))
     }
 
     /// The curve that the key is on.
@@ -171,6 +165,18 @@ impl SigningKey {
         };
         Signature::new(bytes.expect("RFC 6979 signs every 32-byte digest").into())
     }
+}
+
+/// Draws scalars until one is taken, wiping what was drawn; `None` if none of [`DRAWS`] is.
+pub(crate) fn draw<T>(
+    mut fill: impl FnMut(&mut [u8; 32]),
+    take: impl Fn(&[u8; 32]) -> Option<T>,
+) -> Option<T> {
+    let mut scalar = Zeroizing::new([0; 32]);
+    (0..DRAWS).find_map(|_| {
+        fill(&mut scalar);
+        take(&scalar)
+    })
 }
 
 impl core::fmt::Debug for SigningKey {

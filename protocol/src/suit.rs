@@ -13,6 +13,8 @@ use crate::id::{ProductId, ReleaseKey, UpdateId, Version};
 use crate::wire;
 
 mod read;
+#[cfg(test)]
+mod tests;
 mod write;
 
 /// Most bytes of an envelope.

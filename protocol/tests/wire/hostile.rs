@@ -2,7 +2,10 @@
 //! message, and none of the other forms of CBOR gets through.
 
 use posthouse_protocol::exchange::{self, MAX_MEMBERS, MAX_PATH, Member};
-use posthouse_protocol::sensor::{Block, Hello, SignRequest, StatusReply};
+use posthouse_protocol::id::Curve;
+use posthouse_protocol::sensor::{
+    Block, ErrorCode, ErrorMsg, Hello, Report, SignRequest, State, Status, StatusReply, UpdateResult,
+};
 use posthouse_protocol::wire::WireError;
 
 use crate::cases;
@@ -155,6 +158,30 @@ fn the_longest_message_of_each_kind_fits_its_bound() {
     assert_eq!(SignRequest::decode(&request.to_vec()), Ok(request));
     let mut out = [0; SignRequest::MAX_LEN];
     assert_eq!(request.encode_into(&mut out).unwrap(), request.to_vec());
+    let hello = Hello {
+        v: u8::MAX,
+        key: [3; 33].into(),
+        curve: Curve::P256,
+        product: [0; 32].into(),
+        installed: u64::MAX.into(),
+        slot: u32::MAX,
+        wake: u32::MAX,
+    };
+    assert_eq!(Hello::decode(&hello.to_vec()), Ok(hello));
+    let report = Report { version: u64::MAX.into(), u_id: cases::U_ID, sig: [0; 64].into() };
+    let status = Status {
+        state: State::Updating,
+        result: UpdateResult::Deferred,
+        installed: u64::MAX.into(),
+        next: u32::MAX,
+        next_wake: u32::MAX,
+        report: Some(report),
+    };
+    assert_eq!(Status::decode(&status.to_vec()), Ok(status));
+    let reply = StatusReply { retry_after: u32::MAX };
+    assert_eq!(StatusReply::decode(&reply.to_vec()), Ok(reply));
+    let error = ErrorMsg { code: ErrorCode::BadAttempt, retry_after: Some(u32::MAX) };
+    assert_eq!(ErrorMsg::decode(&error.to_vec()), Ok(error));
     let offer = exchange::Response::Offer {
         cipher: vec![0; exchange::MAX_CIPHER],
         s: [0; 32].into(),

@@ -3,8 +3,9 @@
 
 mod cases;
 mod cddl;
-mod envelopes;
 mod hostile;
+mod manifest;
 mod properties;
+mod release;
 mod signatures;
 mod vectors;
