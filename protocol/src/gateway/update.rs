@@ -43,6 +43,9 @@ pub struct Update {
     /// How long a reservation locks, seconds.
     #[n(9)]
     pub lock_secs: u64,
+    /// Curve of the device keys.
+    #[n(10)]
+    pub curve: Curve,
 }
 
 impl Update {
@@ -105,6 +108,7 @@ impl CheckedRelease {
         agree("image digest", [release.u_id, manifest.u_id, update.u_id])?;
         agree("fleet root", [release.fleet_root, update.fleet_root])?;
         agree("fleet depth", [release.fleet_depth, update.fleet_depth])?;
+        agree("curve", [release.curve, update.curve])?;
         agree("size", [release.size, u64::from(manifest.size)])?;
         if package.body.is_some() != (release.mode == Mode::Key) {
             return Err(PackageFault::Mode);

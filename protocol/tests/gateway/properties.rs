@@ -1,0 +1,44 @@
+//! Safety under loss, duplication, reordering and kills; liveness when they stop.
+
+use proptest::prelude::*;
+
+use crate::distributor::{ALL, Kind};
+use crate::world::{Faults, NONE, VERSION, World};
+
+fn kinds() -> impl Strategy<Value = Vec<Kind>> {
+    prop::collection::vec(prop::sample::select(ALL.to_vec()), 0..4)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    /// The world asserts safety at each step; once it is kind, and with one honest distributor among
+    /// whatever others, every sensor of the fleet is updated and no stranger is.
+    #[test]
+    fn safe_always_and_live_in_the_end(
+        seed: u64,
+        others in kinds(),
+        honest_at in 0..4usize,
+        sensors in 1..6u8,
+        strangers in 0..2u8,
+        loss in 0..96u8,
+        duplicate in 0..96u8,
+        crash in 0..12u8,
+    ) {
+        let mut kinds = others;
+        kinds.insert(honest_at.min(kinds.len()), Kind::Honest);
+        let mut world = World::new(seed, &kinds, sensors, strangers);
+        world.faults = Faults { loss, duplicate, crash };
+        for _ in 0..400 {
+            world.turn();
+        }
+        world.faults = NONE;
+        let done = world.run(60_000);
+        prop_assert!(done, "stuck in {} with {:?}", world.state(), world.machine.status());
+        for _ in 0..200 {
+            world.turn();
+        }
+        prop_assert!(world.strangers().all(|sensor| sensor.installed < VERSION));
+        prop_assert_eq!(world.chain.claimed.len(), usize::from(sensors));
+    }
+}
