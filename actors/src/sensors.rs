@@ -1,0 +1,235 @@
+//! The hub: which sensors there are, what is wanted of each, and the blocks of their images.
+//!
+//! The carriers ([`crate::mqtt`], [`crate::coap`]) send it what sensors say and get back what to
+//! answer; the exchange sends it the newest intent for each sensor and hears what sensors said.
+//! A sensor that is awake when its intent changes is told at once, if its carrier can reach it;
+//! a sleeping one is told at its next word. On failure of the exchange nothing is queued: sensors
+//! say it again.
+//!
+//! The hub reads staged images from the page cache, so it and the carriers belong on an arbiter of
+//! their own, where they hold up nothing else.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use actix::{Actor, Context, Handler, Message, MessageResult, Recipient};
+use posthouse_protocol::id::{DeviceId, UpdateId};
+use posthouse_protocol::sensor::{BlockRequest, ErrorCode, ErrorMsg, Hello, SignatureMsg, Status};
+use tracing::{debug, warn};
+
+pub use self::images::ImagePart;
+pub use self::registry::{Down, Limits, Link, Policy, Registry, SensorView};
+use crate::messages::{Carrier, SensorHello, SensorRefusal, SensorSignature, SensorStatus, SetIntent};
+
+mod images;
+mod registry;
+
+/// What a sensor says, or asks for.
+#[derive(Debug, Clone, Copy)]
+pub enum Up {
+    /// Who it is.
+    Hello(Hello),
+    /// An answer to a sign request.
+    Signature(SignatureMsg),
+    /// How far it is.
+    Status(Status),
+    /// What it will not do.
+    Refused(ErrorMsg),
+    /// Blocks, over MQTT.
+    Get(BlockRequest),
+    /// Its manifest, over CoAP.
+    Manifest,
+    /// Its sign request, over CoAP.
+    Sign,
+}
+
+/// A sensor's word, by its carrier. The answers are in the order in which they are to be sent.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Vec<Down>")]
+pub struct Uplink {
+    /// Whose word.
+    pub device: DeviceId,
+    /// How it came.
+    pub link: Link,
+    /// The word.
+    pub up: Up,
+}
+
+/// To a carrier: tell a sensor that is awake.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct Push {
+    /// Whom.
+    pub device: DeviceId,
+    /// What, in order.
+    pub downs: Vec<Down>,
+}
+
+/// A carrier that can speak first says where.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Attach {
+    /// The carrier.
+    pub carrier: Carrier,
+    /// Its mailbox.
+    pub recipient: Recipient<Push>,
+}
+
+/// Bytes of a staged image, over CoAP.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<ImagePart, ErrorCode>")]
+pub struct ReadImage {
+    /// Which.
+    pub u_id: UpdateId,
+    /// From where.
+    pub offset: u64,
+    /// At most so many.
+    pub len: u16,
+    /// Who asks, if that is known.
+    pub device: Option<DeviceId>,
+}
+
+/// All that a carrier with retained messages should hold, after it has lost what it held.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Vec<Push>")]
+pub struct Retained(pub Carrier);
+
+/// The sensors as a person would see them.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Vec<SensorView>")]
+pub struct ListSensors;
+
+/// The actor.
+pub struct Sensors {
+    hellos: Recipient<SensorHello>,
+    signatures: Recipient<SensorSignature>,
+    statuses: Recipient<SensorStatus>,
+    refusals: Recipient<SensorRefusal>,
+    carriers: HashMap<Carrier, Recipient<Push>>,
+    registry: Registry,
+    started: Instant,
+}
+
+impl Sensors {
+    /// A hub without sensors, whose words go to the recipients.
+    pub fn new(
+        hellos: Recipient<SensorHello>,
+        signatures: Recipient<SensorSignature>,
+        statuses: Recipient<SensorStatus>,
+        refusals: Recipient<SensorRefusal>,
+        policy: Policy,
+        limits: Limits,
+    ) -> Self {
+        Self {
+            hellos,
+            signatures,
+            statuses,
+            refusals,
+            carriers: HashMap::new(),
+            registry: Registry::new(policy, limits),
+            started: Instant::now(),
+        }
+    }
+
+    /// Milliseconds since the start.
+    fn now(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Hands a registered sensor's word to the exchange.
+    fn forward(&self, device: DeviceId, link: Link, up: &Up) {
+        let Some(hello) = self.registry.hello_of(&device) else { return };
+        let key = hello.key;
+        match *up {
+            Up::Hello(hello) => {
+                let Link { carrier, authenticated, .. } = link;
+                hand(&self.hellos, SensorHello { hello, carrier, authenticated });
+            }
+            Up::Signature(msg) => hand(&self.signatures, SensorSignature { device: key, msg }),
+            Up::Status(status) => hand(&self.statuses, SensorStatus { device: key, status }),
+            Up::Refused(error) => hand(&self.refusals, SensorRefusal { device: key, error }),
+            Up::Get(_) | Up::Manifest | Up::Sign => {}
+        }
+    }
+}
+
+/// A full mailbox is no reason to hold the sensors up: they say it again.
+fn hand<M>(recipient: &Recipient<M>, message: M)
+where
+    M: Message + Send + 'static,
+    M::Result: Send,
+{
+    if recipient.try_send(message).is_err() {
+        warn!("the exchange does not take what a sensor said");
+    }
+}
+
+impl Actor for Sensors {
+    type Context = Context<Self>;
+}
+
+impl Handler<Uplink> for Sensors {
+    type Result = MessageResult<Uplink>;
+
+    fn handle(&mut self, uplink: Uplink, _: &mut Context<Self>) -> Self::Result {
+        let Uplink { device, link, up } = uplink;
+        let now = self.now();
+        let answer = match self.registry.take(&device, link, &up, now) {
+            Ok(downs) => {
+                self.forward(device, link, &up);
+                downs
+            }
+            Err(error) => {
+                debug!(%device, error = %error.code, "refused");
+                vec![Down::Error(error)]
+            }
+        };
+        MessageResult(answer)
+    }
+}
+
+impl Handler<SetIntent> for Sensors {
+    type Result = ();
+
+    fn handle(&mut self, SetIntent { device, intent }: SetIntent, _: &mut Context<Self>) {
+        let now = self.now();
+        let (carrier, downs) = self.registry.set_intent(device, intent, now);
+        if let (Some(recipient), false) = (carrier.and_then(|c| self.carriers.get(&c)), downs.is_empty()) {
+            recipient.do_send(Push { device, downs });
+        }
+    }
+}
+
+impl Handler<Attach> for Sensors {
+    type Result = ();
+
+    fn handle(&mut self, attach: Attach, _: &mut Context<Self>) {
+        self.carriers.insert(attach.carrier, attach.recipient);
+    }
+}
+
+impl Handler<ReadImage> for Sensors {
+    type Result = Result<ImagePart, ErrorCode>;
+
+    fn handle(&mut self, read: ReadImage, _: &mut Context<Self>) -> Self::Result {
+        self.registry.read(&read.u_id, read.offset, read.len, read.device.as_ref())
+    }
+}
+
+impl Handler<Retained> for Sensors {
+    type Result = MessageResult<Retained>;
+
+    fn handle(&mut self, Retained(carrier): Retained, _: &mut Context<Self>) -> Self::Result {
+        let manifests = self.registry.manifests(carrier);
+        let push = |(device, manifest)| Push { device, downs: vec![Down::Manifest(manifest)] };
+        MessageResult(manifests.map(push).collect())
+    }
+}
+
+impl Handler<ListSensors> for Sensors {
+    type Result = MessageResult<ListSensors>;
+
+    fn handle(&mut self, _: ListSensors, _: &mut Context<Self>) -> Self::Result {
+        MessageResult(self.registry.list(self.now()))
+    }
+}

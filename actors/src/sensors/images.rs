@@ -1,0 +1,89 @@
+//! Blocks of staged images.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+
+use bytes::Bytes;
+use posthouse_protocol::id::UpdateId;
+use posthouse_protocol::sensor::{ErrorCode, MAX_BLOCK};
+use tracing::warn;
+
+use crate::messages::Image;
+
+/// Images open at once; a site has few products, and fewer images under way.
+const MAX_OPEN: usize = 32;
+
+/// A part of an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImagePart {
+    /// The bytes; fewer than asked for only at the end of the image.
+    pub bytes: Bytes,
+    /// Bytes of the whole image.
+    pub total: u64,
+}
+
+/// The images that intents name, each with the number of intents that do.
+#[derive(Debug, Default)]
+pub(super) struct Images {
+    named: HashMap<UpdateId, (Image, usize)>,
+    open: HashMap<UpdateId, File>,
+}
+
+impl Images {
+    pub(super) fn retain(&mut self, image: &Image) {
+        let entry = self.named.entry(image.u_id).or_insert_with(|| (image.clone(), 0));
+        entry.1 += 1;
+        if entry.0 != *image {
+            entry.0 = image.clone();
+            self.open.remove(&image.u_id);
+        }
+    }
+
+    pub(super) fn release(&mut self, u_id: &UpdateId) {
+        let Some((_, count)) = self.named.get_mut(u_id) else { return };
+        *count -= 1;
+        if *count == 0 {
+            self.named.remove(u_id);
+            self.open.remove(u_id);
+        }
+    }
+
+    /// At most `len` and [`MAX_BLOCK`] bytes from `offset`.
+    pub(super) fn read(&mut self, u_id: &UpdateId, offset: u64, len: u16) -> Result<ImagePart, ErrorCode> {
+        let (image, _) = self.named.get(u_id).ok_or(ErrorCode::UnknownImage)?;
+        let total = image.size;
+        if offset >= total || len == 0 || usize::from(len) > MAX_BLOCK {
+            return Err(ErrorCode::OutOfRange);
+        }
+        let left = usize::try_from(total - offset).unwrap_or(usize::MAX);
+        let mut bytes = vec![0; left.min(len.into())];
+        self.file(u_id)?.read_exact_at(&mut bytes, offset).map_err(|error| {
+            warn!(%u_id, offset, %error, "a staged image cannot be read");
+            ErrorCode::NotStaged
+        })?;
+        Ok(ImagePart { bytes: bytes.into(), total })
+    }
+
+    fn file(&mut self, u_id: &UpdateId) -> Result<&File, ErrorCode> {
+        if !self.open.contains_key(u_id) {
+            let (image, _) = self.named.get(u_id).ok_or(ErrorCode::UnknownImage)?;
+            let file = File::open(&image.path).map_err(|error| {
+                warn!(%u_id, path = %image.path.display(), %error, "a staged image cannot be opened");
+                ErrorCode::NotStaged
+            })?;
+            self.make_room();
+            self.open.insert(*u_id, file);
+        }
+        self.open.get(u_id).ok_or(ErrorCode::NotStaged)
+    }
+
+    /// Closes one file, whichever: opening it again is cheap.
+    fn make_room(&mut self) {
+        if self.open.len() >= MAX_OPEN
+            && let Some(u_id) = self.open.keys().next().copied()
+        {
+            self.open.remove(&u_id);
+        }
+    }
+}

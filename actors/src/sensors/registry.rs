@@ -1,0 +1,397 @@
+//! Sensors, their intents, and what each is told: no I/O but the reading of staged images.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use bytes::Bytes;
+use posthouse_protocol::id::{DeviceId, Digest, UpdateId};
+use posthouse_protocol::key;
+use posthouse_protocol::sensor::{
+    BlockRequest, ErrorCode, ErrorMsg, Hello, SignRequest, State, Status, StatusReply, UpdateResult, VERSION,
+};
+
+use super::Up;
+use super::images::{ImagePart, Images};
+use crate::messages::{Carrier, Intent};
+
+/// A sensor that said nothing for so long is taken to be asleep, ms.
+const AWAKE_MS: u64 = 30_000;
+
+/// How a word came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Link {
+    /// The carrier.
+    pub carrier: Carrier,
+    /// Whether it knows that the sensor is who it says.
+    pub authenticated: bool,
+    /// Whether the sensor said it just now; otherwise the broker kept it.
+    pub live: bool,
+}
+
+/// What the site has decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Policy {
+    /// Whether sign requests go out over carriers that do not authenticate. Then whoever can
+    /// pretend to be the gateway can have receipts signed for a payee of their own.
+    pub allow_unauthenticated_signing: bool,
+    /// When a sensor should ask again for what is not there yet, s.
+    pub retry_after: u32,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self { allow_unauthenticated_signing: false, retry_after: 5 }
+    }
+}
+
+/// Bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Sensors registered at once. At the bound one that is wanted for nothing makes room for a new
+    /// one; if there is none, the new one is told to come back.
+    pub max_sensors: usize,
+    /// Blocks sent in answer to one request; a request for more gets so many.
+    pub max_blocks: u16,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_sensors: 4096, max_blocks: 64 }
+    }
+}
+
+/// Down to a sensor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Down {
+    /// SUIT envelope; empty if there is none any more.
+    Manifest(Bytes),
+    /// Something to sign.
+    Sign(SignRequest),
+    /// A block.
+    Block {
+        /// Of which image.
+        u_id: UpdateId,
+        /// Where in it.
+        offset: u32,
+        /// Its bytes.
+        bytes: Bytes,
+    },
+    /// The answer to a status.
+    Reply(StatusReply),
+    /// What cannot be served, and when to come back.
+    Error(ErrorMsg),
+}
+
+/// One sensor as a person would see it.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct SensorView {
+    /// Short name.
+    pub device: String,
+    /// Public key.
+    pub key: String,
+    /// Vendor and class id.
+    pub product: String,
+    /// How it came last.
+    pub carrier: Carrier,
+    /// Whether the carrier authenticates it.
+    pub authenticated: bool,
+    /// Sequence number of what runs.
+    pub installed: u64,
+    /// LwM2M object 5, State.
+    pub state: u8,
+    /// LwM2M object 5, Update Result.
+    pub result: u8,
+    /// Bytes of the image that it holds.
+    pub next: u32,
+    /// Milliseconds since it said something.
+    pub silent_ms: u64,
+}
+
+/// A registered sensor.
+#[derive(Debug)]
+struct Sensor {
+    hello: Hello,
+    link: Link,
+    status: Option<Status>,
+    /// When it said something last, ms.
+    seen: u64,
+    awake: bool,
+    /// What it was asked to sign in this wake.
+    asked: Option<Digest>,
+}
+
+/// The hub's state.
+#[derive(Debug)]
+pub struct Registry {
+    policy: Policy,
+    limits: Limits,
+    sensors: HashMap<DeviceId, Sensor>,
+    /// For registered sensors and for such as the exchange knows from before a restart.
+    intents: HashMap<DeviceId, Intent>,
+    images: Images,
+}
+
+impl Registry {
+    /// Without sensors.
+    pub fn new(policy: Policy, limits: Limits) -> Self {
+        let (sensors, intents) = (HashMap::new(), HashMap::new());
+        Self { policy, limits, sensors, intents, images: Images::default() }
+    }
+
+    /// What a sensor said when it registered.
+    pub fn hello_of(&self, device: &DeviceId) -> Option<&Hello> {
+        self.sensors.get(device).map(|sensor| &sensor.hello)
+    }
+
+    /// Takes a sensor's word at `now`, ms, and says what to answer: what is pending first.
+    ///
+    /// # Errors
+    /// What to answer instead.
+    pub fn take(&mut self, device: &DeviceId, link: Link, up: &Up, now: u64) -> Result<Vec<Down>, ErrorMsg> {
+        let known = self.sensors.contains_key(device);
+        if let Up::Hello(hello) = up {
+            self.register(device, link, *hello, now).map_err(|code| self.error(code))?;
+        }
+        self.note(device, link, up, now).map_err(|code| self.error(code))?;
+        let mut downs = Vec::new();
+        if !known && link.carrier == Carrier::Mqtt {
+            downs.push(self.retained(device));
+        }
+        downs.extend(self.to_sign(device, link, up).map_err(|code| self.error(code))?.map(Down::Sign));
+        match up {
+            Up::Get(request) => self.blocks(device, request, &mut downs),
+            Up::Manifest => downs.push(self.manifest(device)?),
+            Up::Status(_) => downs.push(Down::Reply(self.reply(device))),
+            Up::Hello(_) | Up::Signature(_) | Up::Refused(_) | Up::Sign => {}
+        }
+        Ok(downs)
+    }
+
+    fn register(&mut self, device: &DeviceId, link: Link, hello: Hello, now: u64) -> Result<(), ErrorCode> {
+        if hello.v != VERSION {
+            return Err(ErrorCode::UnknownVersion);
+        }
+        if hello.key.device_id() != *device {
+            return Err(ErrorCode::Malformed);
+        }
+        if let Some(sensor) = self.sensors.get(device)
+            && sensor.hello.key == hello.key
+            && sensor.hello.curve == hello.curve
+        {
+            return self.update(device, link, hello);
+        }
+        // The costly check comes once for each key.
+        key::check_key(hello.curve, &hello.key).map_err(|_| ErrorCode::Malformed)?;
+        self.make_room()?;
+        let sensor = Sensor { hello, link, status: None, seen: now, awake: false, asked: None };
+        self.sensors.insert(*device, sensor);
+        Ok(())
+    }
+
+    /// A stranger on an open carrier must not take an authenticated sensor's place.
+    fn update(&mut self, device: &DeviceId, link: Link, hello: Hello) -> Result<(), ErrorCode> {
+        let Some(sensor) = self.sensors.get_mut(device) else { return Ok(()) };
+        if sensor.link.authenticated && !link.authenticated {
+            return Err(ErrorCode::Unauthenticated);
+        }
+        sensor.hello = hello;
+        sensor.link = link;
+        Ok(())
+    }
+
+    fn make_room(&mut self) -> Result<(), ErrorCode> {
+        if self.sensors.len() < self.limits.max_sensors {
+            return Ok(());
+        }
+        let unwanted = |(device, _): &(&DeviceId, &Sensor)| !self.intents.contains_key(*device);
+        let oldest = self.sensors.iter().filter(unwanted).min_by_key(|(_, sensor)| sensor.seen);
+        let device = oldest.map(|(device, _)| *device).ok_or(ErrorCode::Busy)?;
+        self.sensors.remove(&device);
+        Ok(())
+    }
+
+    /// Remembers that the sensor spoke.
+    fn note(&mut self, device: &DeviceId, link: Link, up: &Up, now: u64) -> Result<(), ErrorCode> {
+        let sensor = self.sensors.get_mut(device).ok_or(ErrorCode::UnknownDevice)?;
+        if sensor.link.authenticated && !link.authenticated {
+            return Err(ErrorCode::Unauthenticated);
+        }
+        if let Up::Status(status) = up {
+            sensor.status = Some(*status);
+            sensor.hello.installed = status.installed;
+        }
+        if !link.live {
+            return Ok(());
+        }
+        sensor.seen = now;
+        sensor.awake = !matches!(up, Up::Status(status) if status.next_wake > 0);
+        if matches!(up, Up::Hello(_)) {
+            sensor.asked = None;
+        }
+        Ok(())
+    }
+
+    /// The sign request for a sensor that just spoke, if it is to be told now: once in a wake over
+    /// MQTT, whenever it asks over CoAP.
+    fn to_sign(&mut self, device: &DeviceId, link: Link, up: &Up) -> Result<Option<SignRequest>, ErrorCode> {
+        let Some(request) = self.intents.get(device).and_then(|intent| intent.sign) else { return Ok(None) };
+        let may = link.authenticated || self.policy.allow_unauthenticated_signing;
+        let asks = matches!(up, Up::Sign);
+        let Some(sensor) = self.sensors.get_mut(device) else { return Ok(None) };
+        if !may {
+            return if asks { Err(ErrorCode::Unauthenticated) } else { Ok(None) };
+        }
+        let tell = asks || (link.carrier == Carrier::Mqtt && sensor.awake && link.live);
+        if !tell || (!asks && sensor.asked == Some(request.digest())) {
+            return Ok(None);
+        }
+        sensor.asked = Some(request.digest());
+        Ok(Some(request))
+    }
+
+    /// What the broker should hold for a sensor; from before a restart it may hold something else.
+    fn retained(&self, device: &DeviceId) -> Down {
+        let manifest = self.intents.get(device).and_then(|intent| intent.manifest.clone());
+        Down::Manifest(manifest.unwrap_or_default())
+    }
+
+    fn manifest(&self, device: &DeviceId) -> Result<Down, ErrorMsg> {
+        let manifest = self.intents.get(device).and_then(|intent| intent.manifest.clone());
+        manifest.map(Down::Manifest).ok_or_else(|| self.error(ErrorCode::UnknownImage))
+    }
+
+    fn reply(&self, device: &DeviceId) -> StatusReply {
+        let pending = self.intents.get(device).is_some_and(|intent| intent.sign.is_some());
+        StatusReply { retry_after: if pending { 0 } else { self.policy.retry_after } }
+    }
+
+    /// The blocks that a request is for, or one word about why not.
+    fn blocks(&mut self, device: &DeviceId, request: &BlockRequest, downs: &mut Vec<Down>) {
+        if let Err(code) = self.is_theirs(device, request) {
+            return downs.push(Down::Error(self.error(code)));
+        }
+        let count = request.count.clamp(1, self.limits.max_blocks);
+        for place in 0..u64::from(count) {
+            let offset = u64::from(request.offset) + place * u64::from(request.len);
+            match self.images.read(&request.u_id, offset, request.len) {
+                Ok(part) => {
+                    downs.push(Down::Block { u_id: request.u_id, offset: offset as u32, bytes: part.bytes })
+                }
+                Err(ErrorCode::OutOfRange) if place > 0 => return,
+                Err(code) => return downs.push(Down::Error(self.error(code))),
+            }
+        }
+    }
+
+    /// Whether the image is the one wanted of this sensor, and staged.
+    fn is_theirs(&self, device: &DeviceId, request: &BlockRequest) -> Result<(), ErrorCode> {
+        let intent = self.intents.get(device).ok_or(ErrorCode::UnknownImage)?;
+        match &intent.image {
+            Some(image) if image.u_id == request.u_id => Ok(()),
+            Some(_) => Err(ErrorCode::UnknownImage),
+            None => Err(ErrorCode::NotStaged),
+        }
+    }
+
+    /// Bytes of any staged image: whoever knows its digest may have them.
+    ///
+    /// # Errors
+    /// [`ErrorCode::UnknownImage`], [`ErrorCode::OutOfRange`], [`ErrorCode::NotStaged`].
+    pub fn read(
+        &mut self,
+        u_id: &UpdateId,
+        offset: u64,
+        len: u16,
+        device: Option<&DeviceId>,
+    ) -> Result<ImagePart, ErrorCode> {
+        self.images.read(u_id, offset, len).map_err(|code| match code {
+            ErrorCode::UnknownImage if self.is_awaited(device) => ErrorCode::NotStaged,
+            code => code,
+        })
+    }
+
+    /// Whether an image for this sensor is to come.
+    fn is_awaited(&self, device: Option<&DeviceId>) -> bool {
+        let intent = device.and_then(|device| self.intents.get(device));
+        intent.is_some_and(|intent| intent.manifest.is_some() && intent.image.is_none())
+    }
+
+    /// Replaces what is wanted of a sensor. What a carrier should tell it at `now`, ms, and which.
+    pub fn set_intent(&mut self, device: DeviceId, intent: Intent, now: u64) -> (Option<Carrier>, Vec<Down>) {
+        if let Some(image) = &intent.image {
+            self.images.retain(image);
+        }
+        let old = self.replace(device, intent.clone());
+        if let Some(image) = &old.image {
+            self.images.release(&image.u_id);
+        }
+        let Some(sensor) = self.sensors.get_mut(&device) else { return (None, Vec::new()) };
+        let mut downs = Vec::new();
+        // The same manifest again says that the image is there now.
+        if intent.manifest != old.manifest || (intent.image.is_some() && intent.image != old.image) {
+            downs.push(Down::Manifest(intent.manifest.unwrap_or_default()));
+        }
+        let may = sensor.link.authenticated || self.policy.allow_unauthenticated_signing;
+        let awake = sensor.awake && now.saturating_sub(sensor.seen) < AWAKE_MS;
+        if let Some(request) = intent.sign.filter(|request| sensor.asked != Some(request.digest()))
+            && may
+            && awake
+        {
+            sensor.asked = Some(request.digest());
+            downs.push(Down::Sign(request));
+        }
+        (Some(sensor.link.carrier), downs)
+    }
+
+    fn replace(&mut self, device: DeviceId, intent: Intent) -> Intent {
+        match self.intents.entry(device) {
+            Entry::Occupied(entry) if intent == Intent::default() => entry.remove(),
+            Entry::Occupied(mut entry) => entry.insert(intent),
+            Entry::Vacant(_) if intent == Intent::default() => Intent::default(),
+            Entry::Vacant(entry) => {
+                entry.insert(intent);
+                Intent::default()
+            }
+        }
+    }
+
+    /// Manifests of the sensors on a carrier; an empty one where none is wanted.
+    pub fn manifests(&self, carrier: Carrier) -> impl Iterator<Item = (DeviceId, Bytes)> {
+        let on_it = move |(_, sensor): &(&DeviceId, &Sensor)| sensor.link.carrier == carrier;
+        self.sensors.iter().filter(on_it).map(|(device, _)| {
+            let manifest = self.intents.get(device).and_then(|intent| intent.manifest.clone());
+            (*device, manifest.unwrap_or_default())
+        })
+    }
+
+    /// All sensors, by name.
+    pub fn list(&self, now: u64) -> Vec<SensorView> {
+        let mut sensors: Vec<_> = self.sensors.iter().collect();
+        sensors.sort_by_key(|(device, _)| **device);
+        sensors.into_iter().map(|(device, sensor)| view(device, sensor, now)).collect()
+    }
+
+    fn error(&self, code: ErrorCode) -> ErrorMsg {
+        let later = matches!(code, ErrorCode::NotStaged | ErrorCode::UnknownImage | ErrorCode::Busy);
+        ErrorMsg { code, retry_after: later.then_some(self.policy.retry_after) }
+    }
+}
+
+fn view(device: &DeviceId, sensor: &Sensor, now: u64) -> SensorView {
+    let status = sensor.status;
+    SensorView {
+        device: device.to_string(),
+        key: sensor.hello.key.to_string(),
+        product: sensor.hello.product.to_string(),
+        carrier: sensor.link.carrier,
+        authenticated: sensor.link.authenticated,
+        installed: sensor.hello.installed.get(),
+        state: status.map_or(State::Idle, |status| status.state) as u8,
+        result: status.map_or(UpdateResult::Initial, |status| status.result) as u8,
+        next: status.map_or(0, |status| status.next),
+        silent_ms: now.saturating_sub(sensor.seen),
+    }
+}
+
+#[cfg(test)]
+mod tests;
