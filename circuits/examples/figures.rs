@@ -1,6 +1,6 @@
 //! Prints constraint counts, times and sizes, one `name value unit` a line.
 //!
-//! An argument is a payload length for which setup, proving and verification are timed as well.
+//! Times and sizes without a prefix are those of key mode. An argument is a payload length for which setup, proving and verification are timed as well.
 #![allow(clippy::print_stdout, reason = "its output is what it is for")]
 
 use std::error::Error;
@@ -19,17 +19,17 @@ fn main() -> Result<(), Box<dyn Error>> {
     print("aes_key_schedule", figures::aes_key_schedule(), "constraints");
     print("key_mode", figures::key_mode(), "constraints");
     print("file_mode_step_64", figures::file_mode_step_64(), "constraints");
-    time("key_mode", KEY_MODE_LEN)?;
+    time("", KEY_MODE_LEN)?;
     print("proof_bytes", PROOF_LEN, "bytes");
     for argument in std::env::args().skip(1) {
         let len = argument.parse()?;
         print(&format!("file_{len}"), posthouse_circuits::shape(len).constraints, "constraints");
-        time(&format!("file_{len}"), len)?;
+        time(&format!("file_{len}_"), len)?;
     }
     Ok(())
 }
 
-fn time(mode: &str, len: usize) -> Result<(), Box<dyn Error>> {
+fn time(prefix: &str, len: usize) -> Result<(), Box<dyn Error>> {
     let randomness = &mut SystemRandomness::new()?;
     let (r, payload) = ([1; 32], vec![2; len]);
     let mut cipher = payload.clone();
@@ -39,22 +39,22 @@ fn time(mode: &str, len: usize) -> Result<(), Box<dyn Error>> {
 
     let start = Instant::now();
     let key = ProvingKey::generate(len, randomness)?;
-    print(&format!("{mode}_setup_ms"), start.elapsed().as_millis(), "ms");
+    print(&format!("{prefix}setup_ms"), start.elapsed().as_millis(), "ms");
 
     let proof = key.prove(&statement, &r, randomness)?.to_bytes();
     let mut prover = SystemRandomness::new()?;
     let prove = median(|| key.prove(&statement, &r, &mut prover).map(drop))?;
-    print(&format!("{mode}_prove_ms"), format!("{:.1}", prove * 1e3), "ms");
+    print(&format!("{prefix}prove_ms"), format!("{:.1}", prove * 1e3), "ms");
     let verify = median(|| key.verifying_key().verify(&statement, &proof))?;
-    print(&format!("{mode}_verify_ms"), format!("{:.2}", verify * 1e3), "ms");
+    print(&format!("{prefix}verify_ms"), format!("{:.2}", verify * 1e3), "ms");
 
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("key");
     key.write(&path)?;
     let read = median(|| ProvingKey::read_pinned(&path, &key.id()).map(drop))?;
-    print(&format!("{mode}_read_key_ms"), format!("{:.1}", read * 1e3), "ms");
-    print(&format!("{mode}_pk_bytes"), key.size(), "bytes");
-    print(&format!("{mode}_vk_bytes"), key.verifying_key().to_bytes().len(), "bytes");
+    print(&format!("{prefix}read_key_ms"), format!("{:.1}", read * 1e3), "ms");
+    print(&format!("{prefix}pk_bytes"), key.size(), "bytes");
+    print(&format!("{prefix}vk_bytes"), key.verifying_key().to_bytes().len(), "bytes");
     Ok(())
 }
 

@@ -38,6 +38,7 @@ pub(crate) fn assert_sound_from(builder: Builder, free: usize) {
         assert!(holds(&matrices, row, &values), "constraint {row} does not hold");
     }
     let rows = rows_by_variable(&matrices, values.len());
+    assert_isolated(&matrices, &rows, &values, 1 + shape.inputs);
     for index in 1 + shape.inputs + free..values.len() {
         let honest = values[index];
         let others = [Fr::one() - honest, honest + Fr::one(), -honest, honest.double_and_more()];
@@ -59,6 +60,41 @@ impl DoubleAndMore for Fr {
     fn double_and_more(self) -> Self {
         self + self + Fr::from(0x9e37_79b9_7f4a_7c15_u64)
     }
+}
+
+/// No set of witnesses can move together by a little: each is in turn a simple root of a constraint whose other
+/// witnesses are settled already. That leaves finitely many assignments.
+fn assert_isolated(matrices: &Matrices, rows: &[Vec<usize>], values: &[Fr], first: usize) {
+    let mut settled: Vec<bool> = (0..values.len()).map(|index| index < first).collect();
+    let mut open: Vec<usize> = (0..matrices[0].len()).collect();
+    while let Some(row) = open.pop() {
+        let mut unsettled = variables(matrices, row);
+        unsettled.retain(|index| !settled[*index]);
+        if let [index] = unsettled[..] {
+            if !derivative(matrices, row, index, values).is_zero() {
+                settled[index] = true;
+                open.extend(&rows[index]);
+            }
+        }
+    }
+    assert_eq!(settled.iter().position(|settled| !settled), None, "a witness is not settled");
+}
+
+fn variables(matrices: &Matrices, row: usize) -> Vec<usize> {
+    let terms = matrices.iter().flat_map(|matrix| &matrix[row]);
+    let mut variables: Vec<usize> = terms.map(|(_, index)| *index).collect();
+    variables.sort_unstable();
+    variables.dedup();
+    variables
+}
+
+/// Of `a·b − c` with respect to one variable.
+fn derivative([a, b, c]: &Matrices, row: usize, index: usize, values: &[Fr]) -> Fr {
+    let of = |row: &Row| {
+        let term = row.iter().find(|(_, at)| *at == index);
+        term.map_or(Fr::zero(), |(coefficient, _)| *coefficient)
+    };
+    of(&a[row]) * evaluate(&b[row], values) + of(&b[row]) * evaluate(&a[row], values) - of(&c[row])
 }
 
 fn parts(builder: Builder) -> (Matrices, Vec<Fr>) {
@@ -84,4 +120,21 @@ fn rows_by_variable(matrices: &Matrices, variables: usize) -> Vec<Vec<usize>> {
         }
     }
     rows
+}
+
+#[test]
+#[should_panic(expected = "a witness is not settled")]
+fn a_free_witness_is_found() {
+    let mut builder = Builder::with_values(Constraints::keep(), 8);
+    builder.boolean(|_| true);
+    builder.witness_bit(|_| true);
+    assert_sound(builder);
+}
+
+#[test]
+#[should_panic(expected = "can be")]
+fn a_bit_that_may_be_either_is_found() {
+    let mut builder = Builder::with_values(Constraints::keep(), 8);
+    builder.boolean(|_| true);
+    assert_sound(builder);
 }
