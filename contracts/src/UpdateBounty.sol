@@ -16,15 +16,14 @@ import {Terms, TermsLib} from "./types/Terms.sol";
 /// lock can live any more, so what locks promise is always there.
 /// The clones carry the terms behind their code; this contract itself has none and holds nothing.
 abstract contract UpdateBounty is Purse, Ledger {
-    using TermsLib for Terms;
+    using TermsLib for bytes;
 
     /// What all receipts of a call share.
     struct Deal {
-        Terms terms;
+        bytes terms;
         address payee;
         bytes32 r;
         bytes32 s;
-        bytes32 tag;
     }
 
     /// @inheritdoc IUpdateBounty
@@ -32,12 +31,9 @@ abstract contract UpdateBounty is Purse, Ledger {
         Deal memory deal = _opened(payee, claim.t);
         Receipt calldata receipt = claim.receipt;
         _checkOne(deal, claim);
-        uint256 word = _pages[receipt.index / PAGE];
         Why why;
-        (amount, why) = _worth(deal, receipt, word);
+        (amount, why) = _claim(deal, receipt);
         if (amount == 0) _refuse(receipt.index, why);
-        _pages[receipt.index / PAGE] = word | _bit(receipt.index);
-        emit KeyRevealed(payee, receipt.index, deal.s, deal.r, amount);
         _push(payee, amount);
     }
 
@@ -50,7 +46,9 @@ abstract contract UpdateBounty is Purse, Ledger {
         _checkShape(deal.terms, batch);
         _release(batch.ended);
         for (uint256 i; i < batch.receipts.length; ++i) {
-            sum += _claim(deal, batch.receipts[i]);
+            (uint256 amount, Why why) = _claim(deal, batch.receipts[i]);
+            if (amount == 0) emit Skipped(payee, batch.receipts[i].index, why);
+            sum += amount;
         }
         if (sum == 0 || sum < minSum) revert BelowMinimum(sum);
         _checkAll(deal, batch);
@@ -62,7 +60,7 @@ abstract contract UpdateBounty is Purse, Ledger {
         external
         returns (uint256 sum)
     {
-        Deal memory deal = Deal(_openTerms(), payee, 0, s, _tag(s, payee));
+        Deal memory deal = Deal(_openTerms(), payee, 0, s);
         _checkShape(deal.terms, batch);
         _release(batch.ended);
         uint256 i;
@@ -78,7 +76,7 @@ abstract contract UpdateBounty is Purse, Ledger {
 
     /// @inheritdoc IUpdateBounty
     function reveal(bytes32 t, address payee, uint32[] calldata indices) external returns (uint256 sum) {
-        Deal memory deal = _derived(terms(), payee, t);
+        Deal memory deal = _derived(_terms(), payee, t);
         bool held;
         uint256 i;
         while (i < indices.length) {
@@ -95,29 +93,29 @@ abstract contract UpdateBounty is Purse, Ledger {
 
     /// @inheritdoc IUpdateBounty
     function refund() external returns (uint256 amount) {
-        Terms memory t = terms();
-        if (block.timestamp <= uint256(t.claimBy) + t.lockSecs) revert ClaimsOpen();
+        bytes memory t = _terms();
+        if (block.timestamp <= t.claimBy() + t.lockSecs()) revert ClaimsOpen();
         amount = address(this).balance - _owed;
         if (amount == 0) revert Nothing();
-        emit Refunded(t.vendor, amount);
-        _push(t.vendor, amount);
+        emit Refunded(t.vendor(), amount);
+        _push(t.vendor(), amount);
     }
 
     /// @inheritdoc IUpdateBounty
-    function terms() public view returns (Terms memory) {
-        return TermsLib.decode(LibClone.argsOnClone(address(this)));
+    function terms() external view returns (Terms memory) {
+        return _terms().decode();
     }
 
     /// @inheritdoc IUpdateBounty
     function share(uint32 index) external view returns (uint256) {
-        Terms memory t = terms();
+        bytes memory t = _terms();
         if (index >= t.fleetSize()) revert BadMembership(index);
         return t.shareAt(index, block.timestamp);
     }
 
     /// @inheritdoc IUpdateBounty
     function receiptDigest(address payee, bytes32 s, uint8 attempt) external view returns (bytes32) {
-        return ReceiptDigest.digest(payee, terms().uId, s, attempt);
+        return ReceiptDigest.digest(payee, _terms().uId(), s, attempt);
     }
 
     /// @dev Words of key that a claim carries for each receipt.
@@ -131,9 +129,13 @@ abstract contract UpdateBounty is Purse, Ledger {
         virtual
         returns (bytes32);
 
-    function _openTerms() private view returns (Terms memory t) {
-        t = terms();
-        if (block.timestamp > t.claimBy) revert ClaimsClosed();
+    function _terms() private view returns (bytes memory) {
+        return LibClone.argsOnClone(address(this));
+    }
+
+    function _openTerms() private view returns (bytes memory t) {
+        t = _terms();
+        if (block.timestamp > t.claimBy()) revert ClaimsClosed();
     }
 
     function _opened(address payee, bytes32 t) private view returns (Deal memory) {
@@ -141,45 +143,37 @@ abstract contract UpdateBounty is Purse, Ledger {
     }
 
     /// @dev `r` binds the payee (paper, 5.2): another payee would need another preimage.
-    function _derived(Terms memory fixedTerms, address payee, bytes32 t) private pure returns (Deal memory) {
+    function _derived(bytes memory fixedTerms, address payee, bytes32 t) private pure returns (Deal memory) {
         bytes32 r = sha256(abi.encodePacked(payee, t));
         bytes32 s = sha256(abi.encodePacked(r));
-        return Deal(fixedTerms, payee, r, s, _tag(s, payee));
+        return Deal(fixedTerms, payee, r, s);
     }
 
-    /// @dev Claims one device of a batch, or says why not.
-    function _claim(Deal memory deal, Receipt calldata receipt) private returns (uint256 amount) {
-        uint256 page = receipt.index / PAGE;
-        uint256 word = _pages[page];
-        Why why;
-        (amount, why) = _worth(deal, receipt, word);
-        if (amount == 0) {
-            emit Skipped(deal.payee, receipt.index, why);
-            return 0;
-        }
-        _pages[page] = word | _bit(receipt.index);
+    /// @dev Claims one device, or says why not. Shares are never zero, so zero says no.
+    function _claim(Deal memory deal, Receipt calldata receipt) private returns (uint256 amount, Why why) {
+        uint256 row = _rows[receipt.index / ROW];
+        (amount, why) = _worth(deal, receipt, row);
+        if (amount == 0) return (0, why);
+        _rows[receipt.index / ROW] = row | _claimBit(receipt.index);
         emit KeyRevealed(deal.payee, receipt.index, deal.s, deal.r, amount);
     }
 
-    /// @dev What a direct claim brings: the price of one's own live lock, else that of now. Shares are
-    /// never zero, so zero says no.
-    function _worth(Deal memory deal, Receipt calldata receipt, uint256 word)
+    /// @dev What a direct claim brings: the price of one's own live lock, else that of now.
+    function _worth(Deal memory deal, Receipt calldata receipt, uint256 row)
         private
         view
         returns (uint256, Why)
     {
-        uint256 bit = _bit(receipt.index);
-        if (word & bit != 0) return (0, Why.Claimed);
+        uint256 index = receipt.index;
+        if (_isClaimed(row, index)) return (0, Why.Claimed);
         uint256 time = block.timestamp;
-        if (word & (bit << PAGE) != 0) {
-            Lock memory lock = _locks[deal.tag][receipt.index / PAGE];
-            if (lock.devices & bit == 0) return (0, Why.LockedByOther);
-            if (time <= lock.until) time = lock.until - deal.terms.lockSecs;
+        if (_isHeld(row, index)) {
+            Lock memory lock = _locks[_tag(deal.s, deal.payee)][index / PAGE];
+            if (lock.devices & _pageBit(index) == 0) return (0, Why.LockedByOther);
+            if (time <= lock.until) time = lock.until - deal.terms.lockSecs();
         }
-        if (receipt.attempt == 0 || receipt.attempt < _attemptOf(receipt.index)) {
-            return (0, Why.StaleAttempt);
-        }
-        return (deal.terms.shareAt(receipt.index, time), Why.Claimed);
+        if (receipt.attempt == 0 || receipt.attempt < _attempt(row, index)) return (0, Why.StaleAttempt);
+        return (deal.terms.shareAt(index, time), Why.Claimed);
     }
 
     /// @dev Locks the run of receipts from `i` that lie in one page.
@@ -190,50 +184,38 @@ abstract contract UpdateBounty is Purse, Ledger {
         returns (uint256 next, uint256 sum)
     {
         uint256 page = receipts[i].index / PAGE;
+        bytes32 tag = _tag(deal.s, deal.payee);
         // One's own lock that ended makes room for a new one; without this its bits would be orphaned.
-        _release(deal.tag, page);
-        uint256 word = _pages[page];
-        Lock memory lock = _locks[deal.tag][page];
-        if (lock.devices == 0) lock.until = uint40(block.timestamp + deal.terms.lockSecs);
-        uint256 time = lock.until - deal.terms.lockSecs;
-        uint256 added;
+        _release(tag, page);
+        Lock memory lock = _locks[tag][page];
+        if (lock.devices == 0) lock.until = uint40(block.timestamp + deal.terms.lockSecs());
+        uint256 time = lock.until - deal.terms.lockSecs();
+        uint200 added;
         for (next = i; next < receipts.length && receipts[next].index / PAGE == page; ++next) {
             Receipt calldata receipt = receipts[next];
-            (bool mine, bool fresh, Why why) = _lockable(lock.devices | added, word | (added << PAGE), receipt);
-            if (!mine) {
-                emit Skipped(deal.payee, receipt.index, why);
-                continue;
-            }
-            if (fresh) {
-                added |= _bit(receipt.index);
-                _setAttempt(receipt.index, receipt.attempt);
-            }
-            sum += deal.terms.shareAt(receipt.index, time);
+            (bool held, bool fresh, Why why) = _lock(lock.devices, receipt);
+            if (held) sum += deal.terms.shareAt(receipt.index, time);
+            else emit Skipped(deal.payee, receipt.index, why);
+            if (fresh) added |= _pageBit(receipt.index);
         }
-        if (added != 0) _addToLock(deal, page, lock, added);
+        if (added == 0) return (next, sum);
+        _locks[tag][page] = Lock(lock.devices | added, lock.until);
+        emit Reserved(deal.payee, deal.s, uint32(page), added, lock.until);
     }
 
-    function _addToLock(Deal memory deal, uint256 page, Lock memory lock, uint256 added) private {
-        // Bits of one page, so 128 of them.
-        uint128 bits = uint128(added);
-        _pages[page] |= added << PAGE;
-        _locks[deal.tag][page] = Lock(lock.devices | bits, lock.until);
-        emit Reserved(deal.payee, deal.s, uint32(page), bits, lock.until);
-    }
-
-    /// @return mine Whether the device is, or may be, held by this lock.
-    /// @return fresh Whether it has to be added for that.
-    /// @return why The reason if not.
-    function _lockable(uint256 held, uint256 word, Receipt calldata receipt)
-        private
-        view
-        returns (bool mine, bool fresh, Why why)
-    {
-        uint256 bit = _bit(receipt.index);
-        if (word & bit != 0) return (false, false, Why.Claimed);
-        if (held & bit != 0) return (true, false, why);
-        if (word & (bit << PAGE) != 0) return (false, false, Why.LockedByOther);
-        if (receipt.attempt <= _attemptOf(receipt.index)) return (false, false, Why.StaleAttempt);
+    /// @dev Marks one device as held, unless it is by this lock already.
+    /// @param mine The devices that this lock holds.
+    /// @return held Whether this lock holds the device after the call.
+    /// @return fresh Whether it did not before.
+    /// @return why The reason if it does not.
+    function _lock(uint200 mine, Receipt calldata receipt) private returns (bool held, bool fresh, Why why) {
+        uint256 index = receipt.index;
+        uint256 row = _rows[index / ROW];
+        if (_isClaimed(row, index)) return (false, false, Why.Claimed);
+        if (mine & _pageBit(index) != 0) return (true, false, why);
+        if (_isHeld(row, index)) return (false, false, Why.LockedByOther);
+        if (receipt.attempt <= _attempt(row, index)) return (false, false, Why.StaleAttempt);
+        _rows[index / ROW] = _withAttempt(row, index, receipt.attempt) | _heldBit(index);
         return (true, true, why);
     }
 
@@ -246,27 +228,22 @@ abstract contract UpdateBounty is Purse, Ledger {
         returns (uint256 next, bool held, uint256 sum)
     {
         uint256 page = indices[i] / PAGE;
-        Lock memory lock = _locks[deal.tag][page];
-        uint256 live = block.timestamp <= lock.until ? lock.devices : 0;
-        uint256 word = _pages[page];
+        Lock memory lock = _locks[_tag(deal.s, deal.payee)][page];
+        if (block.timestamp > lock.until) lock.devices = 0;
         for (next = i; next < indices.length && indices[next] / PAGE == page; ++next) {
             uint32 index = indices[next];
-            uint256 bit = _bit(index);
-            if (live & bit == 0) {
-                emit Skipped(deal.payee, index, Why.NoLock);
+            uint256 row = _rows[index / ROW];
+            bool mine = lock.devices & _pageBit(index) != 0;
+            held = held || mine;
+            if (!mine || _isClaimed(row, index)) {
+                emit Skipped(deal.payee, index, mine ? Why.Claimed : Why.NoLock);
                 continue;
             }
-            held = true;
-            if (word & bit != 0) {
-                emit Skipped(deal.payee, index, Why.Claimed);
-                continue;
-            }
-            word |= bit;
-            uint256 amount = deal.terms.shareAt(index, lock.until - deal.terms.lockSecs);
+            _rows[index / ROW] = row | _claimBit(index);
+            uint256 amount = deal.terms.shareAt(index, lock.until - deal.terms.lockSecs());
             sum += amount;
             emit KeyRevealed(deal.payee, index, deal.s, deal.r, amount);
         }
-        if (sum != 0) _pages[page] = word;
     }
 
     function _refuse(uint32 index, Why why) private pure {
@@ -279,15 +256,15 @@ abstract contract UpdateBounty is Purse, Ledger {
         Receipt calldata receipt = claim.receipt;
         if (claim.key.length != _keyWords()) revert BadBatch();
         if (receipt.index >= deal.terms.fleetSize()) revert BadMembership(receipt.index);
-        bytes32 digest = ReceiptDigest.digest(deal.payee, deal.terms.uId, deal.s, receipt.attempt);
+        bytes32 digest = ReceiptDigest.digest(deal.payee, deal.terms.uId(), deal.s, receipt.attempt);
         bytes32 leaf = _leaf(digest, receipt, claim.key, 0);
-        if (!Fleet.contains(deal.terms.root, deal.terms.depth, receipt.index, leaf, claim.path)) {
+        if (!Fleet.contains(deal.terms.root(), deal.terms.depth(), receipt.index, leaf, claim.path)) {
             revert BadMembership(receipt.index);
         }
     }
 
     /// @dev Strictly ascending, so no device stands in a batch twice and only the last can be too high.
-    function _checkShape(Terms memory fixedTerms, Batch calldata batch) private pure {
+    function _checkShape(bytes memory fixedTerms, Batch calldata batch) private pure {
         uint256 count = batch.receipts.length;
         if (count == 0 || batch.keys.length != count * _keyWords()) revert BadBatch();
         for (uint256 i = 1; i < count; ++i) {
@@ -301,10 +278,10 @@ abstract contract UpdateBounty is Purse, Ledger {
         bytes32[] memory leaves = new bytes32[](batch.receipts.length);
         for (uint256 i; i < leaves.length; ++i) {
             Receipt calldata receipt = batch.receipts[i];
-            bytes32 digest = ReceiptDigest.digest(deal.payee, deal.terms.uId, deal.s, receipt.attempt);
+            bytes32 digest = ReceiptDigest.digest(deal.payee, deal.terms.uId(), deal.s, receipt.attempt);
             leaves[i] = _leaf(digest, receipt, batch.keys, i);
         }
-        if (!Fleet.containsAll(deal.terms.root, deal.terms.depth, batch.receipts, leaves, batch.path)) {
+        if (!Fleet.containsAll(deal.terms.root(), deal.terms.depth(), batch.receipts, leaves, batch.path)) {
             revert BadMembership(batch.receipts[0].index);
         }
     }

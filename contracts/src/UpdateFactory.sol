@@ -14,8 +14,6 @@ import {Terms, TermsLib} from "./types/Terms.sol";
 /// upgrade. The implementations are the contracts that this one creates first and second, so their
 /// addresses follow from its own.
 contract UpdateFactory is IUpdateFactory {
-    using TermsLib for Terms;
-
     struct Latest {
         uint64 version;
         address bounty;
@@ -45,10 +43,9 @@ contract UpdateFactory is IUpdateFactory {
     /// @inheritdoc IUpdateFactory
     function publishUpdate(Publish calldata update) external payable returns (address bounty) {
         _raise(update.product, update.version);
-        Terms memory terms = _terms(update);
-        uint256 need = terms.deposit();
+        bytes memory args = _terms(update);
+        uint256 need = TermsLib.deposit(args);
         if (msg.value != need) revert WrongDeposit(need);
-        bytes memory args = terms.encode();
         bytes32 salt = keccak256(abi.encode(msg.sender, update.product, update.version));
         bounty = LibClone.cloneDeterministic(msg.value, implementation(update.curve), args, salt);
         latest[msg.sender][update.product] = Latest(update.version, bounty);
@@ -67,7 +64,7 @@ contract UpdateFactory is IUpdateFactory {
 
     /// @inheritdoc IUpdateFactory
     function depositFor(Publish calldata update) external view returns (uint256) {
-        return _terms(update).deposit();
+        return TermsLib.deposit(_terms(update));
     }
 
     /// @inheritdoc IUpdateFactory
@@ -83,7 +80,8 @@ contract UpdateFactory is IUpdateFactory {
         if (version - last > MAX_JUMP) revert VersionJump(last);
     }
 
-    function _terms(Publish calldata update) private view returns (Terms memory terms) {
+    function _terms(Publish calldata update) private view returns (bytes memory) {
+        Terms memory terms;
         terms.vendor = msg.sender;
         terms.start = uint40(block.timestamp);
         terms.claimBy = update.claimBy;
@@ -96,6 +94,7 @@ contract UpdateFactory is IUpdateFactory {
         terms.pId = update.pId;
         terms.groups = update.groups;
         _check(terms);
+        return TermsLib.encode(terms);
     }
 
     function _check(Terms memory terms) private view {

@@ -15,8 +15,11 @@ use thiserror::Error;
 use crate::abi::UpdateBounty;
 use crate::fleet::{FleetError, Tree, coordinates};
 
-/// Receipts that one call takes. 16.7 million gas (EIP-7825) hold about 1,200 scattered ones.
-pub const MAX_BATCH: usize = 1_000;
+/// Receipts that one call takes. To reserve scattered devices costs 78,000 gas each, and a transaction
+/// may use 16,777,216 (EIP-7825).
+pub const MAX_BATCH: usize = 200;
+/// Devices of one page of a bounty's ledger: a lock's unit.
+pub const PAGE: u32 = 200;
 
 /// Why receipts make no batch.
 #[derive(Debug, Error)]
@@ -112,7 +115,7 @@ impl Batch {
     /// Names locks of others that have ended and hold devices of this batch: by tag and index.
     #[must_use]
     pub fn past(mut self, ended: impl IntoIterator<Item = (B256, u32)>) -> Self {
-        let named = ended.into_iter().map(|(tag, index)| UpdateBounty::Ended { tag, page: index / 128 });
+        let named = ended.into_iter().map(|(tag, index)| UpdateBounty::Ended { tag, page: index / PAGE });
         self.abi.ended = named.collect();
         self
     }

@@ -13,13 +13,13 @@ interface IUpdateBounty {
         address indexed payee, uint32 indexed index, bytes32 indexed s, bytes32 r, uint256 amount
     );
     /// @notice A lock took devices of one page.
-    /// @param devices Bit i stands for device 128 · page + i; only those that were added by this call.
+    /// @param devices Bit i stands for device 200 · page + i; only those that were added by this call.
     /// @param until Last second in which the lock lives.
     event Reserved(
-        address indexed payee, bytes32 indexed s, uint32 indexed page, uint128 devices, uint40 until
+        address indexed payee, bytes32 indexed s, uint32 indexed page, uint200 devices, uint40 until
     );
     /// @notice A lock that had ended no longer stands in the way of its devices.
-    event Released(bytes32 indexed tag, uint32 indexed page, uint128 devices);
+    event Released(bytes32 indexed tag, uint32 indexed page, uint200 devices);
     /// @notice A receipt of a batch was passed over.
     event Skipped(address indexed payee, uint32 indexed index, Why why);
     /// @notice A payee refused the push and may `withdraw`.
@@ -112,7 +112,7 @@ interface IUpdateBounty {
     function lockOf(bytes32 s, address payee, uint32 page)
         external
         view
-        returns (uint128 held, uint40 until);
+        returns (uint200 held, uint40 until);
 
     /// @notice The digest that a device signs: SHA-256("posthouse/receipt/1" ‖ chain id u64 ‖ bounty ‖
     /// payee ‖ U_id ‖ s ‖ attempt u8), integers big-endian.

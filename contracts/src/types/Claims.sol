@@ -30,7 +30,7 @@ struct Receipt {
 
 /// @notice A lock that ended, named so that its devices are free again.
 /// @param tag keccak256(s ‖ payee) of the lock.
-/// @param page Which 128 devices: index / 128.
+/// @param page Which 200 devices: index / 200.
 struct Ended {
     bytes32 tag;
     uint32 page;

@@ -14,14 +14,13 @@ use posthouse_protocol::id::{Bounty, ChainId, LockHash, Payee, ProductId};
 use super::endpoint::{Endpoints, Limits};
 use super::{At, Chain, ChainError, Claim, Head, Latest, Lock, Revealed};
 use crate::abi::{UpdateBounty, UpdateFactory};
+use crate::receipts::PAGE;
 use crate::terms::{Implementations, Terms};
 
 /// Blocks asked for in one `eth_getLogs`: public endpoints refuse many more.
 const LOG_SPAN: u64 = 5_000;
 /// Devices asked for in one call, so that an answer stays far below an endpoint's gas cap.
 const DEVICES: usize = 1_000;
-/// Devices of one page of the bounty's ledger.
-const PAGE: u32 = 128;
 
 /// Where a chain is read.
 #[derive(Debug, Clone)]
@@ -197,8 +196,8 @@ impl Chain for RpcChain {
                     call.call().await.map_err(refused("lockOf"))?
                 }
             };
-            let bit = lock.held >> (index % PAGE) & 1;
-            held.push((bit == 1).then(|| lock.until.to()));
+            let bit = lock.held.bit((index % PAGE) as usize);
+            held.push(bit.then(|| lock.until.to()));
             known = Some((page, lock));
         }
         Ok(held)
@@ -239,7 +238,7 @@ fn block_id(at: At) -> BlockId {
 
 fn reserved(log: &Log, index: u32) -> Option<Lock> {
     let event = UpdateBounty::Reserved::decode_log(&log.inner).ok()?;
-    let names_it = event.page == index / PAGE && event.devices >> (index % PAGE) & 1 == 1;
+    let names_it = event.page == index / PAGE && event.devices.bit((index % PAGE) as usize);
     names_it.then(|| Lock {
         payee: event.payee.into_array().into(),
         s: event.s.0.into(),
