@@ -21,11 +21,29 @@ pub(crate) struct Assembled {
     pub(crate) invalid: Vec<TxHash>,
 }
 
+/// A block that is still to be filled with what waits. It owns all that it needs, so that whoever
+/// only wants to know what it would be can execute it while the chain goes on.
+pub(crate) struct Draft {
+    assembly: Assembly,
+    ready: Ready,
+}
+
+impl Draft {
+    pub(crate) fn new(assembly: Assembly, ready: Ready) -> Self {
+        Self { assembly, ready }
+    }
+
+    pub(crate) fn execute(mut self) -> Assembled {
+        self.assembly.fill(self.ready);
+        self.assembly.seal()
+    }
+}
+
 /// A block in the making.
-pub(crate) struct Assembly<'a> {
+pub(crate) struct Assembly {
     chain_id: u64,
     header: Header,
-    ancestors: &'a Ancestors,
+    ancestors: Ancestors,
     state: State,
     transactions: Vec<Recovered<TxEnvelope>>,
     receipts: Vec<ReceiptEnvelope>,
@@ -69,8 +87,8 @@ pub(crate) fn child_header(parent: &Block, timestamp: u64, beneficiary: Address,
     }
 }
 
-impl<'a> Assembly<'a> {
-    pub(crate) fn new(chain_id: u64, header: Header, ancestors: &'a Ancestors, state: State) -> Self {
+impl Assembly {
+    pub(crate) fn new(chain_id: u64, header: Header, ancestors: Ancestors, state: State) -> Self {
         Self {
             chain_id,
             header,
@@ -84,7 +102,7 @@ impl<'a> Assembly<'a> {
     }
 
     /// Takes of `ready` what fits.
-    pub(crate) fn fill(&mut self, mut ready: Ready) {
+    fn fill(&mut self, mut ready: Ready) {
         let base_fee = self.header.base_fee_per_gas.unwrap_or_default();
         while ready.next(base_fee, |tx| self.offer(&tx)) {}
     }
@@ -106,7 +124,7 @@ impl<'a> Assembly<'a> {
         if tx.gas_limit() > self.header.gas_limit - self.gas_used {
             return Err(EvmError::Transaction(InvalidTransaction::CallerGasLimitMoreThanBlock));
         }
-        let view = View { state: &self.state, ancestors: self.ancestors };
+        let view = View { state: &self.state, ancestors: &self.ancestors };
         let rules = evm::consensus_rules(self.chain_id);
         let done = evm::transact(view, rules, evm::block_env(&self.header), evm::tx_env(tx))?;
         self.state.apply(&done.state);

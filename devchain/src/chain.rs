@@ -10,7 +10,7 @@ use alloy::consensus::{TxEnvelope, transaction::Recovered};
 use alloy::primitives::{Address, TxHash, U256};
 
 use crate::admission::{self, Rejection};
-use crate::assemble::{self, Assembled, Assembly};
+use crate::assemble::{self, Assembled, Assembly, Draft};
 use crate::block::Block;
 use crate::canon::Canon;
 use crate::config::Config;
@@ -74,27 +74,32 @@ impl Chain {
         Ok(hash)
     }
 
+    /// Turns automining on or off; what waits is mined when it comes on.
+    pub(crate) fn set_automine(&mut self, on: bool) {
+        self.automine = on;
+        if on {
+            self.mine_ready();
+        }
+    }
+
     /// Mines until nothing that waits can be executed.
-    pub(crate) fn mine_ready(&mut self) {
+    fn mine_ready(&mut self) {
         loop {
-            let made = self.assemble(self.next_timestamp());
-            let stuck = made.invalid.is_empty() && made.block.transactions().is_empty();
+            let made = self.draft(self.next_timestamp()).execute();
             self.forget(&made.invalid);
-            if made.block.transactions().is_empty() {
-                if stuck {
-                    return;
-                }
-                continue;
+            if !made.block.transactions().is_empty() {
+                self.advance_clock();
+                self.push(made);
+            } else if made.invalid.is_empty() {
+                return;
             }
-            self.advance_clock();
-            self.push(made);
         }
     }
 
     /// Mines one block of what waits, empty if nothing does.
     pub(crate) fn mine(&mut self) -> Arc<Block> {
         let timestamp = self.advance_clock();
-        let made = self.assemble(timestamp);
+        let made = self.draft(timestamp).execute();
         self.forget(&made.invalid);
         self.push(made)
     }
@@ -115,8 +120,8 @@ impl Chain {
     }
 
     /// The block that would be mined now.
-    pub(crate) fn pending(&self) -> Assembled {
-        self.assemble(self.next_timestamp())
+    pub(crate) fn pending(&self) -> Draft {
+        self.draft(self.next_timestamp())
     }
 
     /// Credits an account, in an empty block of its own: a state root that a header does not carry
@@ -125,7 +130,7 @@ impl Chain {
         let timestamp = self.advance_clock();
         let mut state = self.canon.head_state().clone();
         state.set_balance(address, balance);
-        let made = self.on_head(timestamp, state, |_| ());
+        let made = self.on_head(timestamp, state).seal();
         self.push(made)
     }
 
@@ -162,20 +167,18 @@ impl Chain {
         self.time.advance(self.canon.head().timestamp())
     }
 
-    fn assemble(&self, timestamp: u64) -> Assembled {
+    fn draft(&self, timestamp: u64) -> Draft {
         let state = self.canon.head_state().clone();
         let base_fee = assemble::next_base_fee(self.canon.head().header());
         let ready = self.pool.ready(&state, base_fee);
-        self.on_head(timestamp, state, |assembly| assembly.fill(ready))
+        Draft::new(self.on_head(timestamp, state), ready)
     }
 
-    fn on_head(&self, timestamp: u64, state: State, fill: impl FnOnce(&mut Assembly<'_>)) -> Assembled {
+    fn on_head(&self, timestamp: u64, state: State) -> Assembly {
         let head = self.canon.head();
         let header = assemble::child_header(head, timestamp, self.config.beneficiary, self.fork);
         let ancestors = self.canon.ancestors(header.number);
-        let mut assembly = Assembly::new(self.config.chain_id, header, &ancestors, state);
-        fill(&mut assembly);
-        assembly.seal()
+        Assembly::new(self.config.chain_id, header, ancestors, state)
     }
 
     fn push(&mut self, made: Assembled) -> Arc<Block> {

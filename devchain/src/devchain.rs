@@ -128,9 +128,9 @@ impl DevChain {
         })
     }
 
-    /// Mine a block for each transaction that comes, or let them wait.
+    /// Mine a block for each transaction that comes, and for those that wait; or let them wait.
     pub fn set_automine(&self, on: bool) {
-        self.node.chain().automine = on;
+        self.node.change(|chain| chain.set_automine(on));
     }
 
     /// Mine a block every `period`, which ends automining; `None` ends this.

@@ -115,7 +115,7 @@ impl Chain {
         let header = assemble::child_header(canon.head(), old.timestamp(), self.config.beneficiary, fork);
         let ancestors = canon.ancestors(header.number);
         let state = canon.head_state().clone();
-        let mut assembly = Assembly::new(self.config.chain_id, header, &ancestors, state);
+        let mut assembly = Assembly::new(self.config.chain_id, header, ancestors, state);
         for tx in transactions {
             assembly
                 .execute(tx)

@@ -24,18 +24,18 @@ pub(super) fn by_hash(node: &Node, mut params: Params) -> Reply {
 }
 
 fn block(node: &Node, id: BlockId, full: bool) -> Reply {
-    let block = select::block(&node.chain(), id);
+    let block = select::block(node, id);
     to_json(block.map(|block| view::block(&block, full)))
 }
 
 pub(super) fn receipts(node: &Node, mut params: Params) -> Reply {
     let id: BlockId = params.required(0, "block")?;
-    let block = select::block(&node.chain(), id);
+    let block = select::block(node, id);
     to_json(block.map(|block| view::receipts(&block)))
 }
 
 pub(super) fn transaction_count(node: &Node, mut params: Params) -> Reply {
     let id: BlockId = params.required(0, "block")?;
-    let block = select::block(&node.chain(), id);
+    let block = select::block(node, id);
     to_json(block.map(|block| U64::from(block.transactions().len())))
 }

@@ -78,7 +78,7 @@ pub(super) fn set_automine(node: &Node, mut params: Params) -> Reply {
     if on {
         node.set_interval(None);
     }
-    node.chain().automine = on;
+    node.change(|chain| chain.set_automine(on));
     to_json(Value::Null)
 }
 

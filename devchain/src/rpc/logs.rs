@@ -50,11 +50,13 @@ fn blocks(node: &Node, filter: &Filter) -> Result<Vec<Arc<Block>>, RpcError> {
     // What waits has no logs yet.
     let height =
         |tag: Option<BlockNumberOrTag>| select::height(&chain.canon, tag.unwrap_or_default()).unwrap_or(head);
-    let (from, to) = (height(from), height(to));
-    if from > to {
+    if let (Some(BlockNumberOrTag::Number(from)), Some(BlockNumberOrTag::Number(to))) = (from, to)
+        && from > to
+    {
         return Err(RpcError::invalid_params(format!("block range {from}..={to} is empty")));
     }
-    let to = to.min(head);
+    // A range that begins above the head is empty: whoever follows the head asks for it.
+    let (from, to) = (height(from), height(to).min(head));
     if to.saturating_sub(from) >= MAX_RANGE {
         return Err(RpcError::limit(format!("block range is longer than {MAX_RANGE}")));
     }

@@ -7,7 +7,6 @@ use alloy::eips::{BlockId, BlockNumberOrTag};
 
 use crate::block::Block;
 use crate::canon::Canon;
-use crate::chain::Chain;
 use crate::evm::{Ancestors, View};
 use crate::node::Node;
 use crate::rpc::error::RpcError;
@@ -39,29 +38,46 @@ pub(crate) fn height(canon: &Canon, tag: BlockNumberOrTag) -> Option<u64> {
 }
 
 /// The block, if there is one.
-pub(crate) fn block(chain: &Chain, id: BlockId) -> Option<Arc<Block>> {
+pub(crate) fn block(node: &Node, id: BlockId) -> Option<Arc<Block>> {
+    let chain = node.chain();
     match id {
         BlockId::Hash(hash) => chain.canon.by_hash(&hash.block_hash).cloned(),
         BlockId::Number(tag) => match height(&chain.canon, tag) {
             Some(number) => chain.canon.block(number).cloned(),
-            None => Some(Arc::new(chain.pending().block)),
+            None => {
+                let draft = chain.pending();
+                drop(chain);
+                Some(Arc::new(draft.execute().block))
+            }
         },
     }
 }
 
 /// The block and its state, to read from.
 pub(crate) fn at(node: &Node, id: BlockId) -> Result<At, RpcError> {
-    let chain = node.chain();
-    if matches!(id, BlockId::Number(BlockNumberOrTag::Pending)) {
-        let pending = chain.pending();
-        let ancestors = chain.canon.ancestors(pending.block.number());
-        return Ok(At { header: pending.block.header().clone(), state: pending.state, ancestors });
+    if id.is_pending() {
+        return Ok(pending(node));
     }
-    let block = block(&chain, id).ok_or_else(|| RpcError::server("header not found"))?;
-    let number = block.number();
+    let missing = || RpcError::server("header not found");
+    let chain = node.chain();
+    let number = match id {
+        BlockId::Hash(hash) => chain.canon.by_hash(&hash.block_hash).map(|block| block.number()),
+        BlockId::Number(tag) => height(&chain.canon, tag),
+    };
+    let number = number.ok_or_else(missing)?;
+    let header = chain.canon.block(number).ok_or_else(missing)?.header().clone();
     let state = chain.canon.state(number).cloned().ok_or_else(|| {
         let kept = chain.config.state_history;
         RpcError::server(format!("state of block {number} is pruned: the newest {kept} are kept"))
     })?;
-    Ok(At { header: block.header().clone(), state, ancestors: chain.canon.ancestors(number) })
+    Ok(At { header, state, ancestors: chain.canon.ancestors(number) })
+}
+
+fn pending(node: &Node) -> At {
+    let chain = node.chain();
+    let draft = chain.pending();
+    let ancestors = chain.canon.ancestors(chain.canon.head().number() + 1);
+    drop(chain);
+    let made = draft.execute();
+    At { header: made.block.header().clone(), state: made.state, ancestors }
 }

@@ -6,7 +6,7 @@ use alloy::consensus::{SignableTransaction, TxEip1559, TxEnvelope};
 use alloy::eips::eip2718::Encodable2718;
 use alloy::network::{TransactionBuilder, TxSignerSync};
 use alloy::primitives::{Address, Bytes, TxKind, U256, bytes};
-use alloy::providers::{Provider, ProviderBuilder};
+use alloy::providers::{Provider, ProviderBuilder, RootProvider};
 use alloy::rpc::types::{TransactionReceipt, TransactionRequest};
 use alloy::signers::local::PrivateKeySigner;
 use posthouse_devchain::{Clock, Config, DevChain};
@@ -33,10 +33,21 @@ pub(crate) fn start() -> DevChain {
     DevChain::start(config()).unwrap()
 }
 
-/// A provider that fills in, signs as the first account, and sends.
-pub(crate) fn provider(chain: &DevChain) -> impl Provider + Clone + use<> {
+/// reqwest asks for a TLS provider even where there is no TLS.
+fn install_crypto() {
     static CRYPTO: Once = Once::new();
     CRYPTO.call_once(|| rustls::crypto::ring::default_provider().install_default().unwrap());
+}
+
+/// A provider that only asks.
+pub(crate) fn root_provider(url: &str) -> RootProvider {
+    install_crypto();
+    RootProvider::new_http(url.parse().unwrap())
+}
+
+/// A provider that fills in, signs as the first account, and sends.
+pub(crate) fn provider(chain: &DevChain) -> impl Provider + Clone + use<> {
+    install_crypto();
     let wallet = chain.accounts()[0].clone();
     ProviderBuilder::new().wallet(wallet).connect_http(chain.url().parse().unwrap())
 }

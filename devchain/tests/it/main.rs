@@ -1,5 +1,12 @@
-//! The chain as alloy's provider sees it.
+//! The chain as its users see it: alloy's provider, bare HTTP, and the in-process handle.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod anvil;
+mod control;
 mod execution;
+mod factory;
 mod fixture;
+mod pool;
+mod proofs;
+mod reorg;
+mod wire;

@@ -1,0 +1,185 @@
+//! The same transactions on anvil give the same gas, logs, status, fees and receipts root.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use alloy::consensus::{Header, SignableTransaction, TxEip1559, TxEip2930, TxEnvelope, TxLegacy};
+use alloy::eips::eip2930::{AccessList, AccessListItem};
+use alloy::network::TxSignerSync;
+use alloy::primitives::{Address, B256, Bytes, TxKind};
+use alloy::providers::{Provider, RootProvider};
+use alloy::rpc::types::{Block, Log, TransactionReceipt};
+use posthouse_contracts::calls::{self, Call};
+use posthouse_devchain::DevChain;
+use serde_json::Value;
+
+use crate::factory::update;
+use crate::fixture::{GENESIS, PROBE, raw, root_provider, sign, signed, start, transfer, words};
+
+/// An anvil of our own; it ends with this.
+struct Anvil {
+    process: Child,
+    url: String,
+}
+
+impl Anvil {
+    fn start(program: &Path) -> Self {
+        let mut process = Command::new(program)
+            .args(["--port", "0", "--hardfork", "osaka", "--enable-tx-gas-limit", "--no-mining"])
+            .args(["--slots-in-an-epoch", "1", "--timestamp", &GENESIS.to_string()])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let address =
+            lines.map(Result::unwrap).find_map(|line| line.strip_prefix("Listening on ").map(str::to_owned));
+        Self { process, url: format!("http://{}", address.unwrap()) }
+    }
+}
+
+impl Drop for Anvil {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Where anvil is, as `npm ci` in `contracts/` puts it; npm's own `anvil` is a script that starts this.
+fn find() -> Option<PathBuf> {
+    let platform = format!(
+        "{}-{}",
+        std::env::consts::OS,
+        match std::env::consts::ARCH {
+            "x86_64" => "amd64",
+            "aarch64" => "arm64",
+            other => other,
+        }
+    );
+    let modules = Path::new(env!("CARGO_MANIFEST_DIR")).join("../contracts/node_modules");
+    let installed = modules.join(format!("@foundry-rs/anvil-{platform}/bin/anvil"));
+    let candidates = [std::env::var_os("POSTHOUSE_ANVIL").map(PathBuf::from), Some(installed)];
+    let looked: Vec<_> = candidates.into_iter().flatten().collect();
+    let found = looked.iter().find(|path| path.is_file()).cloned();
+    if found.is_none() {
+        eprintln!("SKIPPED: no anvil (npm ci in contracts/, or POSTHOUSE_ANVIL); looked at {looked:?}");
+    }
+    found
+}
+
+/// Blocks of transactions of every kind that the chain takes, and of every way to end.
+fn blocks(chain: &DevChain) -> Vec<Vec<TxEnvelope>> {
+    let [a, b, c] = [0, 1, 2].map(|account| &chain.accounts()[account]);
+    let probe = a.address().create(0);
+    let create = |nonce, code: Bytes| signed(a, nonce, TxKind::Create, code, 5_000_000);
+    let at_probe = |nonce, input| signed(a, nonce, TxKind::Call(probe), input, 200_000);
+    let mut legacy = TxLegacy {
+        chain_id: Some(31_337),
+        gas_price: 5_000_000_000,
+        gas_limit: 100_000,
+        to: TxKind::Call(probe),
+        input: words(&[8, 8]),
+        ..TxLegacy::default()
+    };
+    let signature = b.sign_transaction_sync(&mut legacy).unwrap();
+    let legacy: TxEnvelope = legacy.into_signed(signature).into();
+    let storage_keys = vec![B256::with_last_byte(8), B256::with_last_byte(9)];
+    let mut listed = TxEip2930 {
+        chain_id: 31_337,
+        nonce: 1,
+        gas_price: 4_000_000_000,
+        gas_limit: 100_000,
+        to: TxKind::Call(probe),
+        input: words(&[8, 0]),
+        access_list: AccessList(vec![AccessListItem { address: probe, storage_keys }]),
+        ..TxEip2930::default()
+    };
+    let signature = b.sign_transaction_sync(&mut listed).unwrap();
+    let listed: TxEnvelope = listed.into_signed(signature).into();
+    let mut p256 = Address::ZERO;
+    p256.0[18] = 1;
+
+    let factory = c.address().create(1);
+    let send = |nonce, call: Call| {
+        let tx = TxEip1559 {
+            chain_id: 31_337,
+            nonce,
+            gas_limit: 10_000_000,
+            max_fee_per_gas: 10_000_000_000,
+            max_priority_fee_per_gas: 1_000_000_000,
+            to: call.to.map_or(TxKind::Create, TxKind::Call),
+            value: call.value,
+            input: call.input,
+            ..TxEip1559::default()
+        };
+        sign(c, tx)
+    };
+    vec![
+        vec![create(0, PROBE), transfer(c, 0, Address::repeat_byte(1))],
+        vec![at_probe(1, words(&[7, 1])), legacy, send(1, calls::deploy_factory())],
+        vec![
+            at_probe(2, words(&[7, 2])),
+            at_probe(3, words(&[7, 0])),
+            at_probe(4, Bytes::from_static(b"revert with this")),
+            at_probe(5, words(&[9, 9])),
+            listed,
+            send(2, calls::publish(factory, &update(1))),
+        ],
+        vec![],
+        vec![
+            // All of the gas, none of the effects.
+            create(6, Bytes::from_static(&[0xfe])),
+            // The calldata floor (EIP-7623).
+            signed(a, 7, TxKind::Call(Address::repeat_byte(3)), Bytes::from(vec![1; 5000]), 400_000),
+            // P-256 (EIP-7951), signature invalid.
+            signed(a, 8, TxKind::Call(p256), Bytes::from(vec![1; 160]), 100_000),
+            // A downgrade, and a version that is none.
+            send(3, calls::publish(factory, &update(1))),
+            send(4, calls::publish(factory, &update(2))),
+        ],
+    ]
+}
+
+/// What has to be the same: all but what the state root goes into.
+fn comparable(block: Block, mut receipts: Vec<TransactionReceipt>) -> (Header, Vec<TransactionReceipt>) {
+    let mut header = block.header.inner;
+    (header.parent_hash, header.state_root, header.mix_hash) = Default::default();
+    for receipt in &mut receipts {
+        receipt.block_hash = None;
+        receipt.inner = receipt.inner.clone().map_logs(|log| Log { block_hash: None, ..log });
+    }
+    (header, receipts)
+}
+
+async fn mine(
+    provider: &RootProvider,
+    number: u64,
+    transactions: &[TxEnvelope],
+) -> (Header, Vec<TransactionReceipt>) {
+    for tx in transactions {
+        let _ = provider.send_raw_transaction(&raw(tx)).await.unwrap();
+    }
+    let _: Value =
+        provider.raw_request("evm_setNextBlockTimestamp".into(), [GENESIS + number]).await.unwrap();
+    let _: Value = provider.raw_request("evm_mine".into(), ()).await.unwrap();
+    let block = provider.get_block(number.into()).await.unwrap().unwrap();
+    assert_eq!(block.transactions.len(), transactions.len(), "block {number}");
+    comparable(block, provider.get_block_receipts(number.into()).await.unwrap().unwrap())
+}
+
+#[tokio::test]
+async fn the_same_transactions_give_the_same_blocks() {
+    let Some(program) = find() else { return };
+    let anvil = Anvil::start(&program);
+    let chain = start();
+    chain.set_automine(false);
+    let ours = root_provider(chain.url());
+    let theirs = root_provider(&anvil.url);
+    for (number, transactions) in (1..).zip(blocks(&chain)) {
+        let here = mine(&ours, number, &transactions).await;
+        let there = mine(&theirs, number, &transactions).await;
+        assert_eq!(here, there, "block {number}");
+    }
+    let publish = chain.block(3).unwrap();
+    println!("same on {}: {} gas used in block 3", program.display(), publish.header().gas_used);
+}
