@@ -60,10 +60,15 @@ pub(crate) fn genesis(config: &Config, timestamp: u64) -> (Block, State) {
     let header = Header {
         gas_limit: config.gas_limit,
         timestamp,
-        base_fee_per_gas: Some(config.base_fee),
+        base_fee_per_gas: Some(base_fee_before(config.base_fee)),
         ..bare_header()
     };
     (Block::seal(header, Vec::new(), Vec::new(), &state), state)
+}
+
+/// The base fee of an empty block whose child has `next`: EIP-1559 takes an eighth off.
+fn base_fee_before(next: u64) -> u64 {
+    next.saturating_add(next / 7)
 }
 
 /// Base fee of the block after `parent` (EIP-1559).
@@ -146,4 +151,18 @@ fn receipt(tx: &TxEnvelope, result: ExecutionResult, cumulative_gas_used: u64) -
     let logs = if result.is_success() { result.into_logs() } else { Vec::new() };
     let receipt = Receipt { status, cumulative_gas_used, logs };
     ReceiptEnvelope::from_typed(tx.tx_type(), ReceiptWithBloom::from(receipt))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_block_has_the_base_fee_that_was_asked_for() {
+        for base_fee in (0..100).chain([1_000_000_000, 999_999_937]) {
+            let config = Config { base_fee, accounts: Vec::new(), ..Config::default() };
+            let (genesis, _) = genesis(&config, 0);
+            assert_eq!(next_base_fee(genesis.header()), base_fee);
+        }
+    }
 }

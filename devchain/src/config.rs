@@ -31,7 +31,8 @@ pub struct Config {
     pub balance: U256,
     /// Gas limit of every block.
     pub gas_limit: u64,
-    /// Base fee of the genesis block in wei per gas; EIP-1559 moves it from there.
+    /// Base fee of the first block in wei per gas; EIP-1559 moves it from there. Genesis gets what
+    /// leads to it.
     pub base_fee: u64,
     /// Who receives the priority fees.
     pub beneficiary: Address,

@@ -49,7 +49,7 @@ fn batch(node: &Node, calls: Vec<Value>) -> Option<Value> {
         return Some(response(Value::Null, Err(refusal)));
     }
     let replies: Vec<_> = calls.into_iter().filter_map(|call| single(node, call)).collect();
-    (!replies.is_empty()).then(|| Value::Array(replies))
+    (!replies.is_empty()).then_some(Value::Array(replies))
 }
 
 fn single(node: &Node, call: Value) -> Option<Value> {

@@ -93,13 +93,13 @@ async fn fees_follow_eip_1559() {
     let chain = start();
     let provider = provider(&chain);
     assert_eq!(provider.get_max_priority_fee_per_gas().await.unwrap(), 1_000_000_000);
-    assert_eq!(provider.get_gas_price().await.unwrap(), 1_875_000_000);
+    assert_eq!(provider.get_gas_price().await.unwrap(), 2_000_000_000);
     chain.mine_many(3).unwrap();
     let a = &chain.accounts()[0];
     chain.send(transfer(a, 0, Address::repeat_byte(1))).unwrap();
     let history = provider.get_fee_history(4, BlockNumberOrTag::Latest, &[0.0, 50.0, 100.0]).await.unwrap();
     assert_eq!(history.oldest_block, 1);
-    assert_eq!(history.base_fee_per_gas[..2], [875_000_000, 765_625_000]);
+    assert_eq!(history.base_fee_per_gas[..2], [1_000_000_000, 875_000_000]);
     assert_eq!(history.base_fee_per_gas.len(), 5);
     assert_eq!(history.gas_used_ratio[..3], [0.0; 3]);
     assert!((history.gas_used_ratio[3] - 21_000.0 / 30_000_000.0).abs() < 1e-12);

@@ -1,5 +1,5 @@
 //! The chain as its users see it: alloy's provider, bare HTTP, and the in-process handle.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests; what is skipped is said")]
 
 mod anvil;
 mod control;

@@ -136,7 +136,7 @@ async fn rejections_reach_the_provider_with_code_and_words() {
     let chain = start();
     let provider = provider(&chain);
     let tx = raw(&transfer(&chain.accounts()[0], 0, SOMEONE));
-    provider.send_raw_transaction(&tx).await.unwrap();
+    let _ = provider.send_raw_transaction(&tx).await.unwrap();
     let error = provider.send_raw_transaction(&tx).await.unwrap_err();
     let error = error.as_error_resp().unwrap();
     assert_eq!((error.code, error.message.as_ref()), (-32003, "nonce too low: next nonce 1, tx nonce 0"));

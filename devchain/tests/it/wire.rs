@@ -177,7 +177,7 @@ fn quantities_and_data_are_encoded_as_clients_expect() {
         ("number", "0x1"),
         ("gasUsed", "0x0"),
         ("gasLimit", "0x1c9c380"),
-        ("baseFeePerGas", "0x342770c0"),
+        ("baseFeePerGas", "0x3b9aca00"),
         ("difficulty", "0x0"),
         ("extraData", "0x"),
         ("nonce", "0x0000000000000000"),
