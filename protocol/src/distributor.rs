@@ -215,10 +215,13 @@ impl Distributor {
     }
 }
 
-/// The exchange's receipts that are not settled.
+/// The exchange's receipts that are not settled, and those of the batch under way, which may be
+/// settled before the transaction's nonce is seen to be final.
 fn watch(entry: &Entry) -> Option<Watch> {
     let Exchange { bounty, gateway, .. } = entry.exchange;
-    let waiting = entry.receipts.values().filter(|receipt| receipt.fate == Fate::Waiting);
+    let batch = entry.exchange.stage.batch().map_or(&[][..], |batch| &batch.indices);
+    let waiting = entry.receipts.values();
+    let waiting = waiting.filter(|r| r.fate == Fate::Waiting || batch.contains(&r.index));
     let indices: Vec<u32> = waiting.map(|receipt| receipt.index).collect();
     let open = !indices.is_empty() && !matches!(entry.exchange.stage, Stage::Closed(_));
     open.then_some(Watch { bounty, gateway, s: entry.s, indices })

@@ -59,6 +59,22 @@ pub enum Fate {
 }
 
 impl Fate {
+    /// All of them.
+    const ALL: [Self; 7] = [
+        Self::Waiting,
+        Self::Paid,
+        Self::Claimed,
+        Self::LockedByOther,
+        Self::Stale,
+        Self::LockLapsed,
+        Self::Rejected,
+    ];
+
+    /// The inverse of [`Self::name`].
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|fate| fate.name() == name)
+    }
+
     /// The word for it in logs and in the database.
     pub const fn name(self) -> &'static str {
         match self {

@@ -308,8 +308,7 @@ impl Distributor {
     }
 
     fn revealed(&mut self, key: Key, state: super::Revealing, seen: &Observation) {
-        let batch = &state.batch.indices;
-        if !batch.iter().any(|index| seen.paid.iter().any(|(paid, _)| paid == index)) {
+        if !self.any_paid(&key, &state.batch.indices) {
             self.event(Event::NonceWasted { nonce: state.nonce });
         }
         self.store(key, Stage::Paid(state.paid()));
@@ -317,13 +316,18 @@ impl Distributor {
     }
 
     fn claimed(&mut self, key: Key, state: super::Claiming, nonce: u64, seen: &Observation) {
-        let batch = &state.batch.indices;
-        let progress = batch.iter().any(|index| seen.paid.iter().any(|(paid, _)| paid == index));
+        let progress = self.any_paid(&key, &state.batch.indices);
         if !progress {
             self.event(Event::NonceWasted { nonce });
         }
         self.store(key, Stage::Paid(state.back(progress)));
         self.drop_lost(key, seen);
+    }
+
+    fn any_paid(&self, key: &Key, indices: &[u32]) -> bool {
+        let Some(entry) = self.entries.get(key) else { return false };
+        let mut receipts = indices.iter().filter_map(|index| entry.receipts.get(index));
+        receipts.any(|receipt| receipt.fate == Fate::Paid)
     }
 
     /// Late receipts, and what was left of earlier batches: `t` is public, so in one step.

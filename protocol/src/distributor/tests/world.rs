@@ -524,12 +524,27 @@ impl World {
 
     /// The program's reading of the chain: the wallet first.
     pub(super) fn observe(&mut self) {
-        let head = Head {
+        self.machine.handle(Input::Head(self.head()), self.now);
+        self.observe_exchanges();
+    }
+
+    /// A block comes between the reading of the wallet and that of the bounties.
+    pub(super) fn observe_late(&mut self) {
+        let head = self.head();
+        self.mine();
+        self.machine.handle(Input::Head(head), self.now);
+        self.observe_exchanges();
+    }
+
+    fn head(&self) -> Head {
+        Head {
             timestamp: self.chain.latest().time,
             latest_nonce: self.chain.latest().nonce,
             final_nonce: self.chain.finalized().nonce,
-        };
-        self.machine.handle(Input::Head(head), self.now);
+        }
+    }
+
+    fn observe_exchanges(&mut self) {
         for watch in self.machine.watching() {
             let see = |state: &State| -> Vec<Seen> {
                 let seen = watch.indices.iter();
@@ -569,6 +584,7 @@ impl World {
             let waiting = entry.receipts.values();
             let waiting =
                 waiting.filter(|r| r.fate == Fate::Waiting && !self.rivals.contains(&r.index)).count();
+            assert!(entry.exchange.stage.batch().is_none(), "a batch is left under way");
             let worthless = matches!(entry.exchange.stage, Stage::Collecting(_)) && waiting < min_receipts;
             assert!(waiting == 0 || worthless, "{waiting} wait in {}", entry.exchange.stage.name());
         }

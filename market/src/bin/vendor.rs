@@ -1,0 +1,4 @@
+//! See `posthouse_market::vendor`.
+fn main() -> std::process::ExitCode {
+    posthouse_market::vendor::main(std::env::args_os())
+}

@@ -1,0 +1,224 @@
+//! `posthouse-distributor`: sells updates to gateways and redeems what their sensors sign for.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use alloy::primitives::Address;
+use clap::{Parser, Subcommand};
+use posthouse_contracts::chain::Chain;
+use posthouse_dsn::{Config as DsnConfig, Dsn, Inbound};
+use posthouse_protocol::distributor::{Distributor, Identity};
+use posthouse_protocol::id::Payee;
+use posthouse_protocol::{exchange, join as join_wire};
+use serde::Serialize;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+use self::config::Config;
+use self::engine::{Engine, INBOX, Message, Tasks};
+use self::join::Joiner;
+use self::market::Shelf;
+use self::reader::Reader;
+use self::store::Store;
+use self::watch::Follower;
+use crate::console;
+use crate::database::Lock;
+use crate::secret_file;
+use crate::wallet::Wallet;
+
+mod config;
+mod engine;
+mod join;
+mod market;
+mod reader;
+mod status;
+mod store;
+mod watch;
+
+/// The distributor of Posthouse: delivers firmware updates and is paid for each delivery.
+#[derive(Debug, Parser)]
+#[command(name = "posthouse-distributor", version)]
+struct Cli {
+    /// Settings; `packaging/config/distributor.toml` documents each key.
+    #[arg(long, global = true, default_value = "/etc/posthouse/distributor.toml")]
+    config: PathBuf,
+    /// Prints the result as one line of JSON.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+enum Command {
+    /// Makes the keys that are not there yet: Ethereum and peer.
+    Keygen,
+    /// Watches, joins, sells and redeems until it is told to stop.
+    Run,
+    /// Shows what is for sale, how exchanges stand and what was earned.
+    Status,
+}
+
+/// The program. `args` begin with its name. Exit code 0: done; 1: not; 2: called or configured wrongly.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    console::run(args, |cli: Cli| {
+        let config = Config::load(&cli.config)?;
+        match cli.command {
+            Command::Keygen => console::report(cli.json, &keygen(&config)?),
+            Command::Run => console::runtime()?.block_on(run(config, cli.json)),
+            Command::Status => {
+                let store = Store::look(&config.state_dir)?;
+                let status = store.map(|store| status::status(&store)).transpose()?;
+                console::report(cli.json, &status.unwrap_or_default())
+            }
+        }
+    })
+}
+
+/// What the keys are known by.
+#[derive(Debug, Serialize)]
+struct Keys {
+    ethereum_address: String,
+    peer_id: String,
+    created: Vec<&'static str>,
+}
+
+fn keygen(config: &Config) -> anyhow::Result<Keys> {
+    let created = config.keys.create_missing()?;
+    Ok(Keys {
+        ethereum_address: config.keys.ethereum(&config.file)?.address().to_string(),
+        peer_id: config.keys.peer(&config.file)?.public().to_peer_id().to_string(),
+        created,
+    })
+}
+
+/// Told once, when others can connect.
+#[derive(Debug, Serialize)]
+struct Ready {
+    payee: String,
+    peer_id: String,
+    addresses: Vec<String>,
+}
+
+/// All wiring. Reads everything that can be wrong before it makes or dials anything.
+async fn run(config: Config, json: bool) -> anyhow::Result<()> {
+    let signer = config.keys.ethereum(&config.file)?;
+    let keypair = config.keys.peer(&config.file)?;
+    let chain = config.chain.reader(&config.file, config.factory)?;
+    let wallet = config.chain.wallet(&chain, signer);
+    let protocols = [exchange::PROTOCOL, join_wire::PROTOCOL];
+    let dsn_store = config.state_dir.join("dsn");
+    let dsn_config = config.dsn.config(&config.file, keypair, dsn_store, &protocols, false)?;
+
+    secret_file::create_folder(&config.state_dir)?;
+    let _lock = Lock::take(&config.state_dir, "distributor.lock")?;
+    let store = Store::open(&config.state_dir)?;
+    start(Arc::new(config), store, Arc::new(chain), wallet, dsn_config, json).await
+}
+
+async fn start(
+    config: Arc<Config>,
+    store: Store,
+    chain: Arc<dyn Chain>,
+    wallet: Wallet,
+    dsn_config: DsnConfig,
+    json: bool,
+) -> anyhow::Result<()> {
+    let payee = Payee::new(wallet.address().into_array());
+    let identity = Identity { chain: config.chain.id(), payee };
+    let mut machine = Distributor::new(identity, config.policy);
+    store.changes()?.into_iter().for_each(|change| machine.restore(change));
+    let campaigns = store.campaigns()?;
+
+    let (dsn, inbound) = Dsn::start(dsn_config).await?;
+    let addresses = dsn.addresses().iter().map(ToString::to_string).collect();
+    let (payee_text, peer_id) = (wallet.address().to_string(), dsn.peer_id().to_string());
+    console::report(json, &Ready { payee: payee_text, peer_id, addresses })?;
+    tracing::warn!("proving keys of the configured vendors are trusted: their randomness is not checked");
+
+    let (engine, inbox) = mpsc::channel(INBOX);
+    let reader = Reader { chain: chain.clone(), wallet: wallet.clone(), chain_id: config.chain.id(), payee };
+    let shelf = Shelf::default();
+    let tasks = Tasks::new(Handle::current(), engine.clone(), reader.clone(), dsn.clone());
+    let core = Engine { machine, store, payee, shelf: shelf.clone(), tasks };
+    let core = tokio::task::spawn_blocking(move || core.run(inbox));
+
+    let joiner = Joiner {
+        chain_id: config.chain.id(),
+        chain,
+        dsn: dsn.clone(),
+        wallet,
+        payee,
+        state_dir: config.state_dir.clone(),
+        max_body: config.max_body,
+        max_key: config.max_key,
+    };
+    let settled = campaigns.iter().map(|row| row.bounty).collect();
+    tokio::spawn(reopen(config.clone(), joiner.clone(), campaigns, engine.clone()));
+    tokio::spawn(forward(inbound, engine.clone()));
+    tokio::spawn(watch::poll(reader, shelf, engine.clone(), config.chain.poll()));
+    tokio::spawn(Follower { config, joiner, engine: engine.clone(), settled }.run());
+
+    let outcome = until_stopped(core, &engine).await;
+    dsn.stop().await;
+    outcome
+}
+
+/// Waits for a signal, or for the engine to fail.
+async fn until_stopped(
+    mut core: tokio::task::JoinHandle<Result<(), crate::database::DatabaseError>>,
+    engine: &mpsc::Sender<Message>,
+) -> anyhow::Result<()> {
+    let mut stop = console::stop_signal()?;
+    tokio::select! {
+        ended = &mut core => return Ok(ended??),
+        () = stop.recv() => {}
+    }
+    // A full inbox is worked off first.
+    let _ = engine.send(Message::Stop).await;
+    Ok(core.await??)
+}
+
+/// Gateways' requests, in order; the channel's bound is the network's as well.
+async fn forward(mut inbound: mpsc::Receiver<Inbound>, engine: mpsc::Sender<Message>) {
+    while let Some(request) = inbound.recv().await {
+        if request.protocol == join_wire::PROTOCOL {
+            // Asked by who takes a distributor for the vendor: secrets are given out by vendors alone.
+            let reason = join_wire::JoinRefusal::UnknownBounty;
+            let _ = request.reply.send(join_wire::Response::Refused { reason }.to_vec());
+        } else if engine.send(Message::Asked(request)).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Takes up what was for sale before the restart, until all of it is.
+async fn reopen(
+    config: Arc<Config>,
+    joiner: Joiner,
+    mut campaigns: Vec<store::CampaignRow>,
+    engine: mpsc::Sender<Message>,
+) {
+    let mut timer = tokio::time::interval(config.chain.poll());
+    while !campaigns.is_empty() && !engine.is_closed() {
+        timer.tick().await;
+        let mut left = Vec::new();
+        for row in campaigns {
+            let of = |vendor: &&config::Vendor| vendor.address.0 == Address::from(row.vendor);
+            let Some(vendor) = config.vendors.iter().find(of) else {
+                tracing::warn!(bounty = %row.bounty, "its vendor is no longer configured");
+                continue;
+            };
+            match joiner.reopen(vendor, &row).await {
+                Ok(goods) => drop(engine.send(Message::Joined(None, goods)).await),
+                Err(error) => {
+                    tracing::warn!(bounty = %row.bounty, %error, "not for sale yet");
+                    left.push(row);
+                }
+            }
+        }
+        campaigns = left;
+    }
+}

@@ -1,0 +1,411 @@
+//! Drives the machine: one thread that owns it and the database, tasks for everything that waits.
+//!
+//! A message goes into the machine; the rows that come out are committed in one transaction; only then
+//! is anything else acted on. Chain, network and proofs run elsewhere and come back as messages.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use alloy::primitives::B256;
+use posthouse_circuits::cipher::apply_payload;
+use posthouse_circuits::{ProvingKey, Statement, SystemRandomness};
+use posthouse_contracts::chain::At;
+use posthouse_dsn::{Codec, Dsn, Inbound, Reply};
+use posthouse_protocol::distributor::{
+    Call, Change, Distributor, Event, Head, Input, Observation, Output, Slot, Standing, Watch,
+};
+use posthouse_protocol::exchange::{Refusal, Request, Response};
+use posthouse_protocol::id::{Bounty, ContentId, LockHash, Payee, PeerHash, PkId};
+use posthouse_protocol::secret::KeyR;
+use tokio::runtime::Handle;
+use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
+use zeroize::Zeroizing;
+
+use super::market::{Gateway, Goods, Shelf, campaign};
+use super::reader::{Reader, fallback_gas};
+use super::store::{CampaignRow, Store};
+use crate::crash::crash_point;
+use crate::database::DatabaseError;
+use crate::release::{cid, payload_digest, withheld};
+
+/// Messages that wait for the machine; whoever sends one more waits too.
+pub(super) const INBOX: usize = 256;
+/// Readings of the chain under way for the machine's questions.
+const READINGS: usize = 16;
+
+/// What the tasks tell the engine.
+pub(super) enum Message {
+    Asked(Inbound),
+    Joined(Option<Box<CampaignRow>>, Arc<Goods>),
+    Over(Bounty),
+    Inspected {
+        bounty: Bounty,
+        index: u32,
+        standing: Standing,
+    },
+    Proved {
+        bounty: Bounty,
+        gateway: PeerHash,
+        s: LockHash,
+        cipher: Vec<u8>,
+        proof: Vec<u8>,
+    },
+    ProofFailed {
+        bounty: Bounty,
+        gateway: PeerHash,
+        s: LockHash,
+    },
+    Simulated {
+        bounty: Bounty,
+        gateway: PeerHash,
+        result: Result<(), posthouse_protocol::distributor::CallFailure>,
+    },
+    Sent {
+        nonce: u64,
+        hash: B256,
+    },
+    Head(Head),
+    Observed(Observation),
+    Watching(oneshot::Sender<Vec<Watch>>),
+    Stop,
+}
+
+/// The machine with what it needs.
+pub(super) struct Engine {
+    pub(super) machine: Distributor,
+    pub(super) store: Store,
+    pub(super) payee: Payee,
+    pub(super) shelf: Shelf,
+    pub(super) tasks: Tasks,
+}
+
+impl Engine {
+    /// Runs until it is told to stop, or until state can no longer be kept, which ends the program:
+    /// nothing may leave that is not on disk.
+    pub(super) fn run(mut self, mut inbox: mpsc::Receiver<Message>) -> Result<(), DatabaseError> {
+        while let Some(message) = inbox.blocking_recv() {
+            if matches!(message, Message::Stop) {
+                return Ok(());
+            }
+            self.take(message)?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, message: Message) -> Result<(), DatabaseError> {
+        let mut replies = HashMap::new();
+        match message {
+            Message::Asked(inbound) => self.asked(inbound, &mut replies),
+            Message::Joined(row, goods) => self.joined(row, goods)?,
+            Message::Over(bounty) => self.over(bounty)?,
+            Message::Inspected { bounty, index, standing } => {
+                self.feed(Input::Inspected { bounty, index, standing });
+            }
+            Message::Proved { bounty, gateway, s, cipher, proof } => {
+                self.feed(Input::Proved { bounty, gateway, s, cipher, proof });
+            }
+            Message::ProofFailed { bounty, gateway, s } => {
+                self.feed(Input::ProofFailed { bounty, gateway, s });
+            }
+            Message::Simulated { bounty, gateway, result } => {
+                self.feed(Input::Simulated { bounty, gateway, result });
+            }
+            Message::Sent { nonce, hash } => self.store.sent(nonce, &hash)?,
+            Message::Head(head) => self.feed(Input::Head(head)),
+            Message::Observed(observation) => self.feed(Input::Observed(observation)),
+            // Who asked has gone: the next poll asks again.
+            Message::Watching(answer) => drop(answer.send(self.machine.watching())),
+            Message::Stop => {}
+        }
+        self.carry_out(replies)
+    }
+
+    fn feed(&mut self, input: Input<'_>) {
+        self.machine.handle(input, unix_millis());
+    }
+
+    fn asked(&mut self, inbound: Inbound, replies: &mut HashMap<u64, Reply>) {
+        let Inbound { peer, body, reply, .. } = inbound;
+        let Ok(request) = Request::decode(&body) else {
+            return answer(reply, &Response::Refused { reason: Refusal::Malformed });
+        };
+        let mut entropy = Zeroizing::new([0; 32]);
+        let drawn = rand::TryRngCore::try_fill_bytes(&mut rand::rngs::OsRng, entropy.as_mut_slice());
+        if drawn.is_err() {
+            // No randomness, no secrets: the request goes unanswered, the gateway asks again.
+            return tracing::error!("the operating system gives no randomness");
+        }
+        replies.insert(0, reply);
+        self.feed(Input::Request { id: 0, peer: &Gateway(peer), request, entropy: &entropy });
+    }
+
+    fn joined(&mut self, row: Option<Box<CampaignRow>>, goods: Arc<Goods>) -> Result<(), DatabaseError> {
+        if let Some(row) = row {
+            self.store.join(&row)?;
+            crash_point("distributor.joined");
+        }
+        self.shelf.put(goods.clone());
+        self.feed(Input::Join(campaign(&goods)));
+        self.tasks.announce(goods);
+        Ok(())
+    }
+
+    fn over(&mut self, bounty: Bounty) -> Result<(), DatabaseError> {
+        if let Some(goods) = self.shelf.take(&bounty) {
+            self.tasks.withdraw(goods);
+        }
+        self.feed(Input::Leave(bounty));
+        self.store.over(&bounty)
+    }
+
+    /// Commits the rows, then does the rest in order.
+    fn carry_out(&mut self, mut replies: HashMap<u64, Reply>) -> Result<(), DatabaseError> {
+        let (mut changes, mut rest) = (Vec::new(), Vec::new());
+        while let Some(output) = self.machine.poll() {
+            match output {
+                Output::Persist(change) => changes.push(change),
+                other => rest.push(other),
+            }
+        }
+        if !changes.is_empty() {
+            self.store.write(&changes, &self.payee)?;
+            changes.iter().for_each(crash_after);
+        }
+        rest.into_iter().try_for_each(|output| self.act(output, &mut replies))
+    }
+
+    fn act(&mut self, output: Output, replies: &mut HashMap<u64, Reply>) -> Result<(), DatabaseError> {
+        match output {
+            Output::Send { id, response } => {
+                if let Some(reply) = replies.remove(&id) {
+                    answer(reply, &response);
+                }
+            }
+            Output::Event(event) => self.tell(&event)?,
+            Output::Inspect { bounty, index } => self.tasks.inspect(bounty, index),
+            Output::Prove { bounty, gateway, s, r } => match self.shelf.get(&bounty) {
+                Some(goods) => self.tasks.prove(goods, gateway, s, r),
+                None => self.feed(Input::ProofFailed { bounty, gateway, s }),
+            },
+            Output::Simulate { bounty, gateway, call } => {
+                if let Some(goods) = self.shelf.get(&bounty) {
+                    self.tasks.simulate(goods, gateway, call);
+                }
+            }
+            Output::Submit(slot) => {
+                if let Some(goods) = self.shelf.get(&slot.bounty) {
+                    self.tasks.submit(goods, slot);
+                }
+            }
+            // Committed before.
+            Output::Persist(_) => {}
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, event: &Event) -> Result<(), DatabaseError> {
+        match event {
+            Event::Moved { bounty, gateway, state } => {
+                tracing::info!(%bounty, %gateway, state, "exchange");
+            }
+            Event::Paid { bounty, index, amount } => {
+                tracing::info!(%bounty, device = index, wei = %amount, "paid");
+                self.store.paid(bounty, *index, *amount)?;
+            }
+            Event::Lost { bounty, index, fate } => {
+                tracing::warn!(%bounty, device = index, why = fate.name(), "a receipt is lost");
+            }
+            Event::Closed { bounty, gateway, why } => {
+                tracing::warn!(%bounty, %gateway, %why, "exchange given up");
+            }
+            Event::CallFailed { bounty, call, why } => {
+                tracing::warn!(%bounty, call, %why, "a call would not do");
+            }
+            Event::NonceWasted { nonce } => {
+                tracing::warn!(nonce, "a transaction had no effect");
+            }
+        }
+        Ok(())
+    }
+}
+
+fn answer(reply: Reply, response: &Response) {
+    let body = Zeroizing::new(response.to_vec());
+    // Who asked and went away asks again.
+    let _ = reply.send(body.to_vec());
+}
+
+fn crash_after(change: &Change) {
+    match change {
+        Change::Exchange(exchange) => {
+            crash_point(&format!("distributor.{}", exchange.stage.name()));
+        }
+        Change::Receipt(_) => crash_point("distributor.receipt"),
+        Change::Transaction(_) => crash_point("distributor.transaction"),
+        Change::Settled { .. } | Change::Forget { .. } => {}
+    }
+}
+
+fn unix_millis() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Work that waits, off the engine's thread. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Tasks {
+    runtime: Handle,
+    inbox: mpsc::Sender<Message>,
+    reader: Reader,
+    dsn: Dsn,
+    readings: Arc<Semaphore>,
+    /// One proof at a time, which takes all cores; the last key used stays in memory.
+    prover: Arc<Mutex<Option<(PkId, Arc<ProvingKey>)>>>,
+}
+
+impl Tasks {
+    pub(super) fn new(runtime: Handle, inbox: mpsc::Sender<Message>, reader: Reader, dsn: Dsn) -> Self {
+        let (readings, prover) = (Arc::new(Semaphore::new(READINGS)), Arc::default());
+        Self { runtime, inbox, reader, dsn, readings, prover }
+    }
+
+    async fn send(&self, message: Message) {
+        // An engine that has ended needs no answers.
+        let _ = self.inbox.send(message).await;
+    }
+
+    fn inspect(&self, bounty: Bounty, index: u32) {
+        let tasks = self.clone();
+        self.runtime.spawn(async move {
+            let Ok(_permit) = tasks.readings.acquire().await else { return };
+            match tasks.standing(&bounty, index).await {
+                Ok(standing) => tasks.send(Message::Inspected { bounty, index, standing }).await,
+                // The gateway's next request asks again.
+                Err(error) => tracing::debug!(%bounty, %error, "a share cannot be read"),
+            }
+        });
+    }
+
+    async fn standing(&self, bounty: &Bounty, index: u32) -> Result<Standing, super::reader::ReadError> {
+        let block = self.reader.chain.head(At::Latest).await?;
+        // No exchange yet, so no lock is ours.
+        let nobody = LockHash::new([0; 32]);
+        let seen = self.reader.standings(bounty, &nobody, &[index], At::Latest, &block).await?;
+        Ok(seen.first().map_or(Standing::Claimed, |seen| seen.standing))
+    }
+
+    fn simulate(&self, goods: Arc<Goods>, gateway: PeerHash, call: Call) {
+        let tasks = self.clone();
+        self.runtime.spawn(async move {
+            let Ok(_permit) = tasks.readings.acquire().await else { return };
+            let result = tasks.reader.simulate(&goods, &call).await;
+            tasks.send(Message::Simulated { bounty: goods.bounty, gateway, result }).await;
+        });
+    }
+
+    /// A failure to send is like a transaction that was dropped: the machine sends it again.
+    fn submit(&self, goods: Arc<Goods>, slot: Slot) {
+        let tasks = self.clone();
+        self.runtime.spawn(async move {
+            let nonce = slot.nonce;
+            match tasks.sign_and_send(&goods, &slot).await {
+                Ok(hash) => {
+                    tracing::info!(nonce, %hash, call = slot.call.name(), "sent");
+                    tasks.send(Message::Sent { nonce, hash }).await;
+                }
+                Err(error) => tracing::warn!(nonce, %error, "not sent, tried again later"),
+            }
+        });
+    }
+
+    async fn sign_and_send(&self, goods: &Goods, slot: &Slot) -> Result<B256, super::reader::ReadError> {
+        let call = self.reader.call(goods, &slot.call).await?;
+        let gas = Some(fallback_gas(&slot.call));
+        let signed = self.reader.wallet.sign(call, slot.nonce, slot.bumps, gas).await?;
+        self.reader.wallet.send(&signed.raw).await?;
+        Ok(signed.hash)
+    }
+
+    fn prove(&self, goods: Arc<Goods>, gateway: PeerHash, s: LockHash, r: KeyR) {
+        let tasks = self.clone();
+        self.runtime.spawn(async move {
+            let mut key = tasks.prover.clone().lock_owned().await;
+            let bounty = goods.bounty;
+            let proving = tokio::task::spawn_blocking(move || {
+                let held = key.take().filter(|(id, _)| *id == goods.release.pk_id);
+                let loaded = match held {
+                    Some((_, key)) => key,
+                    None => {
+                        let id = goods.release.pk_id.to_bytes();
+                        Arc::new(ProvingKey::read_pinned(&goods.proving_key, &id)?)
+                    }
+                };
+                *key = Some((goods.release.pk_id, loaded.clone()));
+                prove(&goods, &loaded, &r)
+            });
+            let message = match proving.await {
+                Ok(Ok((cipher, proof))) => Message::Proved { bounty, gateway, s, cipher, proof },
+                Ok(Err(error)) => {
+                    tracing::error!(%bounty, %error, "no proof");
+                    Message::ProofFailed { bounty, gateway, s }
+                }
+                Err(error) => {
+                    tracing::error!(%bounty, %error, "the prover died");
+                    Message::ProofFailed { bounty, gateway, s }
+                }
+            };
+            tasks.send(message).await;
+        });
+    }
+
+    /// Serves the package and says so in the DHT. What is for sale is withheld first.
+    fn announce(&self, goods: Arc<Goods>) {
+        let tasks = self.clone();
+        self.runtime.spawn(async move {
+            match tasks.provide(&goods).await {
+                Ok(()) => tracing::info!(bounty = %goods.bounty, u_id = %goods.release.u_id, "for sale"),
+                Err(error) => tracing::error!(bounty = %goods.bounty, %error, "cannot be announced"),
+            }
+        });
+    }
+
+    async fn provide(&self, goods: &Goods) -> anyhow::Result<()> {
+        for secret in withheld(&goods.release) {
+            self.dsn.withhold(secret).await?;
+        }
+        for file in &goods.files {
+            self.dsn.add_file(file).await?;
+        }
+        let root = self.dsn.put_block(goods.package.to_vec(), Codec::DagCbor).await?;
+        if let Some(body) = &goods.package.body {
+            self.dsn.provide(cid(body)).await?;
+        }
+        self.dsn.provide(root).await?;
+        Ok(self.dsn.provide(cid(&ContentId::raw(goods.release.u_id.to_bytes()))).await?)
+    }
+
+    fn withdraw(&self, goods: Arc<Goods>) {
+        let tasks = self.clone();
+        self.runtime.spawn(async move {
+            let u_id = cid(&ContentId::raw(goods.release.u_id.to_bytes()));
+            let root = cid(&goods.package.content_id());
+            let body = goods.package.body.as_ref().map(cid);
+            for gone in [Some(u_id), Some(root), body].into_iter().flatten() {
+                if let Err(error) = tasks.dsn.unprovide(gone).await {
+                    tracing::debug!(%error, "still announced");
+                }
+            }
+        });
+    }
+}
+
+/// Cipher and proof for one exchange: `Û = Enc(secret, r)` and that it is (paper, 4.4.3, 4).
+fn prove(goods: &Goods, key: &ProvingKey, r: &KeyR) -> anyhow::Result<(Vec<u8>, Vec<u8>)> {
+    let mut cipher = goods.secret.to_vec();
+    apply_payload(r.as_bytes(), &mut cipher);
+    let statement =
+        Statement { s: r.lock().to_bytes(), u_id: payload_digest(&goods.release), cipher: &cipher };
+    let proof = key.prove(&statement, r.as_bytes(), &mut SystemRandomness::new()?)?;
+    Ok((cipher.clone(), proof.to_bytes().to_vec()))
+}

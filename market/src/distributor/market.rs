@@ -1,0 +1,96 @@
+//! What is for sale: a release that was fetched whole and checked, and its secret.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use posthouse_contracts::fleet::Fleet;
+use posthouse_contracts::terms::Terms;
+use posthouse_dsn::{PeerId, peer_hash, verify_peer_signature};
+use posthouse_protocol::distributor::{Campaign, Group, Peer, Roster, Wei};
+use posthouse_protocol::id::{Bounty, DeviceKey, Digest, PeerHash};
+use posthouse_protocol::package::Package;
+use posthouse_protocol::release::Release;
+use zeroize::Zeroizing;
+
+/// A bounty's goods.
+pub(super) struct Goods {
+    pub(super) bounty: Bounty,
+    pub(super) terms: Terms,
+    pub(super) package: Package,
+    pub(super) release: Release,
+    pub(super) fleet: Fleet,
+    /// `K`, or the image in file mode.
+    pub(super) secret: Zeroizing<Vec<u8>>,
+    /// The proving key's file.
+    pub(super) proving_key: PathBuf,
+    /// All files of the package.
+    pub(super) files: Vec<PathBuf>,
+    /// First block that can hold the bounty's events.
+    pub(super) start_block: u64,
+}
+
+/// The fleet of some goods.
+struct Members(Arc<Goods>);
+
+impl Roster for Members {
+    fn index(&self, key: &DeviceKey) -> Option<u32> {
+        self.0.fleet.index_of(key)
+    }
+
+    fn path(&self, index: u32) -> Option<Vec<[u8; 32]>> {
+        let path = self.0.fleet.path(index).ok()?;
+        Some(path.into_iter().map(|node| node.0).collect())
+    }
+}
+
+/// The goods as the machine sees them.
+pub(super) fn campaign(goods: &Arc<Goods>) -> Campaign {
+    let groups = goods.terms.groups.iter();
+    Campaign {
+        bounty: goods.bounty,
+        u_id: goods.release.u_id,
+        vk_id: goods.release.vk_id,
+        curve: goods.release.curve,
+        claim_by: goods.terms.claim_by,
+        groups: groups
+            .map(|group| Group { end_index: group.end_index, share: Wei::new(group.share) })
+            .collect(),
+        roster: Arc::new(Members(goods.clone())),
+    }
+}
+
+/// All goods, by bounty; shared by the tasks. Cheap to clone.
+#[derive(Clone, Default)]
+pub(super) struct Shelf(Arc<RwLock<BTreeMap<Bounty, Arc<Goods>>>>);
+
+impl Shelf {
+    pub(super) fn put(&self, goods: Arc<Goods>) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(goods.bounty, goods);
+    }
+
+    pub(super) fn take(&self, bounty: &Bounty) -> Option<Arc<Goods>> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(bounty)
+    }
+
+    pub(super) fn get(&self, bounty: &Bounty) -> Option<Arc<Goods>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(bounty).cloned()
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<Goods>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+}
+
+/// A gateway, as the connection's handshake has authenticated it.
+pub(super) struct Gateway(pub(super) PeerId);
+
+impl Peer for Gateway {
+    fn hash(&self) -> PeerHash {
+        peer_hash(&self.0).into()
+    }
+
+    fn signed(&self, digest: &Digest, sig: &[u8]) -> bool {
+        verify_peer_signature(&self.0, digest.as_bytes(), sig).is_ok()
+    }
+}

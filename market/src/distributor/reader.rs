@@ -1,0 +1,222 @@
+//! Readings of the chain in the machine's words.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use alloy::eips::BlockNumberOrTag;
+use posthouse_contracts::calls::{self, Call as ContractCall};
+use posthouse_contracts::chain::{At, Chain, ChainError, Claim, Head as Block, Revealed};
+use posthouse_contracts::receipts::{Batch, Deal, Receipt, tag};
+use posthouse_protocol::distributor::{
+    Call, CallFailure, Head, Item, Observation, Seen, Standing, Watch, Wei,
+};
+use posthouse_protocol::id::{Bounty, ChainId, LockHash, Payee};
+use thiserror::Error;
+
+use super::market::Goods;
+use crate::wallet::{Wallet, WalletError};
+
+/// Gas of a call that cannot be estimated: a base and so much for each device.
+const GAS_BASE: u64 = 200_000;
+const GAS_EACH: u64 = 120_000;
+
+/// Why a reading or a call failed.
+#[derive(Debug, Error)]
+pub(super) enum ReadError {
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    #[error(transparent)]
+    Wallet(#[from] WalletError),
+    #[error("receipts make no batch: {0}")]
+    Batch(#[from] posthouse_contracts::receipts::ReceiptError),
+}
+
+/// Reads for one wallet. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Reader {
+    pub(super) chain: Arc<dyn Chain>,
+    pub(super) wallet: Wallet,
+    pub(super) chain_id: ChainId,
+    pub(super) payee: Payee,
+}
+
+impl Reader {
+    /// Head and wallet; the final nonce first, as the machine asks.
+    pub(super) async fn head(&self) -> Result<Head, ReadError> {
+        let final_nonce = self.wallet.nonce(BlockNumberOrTag::Finalized).await?;
+        let latest_nonce = self.wallet.nonce(BlockNumberOrTag::Latest).await?;
+        let timestamp = self.chain.head(At::Latest).await?.timestamp;
+        Ok(Head { timestamp, latest_nonce, final_nonce })
+    }
+
+    /// Everything that the machine watches in one bounty. Events are read once for all exchanges.
+    pub(super) async fn observe(
+        &self,
+        bounty: &Bounty,
+        watches: Vec<Watch>,
+        from: u64,
+    ) -> Result<Vec<Observation>, ReadError> {
+        let finalized = self.chain.head(At::Finalized).await?;
+        let latest = self.chain.head(At::Latest).await?;
+        let revealed = self.chain.revealed(bounty, from).await?;
+        let mut observations = Vec::with_capacity(watches.len());
+        for watch in watches {
+            let paid = |up_to: u64| paid(&revealed, &watch, &self.payee, up_to);
+            let (final_paid, latest_paid) = (paid(finalized.number), paid(latest.number));
+            observations.push(Observation {
+                bounty: watch.bounty,
+                gateway: watch.gateway,
+                latest: self.seen(&watch, &latest_paid, At::Latest, &latest).await?,
+                finalized: self.seen(&watch, &final_paid, At::Finalized, &finalized).await?,
+                paid: final_paid.into_iter().collect(),
+            });
+        }
+        Ok(observations)
+    }
+
+    async fn seen(
+        &self,
+        watch: &Watch,
+        paid: &BTreeMap<u32, Wei>,
+        at: At,
+        block: &Block,
+    ) -> Result<Vec<Seen>, ReadError> {
+        let open: Vec<u32> =
+            watch.indices.iter().copied().filter(|index| !paid.contains_key(index)).collect();
+        let claimed = paid.keys().map(|index| Seen { index: *index, standing: Standing::Claimed });
+        let mut seen: Vec<Seen> = claimed.collect();
+        seen.extend(self.standings(&watch.bounty, &watch.s, &open, at, block).await?);
+        seen.sort_unstable_by_key(|seen| seen.index);
+        Ok(seen)
+    }
+
+    /// How shares stand that were not paid to us. Our own lock is asked for first: it costs one call
+    /// for 128 devices, and who holds another's lock one search of events for each.
+    pub(super) async fn standings(
+        &self,
+        bounty: &Bounty,
+        s: &LockHash,
+        indices: &[u32],
+        at: At,
+        block: &Block,
+    ) -> Result<Vec<Seen>, ReadError> {
+        if indices.is_empty() {
+            return Ok(Vec::new());
+        }
+        let held = self.chain.reservation(bounty, s, &self.payee, indices, at).await?;
+        let (mut seen, mut rest) = (Vec::with_capacity(indices.len()), Vec::new());
+        for (index, until) in indices.iter().zip(held) {
+            match until.filter(|until| *until >= block.timestamp) {
+                Some(until) => seen.push(Seen { index: *index, standing: Standing::Ours { until } }),
+                None => rest.push(*index),
+            }
+        }
+        let claims = self.chain.claims(bounty, &rest, at).await?;
+        let standings = rest.iter().zip(&claims);
+        seen.extend(standings.map(|(index, claim)| Seen {
+            index: *index,
+            standing: standing(claim, s, &self.payee, block.timestamp),
+        }));
+        Ok(seen)
+    }
+
+    /// The machine's call as the contract takes it.
+    pub(super) async fn call(&self, goods: &Goods, call: &Call) -> Result<ContractCall, ReadError> {
+        Ok(match call {
+            Call::Reserve { s, items, min_sum } => {
+                calls::reserve(self.batch(goods, s, items).await?, amount(*min_sum))
+            }
+            Call::Reveal { t, indices } => calls::reveal(&goods.bounty, &self.payee, t, indices.clone()),
+            Call::Claim { t, items, min_sum } => {
+                let s = posthouse_protocol::secret::KeyR::derive(&self.payee, t).lock();
+                calls::publish_proofs(self.batch(goods, &s, items).await?, t, amount(*min_sum))
+            }
+        })
+    }
+
+    /// Names the ended locks of others that stand in the way.
+    async fn batch(&self, goods: &Goods, s: &LockHash, items: &[Item]) -> Result<Batch, ReadError> {
+        let deal = Deal {
+            chain: self.chain_id,
+            bounty: goods.bounty,
+            curve: goods.release.curve,
+            u_id: goods.release.u_id,
+            payee: self.payee,
+            s: *s,
+        };
+        let receipts = items.iter().map(|item| Receipt {
+            index: item.index,
+            key: item.device,
+            attempt: item.attempt,
+            signature: item.sig,
+        });
+        let batch = Batch::new(deal, receipts.collect(), goods.fleet.tree())?;
+        let indices: Vec<u32> = batch.indices().collect();
+        let now = self.chain.head(At::Latest).await?.timestamp;
+        let claims = self.chain.claims(&goods.bounty, &indices, At::Latest).await?;
+        let ended = indices.iter().zip(&claims).filter_map(|(index, claim)| {
+            let lock = claim.lock.filter(|lock| lock.until < now)?;
+            Some((tag(&lock.s, &lock.payee), *index))
+        });
+        Ok(batch.past(ended.collect::<Vec<_>>()))
+    }
+
+    /// Tries a call in the latest state.
+    pub(super) async fn simulate(&self, goods: &Goods, call: &Call) -> Result<(), CallFailure> {
+        let tried = match self.call(goods, call).await {
+            Ok(call) => self.wallet.simulate(call).await.map_err(ReadError::from),
+            Err(error) => Err(error),
+        };
+        tried.map_err(|error| {
+            tracing::debug!(call = call.name(), %error, "a call would not do");
+            failure(&error)
+        })
+    }
+}
+
+/// Gas for a call that an earlier nonce keeps from being estimated.
+pub(super) fn fallback_gas(call: &Call) -> u64 {
+    let devices = match call {
+        Call::Reserve { items, .. } | Call::Claim { items, .. } => items.len(),
+        Call::Reveal { indices, .. } => indices.len(),
+    };
+    GAS_BASE + GAS_EACH.saturating_mul(devices as u64)
+}
+
+fn failure(error: &ReadError) -> CallFailure {
+    match error {
+        ReadError::Wallet(WalletError::Reverts { reason }) if reason.contains("ClaimsClosed") => {
+            CallFailure::ClaimsClosed
+        }
+        ReadError::Wallet(WalletError::Reverts { reason }) if reason.contains("NoLock") => {
+            CallFailure::NoLock
+        }
+        ReadError::Wallet(WalletError::Reverts { .. }) | ReadError::Batch(_) => CallFailure::Reverts,
+        ReadError::Wallet(_) | ReadError::Chain(_) => CallFailure::Unavailable,
+    }
+}
+
+fn paid(events: &[Revealed], watch: &Watch, payee: &Payee, up_to: u64) -> BTreeMap<u32, Wei> {
+    let ours = events.iter().filter(|event| {
+        event.payee == *payee
+            && event.s == watch.s
+            && event.block <= up_to
+            && watch.indices.contains(&event.index)
+    });
+    // The contract's shares have 96 bits and a bonus of at most 16.
+    ours.map(|event| (event.index, Wei::new(event.amount.saturating_to()))).collect()
+}
+
+fn standing(claim: &Claim, s: &LockHash, payee: &Payee, now: u64) -> Standing {
+    let live = claim.lock.filter(|lock| lock.until >= now);
+    match live {
+        _ if claim.claimed => Standing::Claimed,
+        Some(lock) if lock.s == *s && lock.payee == *payee => Standing::Ours { until: lock.until },
+        Some(lock) => Standing::Other { until: lock.until },
+        None => Standing::Free { attempt: claim.attempt.get() },
+    }
+}
+
+fn amount(wei: Wei) -> alloy::primitives::U256 {
+    alloy::primitives::U256::from(wei.get())
+}

@@ -1,0 +1,76 @@
+//! What is for sale, how exchanges stand, what was earned: from the database alone.
+
+use serde::Serialize;
+
+use super::store::Store;
+
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Status {
+    bounties: Vec<BountyStatus>,
+    exchanges: Vec<ExchangeStatus>,
+    transactions: Vec<TransactionStatus>,
+}
+
+#[derive(Debug, Serialize)]
+struct BountyStatus {
+    bounty: String,
+    product: String,
+    version: u64,
+    p_id: String,
+    devices_paid: u32,
+    earned_wei: String,
+}
+
+#[derive(Debug, Serialize)]
+struct ExchangeStatus {
+    bounty: String,
+    gateway: String,
+    state: String,
+    receipts: u32,
+    paid: u32,
+}
+
+#[derive(Debug, Serialize)]
+struct TransactionStatus {
+    nonce: u64,
+    call: String,
+    fee_raised: u8,
+    hash: Option<String>,
+}
+
+pub(super) fn status(store: &Store) -> anyhow::Result<Status> {
+    let mut status = Status::default();
+    for row in store.campaigns()? {
+        let (devices_paid, earned) = store.earned(&row.bounty)?;
+        status.bounties.push(BountyStatus {
+            bounty: format!("0x{}", row.bounty),
+            product: row.product.to_string(),
+            version: row.version.get(),
+            p_id: row.p_id.to_string(),
+            devices_paid,
+            earned_wei: earned.to_string(),
+        });
+    }
+    status.exchanges = store.exchange_rows()?.into_iter().map(exchange).collect();
+    status.transactions = store.transaction_rows()?.into_iter().map(transaction).collect();
+    Ok(status)
+}
+
+fn exchange(row: super::store::ExchangeRow) -> ExchangeStatus {
+    ExchangeStatus {
+        bounty: format!("0x{}", row.bounty),
+        gateway: hex::encode(row.gateway),
+        state: row.state,
+        receipts: row.receipts,
+        paid: row.paid,
+    }
+}
+
+fn transaction(row: super::store::TransactionRow) -> TransactionStatus {
+    TransactionStatus {
+        nonce: row.nonce,
+        call: row.call,
+        fee_raised: row.bumps,
+        hash: row.hash.map(|hash| hash.to_string()),
+    }
+}

@@ -1,0 +1,337 @@
+//! What the distributor must not forget: the machine's rows and the secrets of what it sells.
+
+use std::path::Path;
+
+use alloy::primitives::B256;
+use posthouse_protocol::distributor::{Change, Exchange, Fate, Receipt, Slot, Wei};
+use posthouse_protocol::id::{Attempt, Bounty, DeviceKey, PackageId, Payee, ProductId, Signature, Version};
+use posthouse_protocol::wire;
+use rusqlite::{Connection, Row, Transaction, params};
+use zeroize::Zeroizing;
+
+use crate::database::{self, DatabaseError};
+
+/// Most bytes of an exchange's or a transaction's row: the cipher of an offer, a batch of receipts.
+const MAX_RECORD: usize = 1 << 20;
+
+/// Each makes a database of the version before it one of its own; never edited once released.
+pub(super) const MIGRATIONS: &[&str] = &["
+-- One row for each bounty that was joined.
+CREATE TABLE campaigns (
+    bounty      BLOB PRIMARY KEY,       -- its contract
+    vendor      BLOB NOT NULL,          -- the vendor's address
+    product     BLOB NOT NULL,
+    version     INTEGER NOT NULL,       -- SUIT sequence number
+    p_id        BLOB NOT NULL,          -- digest of the package's root block
+    root        BLOB NOT NULL,          -- the root block itself
+    secret      BLOB NOT NULL,          -- what is sold: K, or the image in file mode
+    start_block INTEGER NOT NULL,       -- first block that can hold the bounty's events
+    over        INTEGER NOT NULL        -- 1 once refunds are open and nothing more is redeemed
+) STRICT, WITHOUT ROWID;
+-- One row for each gateway and bounty.
+CREATE TABLE exchanges (
+    bounty      BLOB NOT NULL,
+    gateway     BLOB NOT NULL,          -- SHA-256 of the peer id
+    state       TEXT NOT NULL,          -- name of the stage
+    s           BLOB NOT NULL,          -- the lock
+    record      BLOB NOT NULL,          -- posthouse_protocol::distributor::Exchange in CBOR, with t
+    PRIMARY KEY (bounty, gateway)
+) STRICT, WITHOUT ROWID;
+-- One row for each receipt that was acknowledged.
+CREATE TABLE receipts (
+    bounty      BLOB NOT NULL,
+    gateway     BLOB NOT NULL,
+    device      INTEGER NOT NULL,       -- index in the fleet
+    key         BLOB NOT NULL,          -- the device's key
+    attempt     INTEGER NOT NULL,
+    sig         BLOB NOT NULL,
+    fate        TEXT NOT NULL,          -- what became of it
+    PRIMARY KEY (bounty, gateway, device)
+) STRICT, WITHOUT ROWID;
+-- Transactions whose nonce no final block has used yet.
+CREATE TABLE transactions (
+    nonce       INTEGER PRIMARY KEY,
+    bounty      BLOB NOT NULL,
+    gateway     BLOB NOT NULL,
+    call        TEXT NOT NULL,          -- reserve, reveal or claim
+    bumps       INTEGER NOT NULL,       -- times that the fee was raised
+    hash        BLOB,                   -- of the last one sent
+    record      BLOB NOT NULL           -- posthouse_protocol::distributor::Slot in CBOR
+) STRICT;
+-- What was earned.
+CREATE TABLE payments (
+    bounty      BLOB NOT NULL,
+    device      INTEGER NOT NULL,
+    amount      TEXT NOT NULL,          -- wei, decimal
+    PRIMARY KEY (bounty, device)
+) STRICT, WITHOUT ROWID;
+"];
+
+type Result<T> = std::result::Result<T, DatabaseError>;
+
+/// A bounty that was joined.
+#[derive(Clone)]
+pub(super) struct CampaignRow {
+    pub(super) bounty: Bounty,
+    pub(super) vendor: [u8; 20],
+    pub(super) product: ProductId,
+    pub(super) version: Version,
+    pub(super) p_id: PackageId,
+    pub(super) root: Vec<u8>,
+    pub(super) secret: Zeroizing<Vec<u8>>,
+    pub(super) start_block: u64,
+}
+
+/// An exchange as `status` shows it.
+pub(super) struct ExchangeRow {
+    pub(super) bounty: Bounty,
+    pub(super) gateway: [u8; 32],
+    pub(super) state: String,
+    pub(super) receipts: u32,
+    pub(super) paid: u32,
+}
+
+/// A transaction as `status` shows it.
+pub(super) struct TransactionRow {
+    pub(super) nonce: u64,
+    pub(super) call: String,
+    pub(super) bumps: u8,
+    pub(super) hash: Option<B256>,
+}
+
+pub(super) struct Store(Connection);
+
+impl Store {
+    pub(super) fn open(folder: &Path) -> Result<Self> {
+        database::open(&folder.join("distributor.db"), MIGRATIONS).map(Self)
+    }
+
+    /// To look only; `None` before the first run.
+    pub(super) fn look(folder: &Path) -> Result<Option<Self>> {
+        Ok(database::look(&folder.join("distributor.db"), MIGRATIONS)?.map(Self))
+    }
+
+    /// Writes all of them or none.
+    pub(super) fn write(&mut self, changes: &[Change], payee: &Payee) -> Result<()> {
+        let transaction = self.0.transaction()?;
+        changes.iter().try_for_each(|change| write(&transaction, change, payee))?;
+        Ok(transaction.commit()?)
+    }
+
+    /// The machine's rows, exchanges before their receipts.
+    pub(super) fn changes(&self) -> Result<Vec<Change>> {
+        let mut changes = Vec::new();
+        self.records("SELECT record FROM exchanges", |record| {
+            changes.push(Change::Exchange(decode(record, "exchanges.record")?));
+            Ok(())
+        })?;
+        let mut receipts =
+            self.0.prepare("SELECT bounty, gateway, device, key, attempt, sig, fate FROM receipts")?;
+        for receipt in receipts.query_map([], |row| Ok(receipt(row)))? {
+            changes.push(Change::Receipt(receipt??));
+        }
+        self.records("SELECT record FROM transactions ORDER BY nonce", |record| {
+            changes.push(Change::Transaction(decode(record, "transactions.record")?));
+            Ok(())
+        })?;
+        Ok(changes)
+    }
+
+    fn records(&self, sql: &str, mut each: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let mut rows = self.0.prepare(sql)?;
+        let mut rows = rows.query([])?;
+        while let Some(row) = rows.next()? {
+            each(&Zeroizing::new(row.get::<_, Vec<u8>>(0)?))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn join(&self, row: &CampaignRow) -> Result<()> {
+        self.0.execute(
+            "INSERT OR REPLACE INTO campaigns VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0)",
+            params![
+                row.bounty.as_bytes(),
+                row.vendor,
+                row.product.as_bytes(),
+                row.version.get() as i64,
+                row.p_id.as_bytes(),
+                row.root,
+                row.secret.as_slice(),
+                row.start_block as i64,
+            ],
+        )?;
+        Ok(())
+    }
+
+    /// A bounty after which nothing more is redeemed: its secret is wiped.
+    pub(super) fn over(&self, bounty: &Bounty) -> Result<()> {
+        let sql = "UPDATE campaigns SET over = 1, secret = x'' WHERE bounty = ?1";
+        self.0.execute(sql, [bounty.as_bytes()])?;
+        Ok(())
+    }
+
+    /// Those that are not over.
+    pub(super) fn campaigns(&self) -> Result<Vec<CampaignRow>> {
+        let mut rows = self.0.prepare(
+            "SELECT bounty, vendor, product, version, p_id, root, secret, start_block FROM campaigns
+             WHERE over = 0 ORDER BY version",
+        )?;
+        let rows = rows.query_map([], campaign)?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    pub(super) fn sent(&self, nonce: u64, hash: &B256) -> Result<()> {
+        let sql = "UPDATE transactions SET hash = ?2 WHERE nonce = ?1";
+        self.0.execute(sql, params![nonce as i64, hash.as_slice()])?;
+        Ok(())
+    }
+
+    pub(super) fn paid(&self, bounty: &Bounty, device: u32, amount: Wei) -> Result<()> {
+        let sql = "INSERT OR IGNORE INTO payments VALUES (?1, ?2, ?3)";
+        self.0.execute(sql, params![bounty.as_bytes(), device, amount.to_string()])?;
+        Ok(())
+    }
+
+    pub(super) fn exchange_rows(&self) -> Result<Vec<ExchangeRow>> {
+        let mut rows = self.0.prepare(
+            "SELECT bounty, gateway, state,
+                (SELECT count(*) FROM receipts r WHERE r.bounty = e.bounty AND r.gateway = e.gateway),
+                (SELECT count(*) FROM receipts r WHERE r.bounty = e.bounty AND r.gateway = e.gateway
+                    AND fate = 'paid')
+             FROM exchanges e ORDER BY bounty, gateway",
+        )?;
+        let rows = rows.query_map([], |row| {
+            Ok(ExchangeRow {
+                bounty: row.get::<_, [u8; 20]>(0)?.into(),
+                gateway: row.get(1)?,
+                state: row.get(2)?,
+                receipts: row.get(3)?,
+                paid: row.get(4)?,
+            })
+        })?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    pub(super) fn transaction_rows(&self) -> Result<Vec<TransactionRow>> {
+        let mut rows = self.0.prepare("SELECT nonce, call, bumps, hash FROM transactions ORDER BY nonce")?;
+        let rows = rows.query_map([], |row| {
+            Ok(TransactionRow {
+                nonce: row.get::<_, i64>(0)? as u64,
+                call: row.get(1)?,
+                bumps: row.get(2)?,
+                hash: row.get::<_, Option<[u8; 32]>>(3)?.map(B256::from),
+            })
+        })?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// Devices paid for a bounty, and how much for all of them.
+    pub(super) fn earned(&self, bounty: &Bounty) -> Result<(u32, u128)> {
+        let mut rows = self.0.prepare("SELECT amount FROM payments WHERE bounty = ?1")?;
+        let amounts = rows.query_map([bounty.as_bytes()], |row| row.get::<_, String>(0))?;
+        amounts.into_iter().try_fold((0, 0), |(count, sum), amount| {
+            let amount: u128 = amount?.parse().map_err(|_| DatabaseError::Row("payments.amount"))?;
+            Ok((count + 1, sum + amount))
+        })
+    }
+}
+
+fn write(transaction: &Transaction<'_>, change: &Change, payee: &Payee) -> Result<()> {
+    match change {
+        Change::Exchange(exchange) => write_exchange(transaction, exchange, payee),
+        Change::Receipt(receipt) => write_receipt(transaction, receipt),
+        Change::Transaction(slot) => write_slot(transaction, slot),
+        Change::Settled { nonce } => {
+            transaction.execute("DELETE FROM transactions WHERE nonce = ?1", [*nonce as i64])?;
+            Ok(())
+        }
+        Change::Forget { bounty, gateway } => {
+            for table in ["receipts", "exchanges"] {
+                let sql = format!("DELETE FROM {table} WHERE bounty = ?1 AND gateway = ?2");
+                transaction.execute(&sql, [bounty.as_bytes().as_slice(), gateway.as_bytes()])?;
+            }
+            Ok(())
+        }
+    }
+}
+
+fn write_exchange(transaction: &Transaction<'_>, exchange: &Exchange, payee: &Payee) -> Result<()> {
+    let record = Zeroizing::new(wire::to_vec(exchange));
+    transaction.execute(
+        "INSERT OR REPLACE INTO exchanges VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![
+            exchange.bounty.as_bytes(),
+            exchange.gateway.as_bytes(),
+            exchange.stage.name(),
+            exchange.s(payee).as_bytes(),
+            record.as_slice(),
+        ],
+    )?;
+    Ok(())
+}
+
+fn write_receipt(transaction: &Transaction<'_>, receipt: &Receipt) -> Result<()> {
+    transaction.execute(
+        "INSERT OR REPLACE INTO receipts VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        params![
+            receipt.bounty.as_bytes(),
+            receipt.gateway.as_bytes(),
+            receipt.index,
+            receipt.device.as_bytes(),
+            receipt.attempt.get(),
+            receipt.sig.as_bytes(),
+            receipt.fate.name(),
+        ],
+    )?;
+    Ok(())
+}
+
+fn write_slot(transaction: &Transaction<'_>, slot: &Slot) -> Result<()> {
+    let record = Zeroizing::new(wire::to_vec(slot));
+    transaction.execute(
+        "INSERT INTO transactions VALUES (?1, ?2, ?3, ?4, ?5, NULL, ?6)
+         ON CONFLICT (nonce) DO UPDATE SET bumps = ?5, record = ?6",
+        params![
+            slot.nonce as i64,
+            slot.bounty.as_bytes(),
+            slot.gateway.as_bytes(),
+            slot.call.name(),
+            slot.bumps,
+            record.as_slice(),
+        ],
+    )?;
+    Ok(())
+}
+
+fn decode<T>(record: &[u8], what: &'static str) -> Result<T>
+where
+    T: for<'b> minicbor::Decode<'b, ()> + minicbor::Encode<()>,
+{
+    wire::decode(record, MAX_RECORD).map_err(|_| DatabaseError::Row(what))
+}
+
+fn receipt(row: &Row<'_>) -> Result<Receipt> {
+    let fate: String = row.get(6)?;
+    Ok(Receipt {
+        bounty: row.get::<_, [u8; 20]>(0)?.into(),
+        gateway: row.get::<_, [u8; 32]>(1)?.into(),
+        index: row.get(2)?,
+        device: DeviceKey::new(row.get(3)?),
+        attempt: Attempt::new(row.get(4)?),
+        sig: Signature::new(row.get(5)?),
+        fate: Fate::from_name(&fate).ok_or(DatabaseError::Row("receipts.fate"))?,
+    })
+}
+
+fn campaign(row: &Row<'_>) -> rusqlite::Result<CampaignRow> {
+    Ok(CampaignRow {
+        bounty: row.get::<_, [u8; 20]>(0)?.into(),
+        vendor: row.get(1)?,
+        product: row.get::<_, [u8; 32]>(2)?.into(),
+        version: Version::new(row.get::<_, i64>(3)? as u64),
+        p_id: row.get::<_, [u8; 32]>(4)?.into(),
+        root: row.get(5)?,
+        secret: Zeroizing::new(row.get(6)?),
+        start_block: row.get::<_, i64>(7)? as u64,
+    })
+}

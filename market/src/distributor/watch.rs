@@ -1,0 +1,165 @@
+//! Looks at the chain at every interval: for new bounties, and for what the machine waits for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use posthouse_contracts::chain::Latest;
+use posthouse_protocol::distributor::Watch;
+use posthouse_protocol::id::{Bounty, ProductId};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use super::config::{Config, Vendor};
+use super::engine::Message;
+use super::join::{JoinError, Joiner};
+use super::market::{Goods, Shelf};
+use super::reader::{ReadError, Reader};
+use super::store::CampaignRow;
+
+/// Longest wait after a bounty could not be joined.
+const MAX_BACKOFF: Duration = Duration::from_secs(300);
+
+/// Reads what the machine watches, and tells it when a bounty is over.
+pub(super) async fn poll(reader: Reader, shelf: Shelf, engine: mpsc::Sender<Message>, every: Duration) {
+    let mut timer = tokio::time::interval(every);
+    timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while !engine.is_closed() {
+        timer.tick().await;
+        if let Err(error) = read(&reader, &shelf, &engine).await {
+            tracing::warn!(%error, "the chain cannot be read");
+        }
+    }
+}
+
+async fn read(reader: &Reader, shelf: &Shelf, engine: &mpsc::Sender<Message>) -> Result<(), ReadError> {
+    let head = reader.head().await?;
+    let _ = engine.send(Message::Head(head)).await;
+    for (bounty, watches) in watches(engine).await {
+        let Some(goods) = shelf.get(&bounty) else { continue };
+        for observation in reader.observe(&bounty, watches, goods.start_block).await? {
+            let _ = engine.send(Message::Observed(observation)).await;
+        }
+    }
+    for goods in shelf.all() {
+        if head.timestamp >= goods.terms.refund_from() {
+            let _ = engine.send(Message::Over(goods.bounty)).await;
+        }
+    }
+    Ok(())
+}
+
+async fn watches(engine: &mpsc::Sender<Message>) -> BTreeMap<Bounty, Vec<Watch>> {
+    let (ask, answer) = oneshot::channel();
+    let _ = engine.send(Message::Watching(ask)).await;
+    let mut by_bounty: BTreeMap<Bounty, Vec<Watch>> = BTreeMap::new();
+    for watch in answer.await.unwrap_or_default() {
+        by_bounty.entry(watch.bounty).or_default().push(watch);
+    }
+    by_bounty
+}
+
+/// Follows the configured products; one bounty of a product is joined at a time.
+pub(super) struct Follower {
+    pub(super) config: Arc<Config>,
+    pub(super) joiner: Joiner,
+    pub(super) engine: mpsc::Sender<Message>,
+    /// Bounties that were joined, or never will be.
+    pub(super) settled: BTreeSet<Bounty>,
+}
+
+/// A bounty that is being joined, or that waits for another try.
+struct Attempt {
+    bounty: Bounty,
+    task: Option<JoinHandle<Result<Joined, JoinError>>>,
+    wait: Duration,
+    next: Instant,
+}
+
+type Joined = (CampaignRow, Arc<Goods>);
+
+impl Follower {
+    pub(super) async fn run(mut self) {
+        let mut timer = tokio::time::interval(self.config.chain.poll());
+        timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut attempts: BTreeMap<ProductId, Attempt> = BTreeMap::new();
+        while !self.engine.is_closed() {
+            timer.tick().await;
+            for vendor in self.config.clone().vendors.iter() {
+                for product in vendor.products() {
+                    self.look(vendor, product, &mut attempts).await;
+                }
+            }
+        }
+    }
+
+    async fn look(
+        &mut self,
+        vendor: &Vendor,
+        product: ProductId,
+        attempts: &mut BTreeMap<ProductId, Attempt>,
+    ) {
+        let latest = match self.joiner.chain.latest(vendor.address.0, &product).await {
+            Ok(Some(latest)) => latest,
+            Ok(None) => return,
+            Err(error) => return tracing::warn!(%product, %error, "the factory cannot be read"),
+        };
+        if let Some(attempt) = attempts.get_mut(&product) {
+            self.finish(attempt).await;
+        }
+        if self.settled.contains(&latest.bounty) {
+            return;
+        }
+        let fresh = || Attempt {
+            bounty: latest.bounty,
+            task: None,
+            wait: self.config.chain.poll(),
+            next: Instant::now(),
+        };
+        let attempt = attempts.entry(product).or_insert_with(fresh);
+        if attempt.bounty != latest.bounty && attempt.task.is_none() {
+            *attempt = fresh();
+        }
+        self.begin(attempt, vendor, product, latest);
+    }
+
+    fn begin(&self, attempt: &mut Attempt, vendor: &Vendor, product: ProductId, latest: Latest) {
+        if attempt.task.is_some() || Instant::now() < attempt.next {
+            return;
+        }
+        let (joiner, vendor) = (self.joiner.clone(), vendor.clone());
+        tracing::info!(bounty = %latest.bounty, version = %latest.version, "joining");
+        attempt.task = Some(tokio::spawn(async move { joiner.join(&vendor, product, latest).await }));
+    }
+
+    /// Takes in what became of a try that has ended.
+    async fn finish(&mut self, attempt: &mut Attempt) {
+        let Some(task) = attempt.task.take_if(|task| task.is_finished()) else { return };
+        let bounty = attempt.bounty;
+        match task.await {
+            Ok(Ok((row, goods))) => {
+                self.settled.insert(bounty);
+                let _ = self.engine.send(Message::Joined(Some(Box::new(row)), goods)).await;
+            }
+            Ok(Err(error)) if error.is_final() => {
+                tracing::error!(%bounty, %error, "not joined, and never will be");
+                self.settled.insert(bounty);
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(%bounty, %error, "not joined yet");
+                attempt.retry();
+            }
+            Err(error) => {
+                tracing::error!(%bounty, %error, "joining died");
+                attempt.retry();
+            }
+        }
+    }
+}
+
+impl Attempt {
+    fn retry(&mut self) {
+        self.next = Instant::now() + self.wait;
+        self.wait = (self.wait * 2).min(MAX_BACKOFF);
+    }
+}

@@ -1,0 +1,214 @@
+//! The sections of the settings that both programs have: keys, chain and peer-to-peer network.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use alloy::primitives::Address;
+use alloy::signers::local::PrivateKeySigner;
+use posthouse_contracts::chain::{RpcChain, RpcConfig};
+use posthouse_dsn::{Config as DsnConfig, Keypair, Multiaddr, Network, PeerId, Records, Role};
+use posthouse_protocol::cose::ReleaseSigningKey;
+use posthouse_protocol::id::ChainId;
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use crate::secret_file::{self, SecretFileError};
+use crate::settings::{Amount, SettingsError, Text, beside};
+use crate::wallet::Wallet;
+
+/// Fastest polling: below this a local chain is asked more than it is used.
+const MIN_POLL_MS: u64 = 50;
+
+/// `[keys]`: where the private keys are.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Keys {
+    pub(crate) ethereum: PathBuf,
+    pub(crate) peer: PathBuf,
+    pub(crate) release: Option<PathBuf>,
+}
+
+/// `[chain]`: which chain, by whom it is read, what a transaction may cost.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ChainSection {
+    pub(crate) id: u64,
+    pub(crate) rpc: Vec<String>,
+    pub(crate) factory: Option<Text<Address>>,
+    #[serde(default = "default_poll")]
+    pub(crate) poll_ms: u64,
+    #[serde(default = "default_timeout")]
+    pub(crate) timeout_secs: u64,
+    #[serde(default = "default_max_fee")]
+    pub(crate) max_fee: Text<Amount>,
+    #[serde(default = "default_priority_fee")]
+    pub(crate) priority_fee: Text<Amount>,
+}
+
+fn default_poll() -> u64 {
+    4000
+}
+
+fn default_timeout() -> u64 {
+    20
+}
+
+fn default_max_fee() -> Text<Amount> {
+    Text(Amount(200_000_000_000))
+}
+
+fn default_priority_fee() -> Text<Amount> {
+    Text(Amount(1_000_000_000))
+}
+
+impl ChainSection {
+    /// Checks what the types do not say.
+    pub(crate) fn check(&self, file: &Path) -> Result<(), SettingsError> {
+        let bad = |key: &str, value: String, why: &str| Err(SettingsError::value(file, key, value, why));
+        if self.id == 0 {
+            return bad("chain.id", self.id.to_string(), "no chain has this id");
+        }
+        if self.poll_ms < MIN_POLL_MS {
+            return bad("chain.poll_ms", self.poll_ms.to_string(), "must be at least 50");
+        }
+        if self.timeout_secs == 0 {
+            return bad("chain.timeout_secs", self.timeout_secs.to_string(), "must be at least 1");
+        }
+        if self.priority_fee.0.0 > self.max_fee.0.0 {
+            let value = format!("{} wei", self.priority_fee.0.0);
+            return bad("chain.priority_fee", value, "is above chain.max_fee");
+        }
+        self.reader(file, Address::ZERO).map(drop)
+    }
+
+    pub(crate) fn id(&self) -> ChainId {
+        ChainId::new(self.id)
+    }
+
+    pub(crate) fn poll(&self) -> Duration {
+        Duration::from_millis(self.poll_ms)
+    }
+
+    /// The factory, which most commands cannot do without.
+    pub(crate) fn factory(&self, file: &Path) -> Result<Address, SettingsError> {
+        let missing = || SettingsError {
+            source: file.display().to_string(),
+            key: Some("chain.factory".into()),
+            why: "missing: the address of the update factory".into(),
+        };
+        self.factory.map(|factory| factory.0).ok_or_else(missing)
+    }
+
+    /// Reads the chain by JSON-RPC; nothing is dialled yet.
+    pub(crate) fn reader(&self, file: &Path, factory: Address) -> Result<RpcChain, SettingsError> {
+        let limits = posthouse_contracts::chain::Limits {
+            timeout: Duration::from_secs(self.timeout_secs),
+            ..Default::default()
+        };
+        let config = RpcConfig { urls: self.rpc.clone(), chain: self.id(), factory, limits };
+        RpcChain::new(&config)
+            .map_err(|why| SettingsError::value(file, "chain.rpc", format!("{:?}", self.rpc), why))
+    }
+
+    pub(crate) fn wallet(&self, chain: &RpcChain, signer: PrivateKeySigner) -> Wallet {
+        let (max_fee, priority_fee) = (self.max_fee.0.0, self.priority_fee.0.0);
+        Wallet::new(signer, chain.provider().clone(), self.id(), max_fee, priority_fee)
+    }
+}
+
+/// `[dsn]`: the peer-to-peer network.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DsnSection {
+    pub(crate) listen: Vec<Text<Multiaddr>>,
+    #[serde(default)]
+    pub(crate) external: Vec<Text<Multiaddr>>,
+    #[serde(default)]
+    pub(crate) bootstrap: Vec<Text<Multiaddr>>,
+    pub(crate) fleet: Option<String>,
+    #[serde(default)]
+    pub(crate) allow: Vec<Text<PeerId>>,
+}
+
+impl DsnSection {
+    /// A DHT server's configuration. `any_records` makes it keep records of content it does not know.
+    pub(crate) fn config(
+        &self,
+        file: &Path,
+        keypair: Keypair,
+        store: PathBuf,
+        protocols: &[&str],
+        any_records: bool,
+    ) -> Result<DsnConfig, SettingsError> {
+        let mut config = DsnConfig::new(keypair, store);
+        config.listen = plain(&self.listen);
+        config.external = plain(&self.external);
+        config.bootstrap = plain(&self.bootstrap);
+        config.network = self.fleet.clone().map_or(Network::Public, Network::Fleet);
+        config.role = Role::Server;
+        config.records = if any_records { Records::Any } else { Records::Known };
+        config.allow = (!self.allow.is_empty()).then(|| plain(&self.allow));
+        config.request_protocols = protocols.iter().map(|name| (*name).to_string()).collect();
+        if config.listen.is_empty() {
+            return Err(SettingsError::value(file, "dsn.listen", "[]", "needs an address"));
+        }
+        config.check().map_err(|why| SettingsError::value(file, "dsn", "section", why))?;
+        Ok(config)
+    }
+}
+
+fn plain<T: Clone>(texts: &[Text<T>]) -> Vec<T> {
+    texts.iter().map(|text| text.0.clone()).collect()
+}
+
+impl Keys {
+    /// Makes the key files that are missing; one that is there is never touched. Names those it made.
+    pub(crate) fn create_missing(&self) -> Result<Vec<&'static str>, SecretFileError> {
+        let mut made = Vec::new();
+        let mut make = |name, path: &Path, key: Zeroizing<[u8; 32]>| {
+            if path.exists() {
+                return Ok(());
+            }
+            let io = |source| SecretFileError::Io { path: path.into(), source };
+            path.parent().map_or(Ok(()), secret_file::create_folder).map_err(io)?;
+            secret_file::create(path, &key)?;
+            made.push(name);
+            Ok(())
+        };
+        make("ethereum", &self.ethereum, Zeroizing::new(PrivateKeySigner::random().to_bytes().0))?;
+        let mut peer = Zeroizing::new([0; 32]);
+        rand::Rng::fill(&mut rand::rng(), peer.as_mut_slice());
+        make("peer", &self.peer, peer)?;
+        if let Some(release) = &self.release {
+            let key = ReleaseSigningKey::generate(|bytes| rand::Rng::fill(&mut rand::rng(), bytes))
+                .expect("one of eight draws is a scalar");
+            make("release", release, Zeroizing::new(key.to_bytes()))?;
+        }
+        Ok(made)
+    }
+
+    pub(crate) fn ethereum(&self, file: &Path) -> Result<PrivateKeySigner, SettingsError> {
+        let key = read(file, "keys.ethereum", &self.ethereum)?;
+        PrivateKeySigner::from_slice(key.as_slice())
+            .map_err(|why| SettingsError::value(file, "keys.ethereum", self.ethereum.display(), why))
+    }
+
+    pub(crate) fn peer(&self, file: &Path) -> Result<Keypair, SettingsError> {
+        let mut key = read(file, "keys.peer", &self.peer)?;
+        Keypair::ed25519_from_bytes(key.as_mut_slice())
+            .map_err(|why| SettingsError::value(file, "keys.peer", self.peer.display(), why))
+    }
+}
+
+/// A key file that the settings name.
+pub(crate) fn read(file: &Path, key: &str, path: &Path) -> Result<Zeroizing<[u8; 32]>, SettingsError> {
+    let place = beside(file, path);
+    secret_file::read(&place).map_err(|why| SettingsError::value(file, key, path.display(), why))
+}
+
+/// The peer that a multiaddress ends in.
+pub(crate) fn peer_of(address: &Multiaddr) -> Option<PeerId> {
+    let text = address.to_string();
+    text.rsplit_once("/p2p/").and_then(|(_, peer)| PeerId::from_str(peer).ok())
+}

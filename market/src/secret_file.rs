@@ -1,0 +1,125 @@
+//! Private keys in files: 32 bytes as hex, readable by their owner alone.
+
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+/// Permission bits that a key file must not have: anything for group and others.
+const OTHERS: u32 = 0o077;
+/// Longest key file: 64 digits, `0x`, and the end of the line.
+const MAX_LEN: u64 = 80;
+
+/// Why a key file is refused.
+#[derive(Debug, Error)]
+pub enum SecretFileError {
+    /// It is not there, or cannot be read or written.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Others than its owner may read it, so it may be known already.
+    #[error("{path}: mode {mode:04o} lets others read the key, it must be 0600")]
+    Mode {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// Not 64 hex digits.
+    #[error("{path}: not a key of 32 bytes as 64 hex digits")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// Reads a key.
+///
+/// # Errors
+/// [`SecretFileError`]; the content is never in it.
+pub fn read(path: &Path) -> Result<Zeroizing<[u8; 32]>, SecretFileError> {
+    let io = |source| SecretFileError::Io { path: path.into(), source };
+    let file = File::open(path).map_err(io)?;
+    let mode = file.metadata().map_err(io)?.permissions().mode() & 0o7777;
+    if mode & OTHERS != 0 {
+        return Err(SecretFileError::Mode { path: path.into(), mode });
+    }
+    let mut text = Zeroizing::new(String::with_capacity(MAX_LEN as usize));
+    file.take(MAX_LEN).read_to_string(&mut text).map_err(io)?;
+    let digits = text.trim();
+    let mut key = Zeroizing::new([0; 32]);
+    hex::decode_to_slice(digits.strip_prefix("0x").unwrap_or(digits), key.as_mut_slice())
+        .map_err(|_| SecretFileError::Malformed { path: path.into() })?;
+    Ok(key)
+}
+
+/// Writes a new key; one that is there is never written over.
+///
+/// # Errors
+/// [`SecretFileError::Io`].
+pub fn create(path: &Path, key: &[u8; 32]) -> Result<(), SecretFileError> {
+    let write = || {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        let mut line = Zeroizing::new([0; 65]);
+        hex::encode_to_slice(key, &mut line[..64]).expect("64 digits for 32 bytes");
+        line[64] = b'\n';
+        file.write_all(line.as_slice())?;
+        file.sync_all()
+    };
+    write().map_err(|source| SecretFileError::Io { path: path.into(), source })
+}
+
+/// Makes a folder that only its owner may enter, and those above it.
+///
+/// # Errors
+/// What the system said.
+pub fn create_folder(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(path)?;
+    std::fs::set_permissions(path, Permissions::from_mode(0o700))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_read_back_and_never_written_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.key");
+        create(&path, &[7; 32]).unwrap();
+        assert_eq!(*read(&path).unwrap(), [7; 32]);
+        assert!(matches!(create(&path, &[8; 32]), Err(SecretFileError::Io { .. })));
+        assert_eq!(*read(&path).unwrap(), [7; 32]);
+    }
+
+    #[test]
+    fn a_key_that_others_may_read_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.key");
+        create(&path, &[7; 32]).unwrap();
+        for mode in [0o640, 0o604, 0o660, 0o601] {
+            std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            let refused = read(&path);
+            assert!(matches!(refused, Err(SecretFileError::Mode { mode: m, .. }) if m == mode));
+        }
+    }
+
+    #[test]
+    fn what_is_no_key_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.key");
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).unwrap();
+        file.write_all(&b"0".repeat(63)).unwrap();
+        assert!(matches!(read(&path), Err(SecretFileError::Malformed { .. })));
+    }
+}

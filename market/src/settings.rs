@@ -1,0 +1,236 @@
+//! Configuration: one TOML file, each key overridden by `POSTHOUSE_SECTION__KEY` in the environment.
+//!
+//! A problem is one line that names the file, the key and the value; it is found before anything is
+//! created or dialled.
+
+use std::fmt::{self, Display};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use alloy::primitives::utils::parse_units;
+use figment::error::Kind;
+use figment::providers::{Env, Format as _, Toml};
+use figment::{Figment, Source};
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer};
+
+/// What is wrong with a configuration, in one line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SettingsError {
+    /// The file, or the variable that overrides it.
+    pub source: String,
+    /// Dotted name of the key, where it is about one.
+    pub key: Option<String>,
+    /// What is wrong, with the value.
+    pub why: String,
+}
+
+impl SettingsError {
+    /// About a value that the file may hold and that cannot be used.
+    pub fn value(file: &Path, key: &str, value: impl Display, why: impl Display) -> Self {
+        let why = format!("{value}: {why}");
+        Self { source: file.display().to_string(), key: Some(key.into()), why }
+    }
+
+    fn file(file: &Path, why: impl Display) -> Self {
+        Self { source: file.display().to_string(), key: None, why: why.to_string() }
+    }
+}
+
+impl Display for SettingsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let key = self.key.as_ref().map(|key| format!("{key}: ")).unwrap_or_default();
+        let line = format!("{}: {key}{}", self.source, self.why);
+        f.write_str(&line.split_whitespace().collect::<Vec<_>>().join(" "))
+    }
+}
+
+impl std::error::Error for SettingsError {}
+
+/// Reads a file of settings with the environment over it.
+///
+/// # Errors
+/// The file is missing, unreadable or no TOML; a key is unknown, missing or of another type.
+pub fn load<T: DeserializeOwned>(file: &Path) -> Result<T, SettingsError> {
+    let text = std::fs::read_to_string(file).map_err(|why| SettingsError::file(file, why))?;
+    // A variable without a section is no setting: POSTHOUSE_CRASH_AT and the like.
+    let overrides = Env::prefixed("POSTHOUSE_").filter(|key| key.as_str().contains("__")).split("__");
+    let figment = Figment::from(Toml::string(&text)).merge(overrides);
+    figment.extract().map_err(|error| first(file, error))
+}
+
+/// The first of figment's errors, by our names.
+fn first(file: &Path, error: figment::Error) -> SettingsError {
+    let Some(error) = error.into_iter().next() else {
+        return SettingsError::file(file, "cannot be read");
+    };
+    let mut key = error.path.clone();
+    let named = match &error.kind {
+        Kind::UnknownField(name, _) => Some(name.to_string()),
+        Kind::MissingField(name) => Some(name.to_string()),
+        _ => None,
+    };
+    key.extend(named.filter(|name| key.last() != Some(name)));
+    let key = (!key.is_empty()).then(|| key.join("."));
+    SettingsError { source: origin(file, &error), key, why: error.kind.to_string() }
+}
+
+/// The file, unless the value came from the environment.
+fn origin(file: &Path, error: &figment::Error) -> String {
+    let from_env = error.metadata.as_ref().is_some_and(|metadata| {
+        metadata.name.contains("environment") && !matches!(metadata.source, Some(Source::File(_)))
+    });
+    if from_env {
+        let name = error.path.join("__").to_uppercase();
+        return format!("environment variable POSTHOUSE_{name} (over {})", file.display());
+    }
+    file.display().to_string()
+}
+
+/// A value that is written as text and parsed as it is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Text<T>(pub T);
+
+impl<'de, T> Deserialize<'de> for Text<T>
+where
+    T: FromStr,
+    T::Err: Display,
+{
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let parsed = text.parse();
+        parsed.map(Text).map_err(|why| D::Error::custom(format!("{text:?}: {why}")))
+    }
+}
+
+/// A UUID, 16 bytes as in RFC 9562; with or without its dashes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Uuid(pub [u8; 16]);
+
+impl FromStr for Uuid {
+    type Err = hex::FromHexError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut bytes = [0; 16];
+        hex::decode_to_slice(text.replace('-', ""), &mut bytes)?;
+        Ok(Self(bytes))
+    }
+}
+
+/// An amount of money: `"0.01 ether"`, `"20 gwei"`, `"1000 wei"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Amount(pub u128);
+
+/// Why a text is no amount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not an amount of wei, gwei or ether such as \"0.01 ether\"")]
+pub struct AmountError;
+
+impl FromStr for Amount {
+    type Err = AmountError;
+
+    fn from_str(text: &str) -> Result<Self, AmountError> {
+        let (number, unit) = text.trim().split_once(' ').ok_or(AmountError)?;
+        if !matches!(unit, "wei" | "gwei" | "ether") || number.starts_with('-') {
+            return Err(AmountError);
+        }
+        let wei = parse_units(number, unit).map_err(|_| AmountError)?.get_absolute();
+        u128::try_from(wei).map(Self).map_err(|_| AmountError)
+    }
+}
+
+/// A length of time: `"90s"`, `"30m"`, `"2h"`, `"14d"`; in seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span(pub u64);
+
+/// Why a text is no length of time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a length of time such as \"90s\", \"30m\", \"2h\" or \"14d\"")]
+pub struct SpanError;
+
+impl FromStr for Span {
+    type Err = SpanError;
+
+    fn from_str(text: &str) -> Result<Self, SpanError> {
+        let text = text.trim();
+        let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or(SpanError)?;
+        let seconds = match unit {
+            "s" => 1,
+            "m" => 60,
+            "h" => 3600,
+            "d" => 86_400,
+            _ => return Err(SpanError),
+        };
+        let number: u64 = number.parse().map_err(|_| SpanError)?;
+        number.checked_mul(seconds).map(Self).ok_or(SpanError)
+    }
+}
+
+/// A path in a settings file, from the folder that the file is in.
+pub(crate) fn beside(file: &Path, path: &Path) -> PathBuf {
+    file.parent().unwrap_or(Path::new("")).join(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[allow(dead_code, reason = "only read")]
+    struct Sample {
+        chain: Chain,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[allow(dead_code, reason = "only read")]
+    struct Chain {
+        id: u64,
+        share: Text<Amount>,
+    }
+
+    fn problem(text: &str) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("sample.toml");
+        std::fs::write(&file, text).unwrap();
+        let line = load::<Sample>(&file).unwrap_err().to_string();
+        line.replace(&file.display().to_string(), "FILE")
+    }
+
+    #[test]
+    fn a_problem_names_file_key_and_value_in_one_line() {
+        for (text, expected) in [
+            ("[chain]\nid = 1\nshare = \"1 wei\"\ncolour = 3", "FILE: chain.colour: unknown field"),
+            ("[chain]\nid = \"x\"\nshare = \"1 wei\"", "FILE: chain.id: invalid type: found string \"x\""),
+            ("[chain]\nid = 1\nshare = \"1 farthing\"", "FILE: chain.share: \"1 farthing\": not an amount"),
+            ("[chain]\nid = 1", "FILE: chain.share: missing field"),
+            ("[chain\n", "FILE: "),
+        ] {
+            let line = problem(text);
+            assert!(line.starts_with(expected), "{line}");
+            assert!(!line.contains('\n'));
+        }
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let line = load::<Sample>(Path::new("/nonexistent/a.toml")).unwrap_err().to_string();
+        assert!(line.starts_with("/nonexistent/a.toml: No such file"), "{line}");
+    }
+
+    #[test]
+    fn amounts_spans_and_uuids() {
+        assert_eq!("0.01 ether".parse(), Ok(Amount(10_000_000_000_000_000)));
+        assert_eq!("3 wei".parse(), Ok(Amount(3)));
+        for bad in ["3", "-1 wei", "1 pound", "0.5 wei x", ""] {
+            assert!(bad.parse::<Amount>().is_err(), "{bad}");
+        }
+        assert_eq!("2h".parse(), Ok(Span(7200)));
+        for bad in ["2", "h", "1.5h", "", "2ü"] {
+            assert!(bad.parse::<Span>().is_err(), "{bad}");
+        }
+        let uuid: Uuid = "00112233-4455-6677-8899-aabbccddeeff".parse().unwrap();
+        assert_eq!(uuid.0[15], 0xff);
+    }
+}

@@ -1,0 +1,314 @@
+//! `posthouse-vendor`: makes keys, publishes updates, seeds them, takes back what nobody earned.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use alloy::primitives::Address;
+use alloy::providers::Provider as _;
+use anyhow::{Context as _, bail};
+use clap::{Parser, Subcommand, ValueEnum};
+use posthouse_circuits::{KEY_MODE_LEN, ProvingKey, circuit_id};
+use posthouse_contracts::calls;
+use posthouse_contracts::chain::RpcChain;
+use posthouse_contracts::fleet::{self, Fleet};
+use posthouse_protocol::id::{Bounty, DeviceKey};
+use posthouse_protocol::release::Mode;
+use serde::Serialize;
+
+use self::config::Config;
+use self::publish::{Publisher, Request};
+use self::store::{State, Store};
+use self::transaction::{Patience, settle};
+use crate::console;
+use crate::database::Lock;
+use crate::secret_file;
+use crate::settings::{Amount, SettingsError, Span};
+use crate::wallet::Wallet;
+
+pub use self::publish::PublishError;
+pub use self::refund::RefundError;
+
+mod admission;
+mod config;
+mod package;
+mod publish;
+mod refund;
+mod seed;
+mod status;
+mod store;
+mod transaction;
+
+/// Longest list of devices that is read: a million keys as hex are 67 MB.
+const MAX_DEVICES_FILE: u64 = 1 << 28;
+
+/// The vendor of Posthouse: publishes firmware updates and pays for their delivery.
+#[derive(Debug, Parser)]
+#[command(name = "posthouse-vendor", version)]
+struct Cli {
+    /// Settings; `packaging/config/vendor.toml` documents each key.
+    #[arg(long, global = true, default_value = "/etc/posthouse/vendor.toml")]
+    config: PathBuf,
+    /// Prints the result as one line of JSON.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Makes the keys that are not there yet: Ethereum, release, peer.
+    Keygen,
+    /// Takes the fleet from a list of device keys.
+    Enrol {
+        /// One compressed key of 33 bytes as hex a line, in index order; `#` begins a comment.
+        devices_file: PathBuf,
+    },
+    /// Makes proving and verifying keys of key mode.
+    Setup,
+    /// Deploys the update factory, once for a chain.
+    Deploy,
+    /// Publishes an image and funds its bounty; run again, it goes on where it was killed.
+    Publish {
+        /// The firmware image.
+        image: PathBuf,
+        /// What distributors sell: the image's key, or the image itself (up to 512 bytes).
+        #[arg(long, value_enum, default_value = "key")]
+        mode: ModeName,
+        /// SUIT sequence number; by default one above the latest.
+        #[arg(long)]
+        version: Option<u64>,
+        /// How long receipts are taken, from now, such as 30d.
+        #[arg(long)]
+        claim_by: Option<Span>,
+        /// Money for each device, such as "0.01 ether".
+        #[arg(long)]
+        share: Option<Amount>,
+        /// How long a reservation lives, 30m to 24h.
+        #[arg(long)]
+        lock: Option<Span>,
+    },
+    /// Serves what was published until it is told to stop.
+    Seed,
+    /// Shows what was published and what became of it.
+    Status,
+    /// Takes back what nobody earned.
+    Refund {
+        /// Of which version; by default the latest.
+        #[arg(long)]
+        version: Option<u64>,
+    },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum ModeName {
+    Key,
+    File,
+}
+
+/// The program. `args` begin with its name. Exit code 0: done; 1: not; 2: called or configured wrongly.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    console::run(args, |cli: Cli| {
+        let config = Config::load(&cli.config)?;
+        console::runtime()?.block_on(run(&config, cli.command, cli.json))
+    })
+}
+
+async fn run(config: &Config, command: Command, json: bool) -> anyhow::Result<()> {
+    match command {
+        Command::Keygen => console::report(json, &keygen(config)?),
+        Command::Enrol { devices_file } => console::report(json, &enrol(config, &devices_file)?),
+        Command::Setup => console::report(json, &setup(config)?),
+        Command::Deploy => console::report(json, &deploy(config).await?),
+        Command::Publish { image, mode, version, claim_by, share, lock } => {
+            publish::check_image(&image)?;
+            let defaults = config.publish;
+            let request = Request {
+                image,
+                mode: match mode {
+                    ModeName::Key => Mode::Key,
+                    ModeName::File => Mode::File,
+                },
+                version,
+                share: share.unwrap_or(defaults.share.0),
+                claim_by: claim_by.unwrap_or(defaults.claim_by.0),
+                lock: lock.unwrap_or(defaults.lock.0),
+            };
+            publish_image(config, &request, json).await
+        }
+        Command::Seed => seed::run(config, json).await,
+        Command::Status => {
+            let chain = config.chain.reader(&config.file, config.chain.factory(&config.file)?)?;
+            let store = Store::look(&config.state_dir)?;
+            console::report(json, &status::status(store, &chain).await?)
+        }
+        Command::Refund { version } => refund_version(config, version, json).await,
+    }
+}
+
+/// What the keys are known by.
+#[derive(Debug, Serialize)]
+struct Keys {
+    ethereum_address: String,
+    release_key: String,
+    peer_id: String,
+    created: Vec<&'static str>,
+}
+
+fn keygen(config: &Config) -> anyhow::Result<Keys> {
+    let created = config.keys.create_missing()?;
+    Ok(Keys {
+        ethereum_address: config.keys.ethereum(&config.file)?.address().to_string(),
+        release_key: config.release_key()?.release_key().to_string(),
+        peer_id: config.keys.peer(&config.file)?.public().to_peer_id().to_string(),
+        created,
+    })
+}
+
+/// The fleet as the contract will know it.
+#[derive(Debug, Serialize)]
+struct Enrolled {
+    devices: u32,
+    root: String,
+    depth: u8,
+    curve: String,
+}
+
+fn enrol(config: &Config, devices: &Path) -> anyhow::Result<Enrolled> {
+    let name = || devices.display().to_string();
+    let length = fs::metadata(devices).with_context(name)?.len();
+    anyhow::ensure!(length <= MAX_DEVICES_FILE, "{}: longer than {MAX_DEVICES_FILE} bytes", name());
+    let text = fs::read_to_string(devices).with_context(name)?;
+    let keys = device_keys(&text).with_context(name)?;
+    let fleet = Fleet::new(config.curve, keys).with_context(name)?;
+    secret_file::create_folder(&config.state_dir)?;
+    let _lock = Lock::take(&config.state_dir, "vendor.lock")?;
+    let mut bytes = Vec::new();
+    fleet::write(&mut bytes, fleet.curve(), fleet.keys().iter())?;
+    package::write_whole(&config.fleet_path(), |file| std::io::Write::write_all(file, &bytes))?;
+    Ok(Enrolled {
+        devices: fleet.size(),
+        root: fleet.root().to_string(),
+        depth: fleet.depth(),
+        curve: fleet.curve().to_string(),
+    })
+}
+
+fn device_keys(text: &str) -> anyhow::Result<Vec<DeviceKey>> {
+    let lines = text.lines().enumerate();
+    let lines = lines.map(|(at, line)| (at + 1, line.split('#').next().unwrap_or("").trim()));
+    let keys = lines.filter(|(_, line)| !line.is_empty());
+    keys.map(|(at, line)| line.parse().with_context(|| format!("line {at}: {line:?}"))).collect()
+}
+
+/// The keys of key mode.
+#[derive(Debug, Serialize)]
+struct SetUp {
+    pk_id: String,
+    vk_id: String,
+    circuit_id: String,
+    pk_size: u64,
+    created: bool,
+}
+
+fn setup(config: &Config) -> anyhow::Result<SetUp> {
+    secret_file::create_folder(&config.state_dir)?;
+    let _lock = Lock::take(&config.state_dir, "vendor.lock")?;
+    let path = config.proving_key_path();
+    let created = !path.exists();
+    let key = if created { package::generate(KEY_MODE_LEN, &path)? } else { ProvingKey::read(&path)? };
+    Ok(SetUp {
+        pk_id: hex::encode(key.id()),
+        vk_id: hex::encode(key.verifying_key().id()),
+        circuit_id: hex::encode(circuit_id(KEY_MODE_LEN)),
+        pk_size: key.size(),
+        created,
+    })
+}
+
+/// The factory.
+#[derive(Debug, Serialize)]
+struct Deployed {
+    factory: String,
+    gas_used: Option<u64>,
+}
+
+async fn deploy(config: &Config) -> anyhow::Result<Deployed> {
+    let mut open = Open::new(config, Address::ZERO)?;
+    if let Some(factory) = config.chain.factory {
+        let code = open.chain.provider().get_code_at(factory.0).await?;
+        if code.is_empty() {
+            let why = "nothing is deployed there; take the key out to deploy a factory";
+            return Err(SettingsError::value(&config.file, "chain.factory", factory.0, why).into());
+        }
+        return Ok(Deployed { factory: factory.0.to_string(), gas_used: None });
+    }
+    let call = calls::deploy_factory();
+    let receipt = settle(&mut open.store, &open.wallet, "deploy", call, open.patience).await?;
+    let factory = receipt.contract_address.context("the transaction deployed nothing")?;
+    // The row stays: a second `deploy` finds the same factory.
+    Ok(Deployed { factory: factory.to_string(), gas_used: Some(receipt.gas_used) })
+}
+
+async fn publish_image(config: &Config, request: &Request, json: bool) -> anyhow::Result<()> {
+    let release_key = config.release_key()?;
+    let Open { store, chain, wallet, patience, _lock } =
+        Open::new(config, config.chain.factory(&config.file)?)?;
+    let mut publisher = Publisher { config, store, chain, wallet, release_key, patience };
+    console::report(json, &publisher.publish(request).await?)
+}
+
+async fn refund_version(config: &Config, version: Option<u64>, json: bool) -> anyhow::Result<()> {
+    let mut open = Open::new(config, config.chain.factory(&config.file)?)?;
+    let bounty = bounty_of(&open.store, version)?;
+    let Open { store, chain, wallet, patience, .. } = &mut open;
+    console::report(json, &refund::refund(store, chain, wallet, bounty, *patience).await?)
+}
+
+fn bounty_of(store: &Store, version: Option<u64>) -> anyhow::Result<Bounty> {
+    let published = |state: &State| match state {
+        State::Published(_, published) => Some(published.bounty),
+        _ => None,
+    };
+    let rows = store.releases()?;
+    let bounties = rows.iter().filter_map(|row| Some((row.version, published(&row.state)?)));
+    let found = match version {
+        Some(wanted) => bounties.clone().find(|(version, _)| *version == wanted),
+        None => bounties.last(),
+    };
+    match (found, version) {
+        (Some((_, bounty)), _) => Ok(bounty),
+        (None, Some(version)) => bail!(RefundError::Unknown(version)),
+        (None, None) => bail!(RefundError::NoRelease),
+    }
+}
+
+/// What a command that sends transactions works with.
+struct Open {
+    store: Store,
+    chain: RpcChain,
+    wallet: Wallet,
+    patience: Patience,
+    _lock: Lock,
+}
+
+impl Open {
+    /// Reads the key and checks the settings before it makes anything.
+    fn new(config: &Config, factory: Address) -> anyhow::Result<Self> {
+        let signer = config.keys.ethereum(&config.file)?;
+        let chain = config.chain.reader(&config.file, factory)?;
+        let wallet = config.chain.wallet(&chain, signer);
+        secret_file::create_folder(&config.state_dir)?;
+        let lock = Lock::take(&config.state_dir, "vendor.lock")?;
+        let store = Store::open(&config.state_dir)?;
+        let patience = Patience {
+            poll: config.chain.poll(),
+            resubmit: Duration::from_secs(60),
+            wait: Duration::from_secs(900),
+        };
+        Ok(Self { store, chain, wallet, patience, _lock: lock })
+    }
+}

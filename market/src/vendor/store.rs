@@ -1,0 +1,264 @@
+//! What the vendor must not forget.
+
+use std::path::Path;
+
+use alloy::primitives::B256;
+use posthouse_protocol::id::{Bounty, KeyId, PackageId, UpdateId};
+use posthouse_protocol::release::Mode;
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use zeroize::Zeroizing;
+
+use crate::database::{self, DatabaseError};
+
+/// Each makes a database of the version before it one of its own; never edited once released.
+pub(super) const MIGRATIONS: &[&str] = &["
+-- One row for each version that was ever begun.
+CREATE TABLE releases (
+    version     INTEGER PRIMARY KEY,    -- SUIT sequence number
+    state       TEXT NOT NULL CHECK (state IN ('staged', 'prepared', 'published')),
+    mode        TEXT NOT NULL CHECK (mode IN ('key', 'file')),
+    u_id        BLOB NOT NULL,          -- SHA-256 of the image
+    size        INTEGER NOT NULL,       -- bytes of the image
+    secret      BLOB NOT NULL,          -- what is sold: K, or the image in file mode
+    key_id      BLOB,                   -- H(K), key mode only
+    share       TEXT NOT NULL,          -- wei for each device, decimal
+    claim_by    INTEGER NOT NULL,       -- unix seconds
+    lock_secs   INTEGER NOT NULL,
+    p_id        BLOB,                   -- digest of the root block, from 'prepared' on
+    root        BLOB,                   -- the root block itself, from 'prepared' on
+    bounty      BLOB,                   -- its contract, when 'published'
+    start       INTEGER,                -- unix seconds of its block, when 'published'
+    gas         INTEGER                 -- what publishing cost, when 'published'
+) STRICT;
+-- Every key that was ever drawn: none is used for two releases.
+CREATE TABLE key_ids (
+    key_id      BLOB PRIMARY KEY
+) STRICT, WITHOUT ROWID;
+-- Transactions that were signed and whose outcome is not known yet.
+CREATE TABLE transactions (
+    purpose     TEXT PRIMARY KEY,       -- 'deploy', 'publish VERSION', 'refund BOUNTY'
+    nonce       INTEGER NOT NULL,
+    bumps       INTEGER NOT NULL,       -- times that the fee was raised
+    raw         BLOB NOT NULL           -- the last one signed (EIP-2718)
+) STRICT;
+-- Hashes of all that were signed for a purpose: any of them may be the one that is mined.
+CREATE TABLE attempts (
+    hash        BLOB PRIMARY KEY,
+    purpose     TEXT NOT NULL REFERENCES transactions ON DELETE CASCADE
+) STRICT, WITHOUT ROWID;
+"];
+
+/// A version that was begun.
+#[derive(Clone)]
+pub(super) struct ReleaseRow {
+    pub(super) version: u64,
+    pub(super) state: State,
+    pub(super) mode: Mode,
+    pub(super) u_id: UpdateId,
+    pub(super) size: u64,
+    pub(super) secret: Zeroizing<Vec<u8>>,
+    pub(super) key_id: Option<KeyId>,
+    pub(super) share: u128,
+    pub(super) claim_by: u64,
+    pub(super) lock_secs: u32,
+}
+
+/// How far a version is, with what is known then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum State {
+    /// Its secret is kept; the package is not whole yet.
+    Staged,
+    /// The package is whole.
+    Prepared(Root),
+    /// Its bounty is on chain.
+    Published(Root, Published),
+}
+
+/// The package's root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Root {
+    pub(super) p_id: PackageId,
+    pub(super) block: Vec<u8>,
+}
+
+/// Where a release is paid for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Published {
+    pub(super) bounty: Bounty,
+    pub(super) start: u64,
+    pub(super) gas: u64,
+}
+
+/// A signed transaction of unknown outcome.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Pending {
+    pub(super) nonce: u64,
+    pub(super) bumps: u8,
+    pub(super) raw: Vec<u8>,
+    pub(super) hashes: Vec<B256>,
+}
+
+pub(super) struct Store(Connection);
+
+type Result<T> = std::result::Result<T, DatabaseError>;
+
+impl Store {
+    pub(super) fn open(folder: &Path) -> Result<Self> {
+        database::open(&folder.join("vendor.db"), MIGRATIONS).map(Self)
+    }
+
+    /// To look only; `None` before the first command that writes.
+    pub(super) fn look(folder: &Path) -> Result<Option<Self>> {
+        Ok(database::look(&folder.join("vendor.db"), MIGRATIONS)?.map(Self))
+    }
+
+    /// Keeps a version's secret. A key that was drawn before is an error of the database.
+    pub(super) fn stage(&mut self, row: &ReleaseRow) -> Result<()> {
+        let transaction = self.0.transaction()?;
+        if let Some(key_id) = &row.key_id {
+            transaction.execute("INSERT INTO key_ids VALUES (?1)", [key_id.as_bytes()])?;
+        }
+        transaction.execute(
+            "INSERT INTO releases (version, state, mode, u_id, size, secret, key_id, share, claim_by, lock_secs)
+             VALUES (?1, 'staged', ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            params![
+                row.version as i64,
+                mode_name(row.mode),
+                row.u_id.as_bytes(),
+                row.size as i64,
+                row.secret.as_slice(),
+                row.key_id.as_ref().map(|id| id.as_bytes()),
+                row.share.to_string(),
+                row.claim_by as i64,
+                row.lock_secs,
+            ],
+        )?;
+        Ok(transaction.commit()?)
+    }
+
+    pub(super) fn key_is_used(&self, key_id: &KeyId) -> Result<bool> {
+        let mut found = self.0.prepare("SELECT 1 FROM key_ids WHERE key_id = ?1")?;
+        Ok(found.exists([key_id.as_bytes()])?)
+    }
+
+    pub(super) fn prepared(&self, version: u64, root: &Root) -> Result<()> {
+        self.0.execute(
+            "UPDATE releases SET state = 'prepared', p_id = ?2, root = ?3 WHERE version = ?1",
+            params![version as i64, root.p_id.as_bytes(), root.block],
+        )?;
+        Ok(())
+    }
+
+    /// Its bounty is on chain: the transaction's outcome is known.
+    pub(super) fn published(&mut self, version: u64, at: &Published) -> Result<()> {
+        let transaction = self.0.transaction()?;
+        transaction.execute(
+            "UPDATE releases SET state = 'published', bounty = ?2, start = ?3, gas = ?4 WHERE version = ?1",
+            params![version as i64, at.bounty.as_bytes(), at.start as i64, at.gas as i64],
+        )?;
+        transaction.execute("DELETE FROM transactions WHERE purpose = ?1", [purpose_of(version)])?;
+        Ok(transaction.commit()?)
+    }
+
+    pub(super) fn release(&self, version: u64) -> Result<Option<ReleaseRow>> {
+        let sql = format!("{SELECT} WHERE version = ?1");
+        let row = self.0.query_row(&sql, [version as i64], |row| Ok(release(row))).optional()?;
+        row.transpose()
+    }
+
+    /// Oldest first.
+    pub(super) fn releases(&self) -> Result<Vec<ReleaseRow>> {
+        let mut rows = self.0.prepare(&format!("{SELECT} ORDER BY version"))?;
+        let rows = rows.query_map([], |row| Ok(release(row)))?;
+        rows.map(|row| row.map_err(DatabaseError::from).and_then(|row| row)).collect()
+    }
+
+    pub(super) fn pending(&self, purpose: &str) -> Result<Option<Pending>> {
+        let sql = "SELECT nonce, bumps, raw FROM transactions WHERE purpose = ?1";
+        let row = self.0.query_row(sql, [purpose], |row| {
+            Ok(Pending {
+                nonce: row.get::<_, i64>(0)? as u64,
+                bumps: row.get(1)?,
+                raw: row.get(2)?,
+                hashes: Vec::new(),
+            })
+        });
+        let Some(mut pending) = row.optional()? else { return Ok(None) };
+        let mut hashes = self.0.prepare("SELECT hash FROM attempts WHERE purpose = ?1")?;
+        let hashes = hashes.query_map([purpose], |row| row.get::<_, [u8; 32]>(0))?;
+        pending.hashes = hashes.map(|hash| hash.map(B256::from)).collect::<rusqlite::Result<_>>()?;
+        Ok(Some(pending))
+    }
+
+    /// Keeps a signed transaction, before it is sent.
+    pub(super) fn signed(
+        &mut self,
+        purpose: &str,
+        nonce: u64,
+        bumps: u8,
+        signed: &crate::wallet::Signed,
+    ) -> Result<()> {
+        let transaction = self.0.transaction()?;
+        transaction.execute(
+            "INSERT INTO transactions VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (purpose) DO UPDATE SET nonce = ?2, bumps = ?3, raw = ?4",
+            params![purpose, nonce as i64, bumps, signed.raw.as_ref()],
+        )?;
+        transaction.execute(
+            "INSERT OR IGNORE INTO attempts VALUES (?1, ?2)",
+            params![signed.hash.as_slice(), purpose],
+        )?;
+        Ok(transaction.commit()?)
+    }
+
+    /// The outcome is known, or can no longer be the one that was wanted.
+    pub(super) fn settled(&self, purpose: &str) -> Result<()> {
+        self.0.execute("DELETE FROM transactions WHERE purpose = ?1", [purpose])?;
+        Ok(())
+    }
+}
+
+/// Names the transaction that publishes a version.
+pub(super) fn purpose_of(version: u64) -> String {
+    format!("publish {version}")
+}
+
+const SELECT: &str = "SELECT version, state, mode, u_id, size, secret, key_id, share, claim_by, \
+     lock_secs, p_id, root, bounty, start, gas FROM releases";
+
+pub(super) fn mode_name(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Key => "key",
+        Mode::File => "file",
+    }
+}
+
+fn release(row: &Row<'_>) -> Result<ReleaseRow> {
+    let root =
+        || -> Result<Root> { Ok(Root { p_id: row.get::<_, [u8; 32]>(10)?.into(), block: row.get(11)? }) };
+    let state = match row.get::<_, String>(1)?.as_str() {
+        "staged" => State::Staged,
+        "prepared" => State::Prepared(root()?),
+        _ => State::Published(
+            root()?,
+            Published {
+                bounty: row.get::<_, [u8; 20]>(12)?.into(),
+                start: row.get::<_, i64>(13)? as u64,
+                gas: row.get::<_, i64>(14)? as u64,
+            },
+        ),
+    };
+    let share: String = row.get(7)?;
+    Ok(ReleaseRow {
+        version: row.get::<_, i64>(0)? as u64,
+        state,
+        mode: if row.get::<_, String>(2)? == "key" { Mode::Key } else { Mode::File },
+        u_id: row.get::<_, [u8; 32]>(3)?.into(),
+        size: row.get::<_, i64>(4)? as u64,
+        secret: Zeroizing::new(row.get(5)?),
+        key_id: row.get::<_, Option<[u8; 32]>>(6)?.map(KeyId::from),
+        share: share.parse().map_err(|_| DatabaseError::Row("releases.share"))?,
+        claim_by: row.get::<_, i64>(8)? as u64,
+        lock_secs: row.get(9)?,
+    })
+}

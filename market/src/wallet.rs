@@ -1,0 +1,212 @@
+//! The Ethereum key and what is sent with it.
+
+use alloy::eips::BlockNumberOrTag;
+use alloy::eips::eip2718::Encodable2718 as _;
+use alloy::network::{EthereumWallet, NetworkTransactionBuilder as _, TransactionBuilder as _};
+use alloy::primitives::{Address, B256, Bytes, U256};
+use alloy::providers::{Provider as _, RootProvider};
+use alloy::rpc::types::{TransactionReceipt, TransactionRequest};
+use alloy::signers::SignerSync as _;
+use alloy::signers::local::PrivateKeySigner;
+use alloy::transports::TransportError;
+use posthouse_contracts::calls::{Call, revert_reason};
+use posthouse_protocol::id::{ChainId, Digest};
+use thiserror::Error;
+
+/// EIP-7825: no transaction may ask for more gas.
+const GAS_CAP: u64 = 16_777_216;
+/// Gas above the estimate, in percent: what a call costs depends on who was before it.
+const GAS_HEADROOM: u64 = 125;
+
+/// Why a transaction was not made or sent.
+#[derive(Debug, Error)]
+pub enum WalletError {
+    /// The call would revert; the contract's error by name, where it is one of ours.
+    #[error("the contract refuses: {reason}")]
+    Reverts {
+        /// What it says.
+        reason: String,
+    },
+    /// The wallet does not hold what the transaction sends and costs.
+    #[error("{address} has {balance} wei, the transaction needs up to {need} wei")]
+    Balance {
+        /// The wallet.
+        address: Address,
+        /// What it has.
+        balance: U256,
+        /// What would be needed.
+        need: U256,
+    },
+    /// The fee that the chain asks for is above the configured limit.
+    #[error("the chain's base fee of {base} wei is above chain.max_fee of {max} wei")]
+    Fee {
+        /// Of the latest block.
+        base: u128,
+        /// The limit.
+        max: u128,
+    },
+    /// The endpoint gave no answer that can be used.
+    #[error("chain: {0}")]
+    Unavailable(String),
+    /// The transaction does not sign or decode.
+    #[error("transaction: {0}")]
+    Transaction(String),
+}
+
+/// A signed transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signed {
+    /// As it is sent (EIP-2718).
+    pub raw: Bytes,
+    /// Its hash.
+    pub hash: B256,
+}
+
+/// Signs for one chain with one key. Cheap to clone.
+#[derive(Clone)]
+pub struct Wallet {
+    signer: PrivateKeySigner,
+    provider: RootProvider,
+    chain: ChainId,
+    max_fee: u128,
+    priority_fee: u128,
+}
+
+impl Wallet {
+    /// Fees are in wei per gas; `max_fee` is never exceeded, whatever the chain asks for.
+    pub fn new(
+        signer: PrivateKeySigner,
+        provider: RootProvider,
+        chain: ChainId,
+        max_fee: u128,
+        priority_fee: u128,
+    ) -> Self {
+        Self { signer, provider, chain, max_fee, priority_fee }
+    }
+
+    /// The account.
+    pub fn address(&self) -> Address {
+        self.signer.address()
+    }
+
+    /// Signs a digest as it is: 65 bytes `r ‖ s ‖ v`, `v` 27 or 28.
+    ///
+    /// # Errors
+    /// [`WalletError::Transaction`]; a local key signs everything.
+    pub fn sign_digest(&self, digest: &Digest) -> Result<[u8; 65], WalletError> {
+        let signed = self.signer.sign_hash_sync(&B256::from(digest.to_bytes()));
+        signed.map(|signature| signature.as_bytes()).map_err(transaction)
+    }
+
+    /// Transactions that the account has sent, in the state of a block.
+    ///
+    /// # Errors
+    /// [`WalletError::Unavailable`].
+    pub async fn nonce(&self, at: BlockNumberOrTag) -> Result<u64, WalletError> {
+        let count = self.provider.get_transaction_count(self.address()).block_id(at.into());
+        count.await.map_err(unavailable)
+    }
+
+    /// Tries a call in the latest state.
+    ///
+    /// # Errors
+    /// [`WalletError::Reverts`], [`WalletError::Unavailable`].
+    pub async fn simulate(&self, call: Call) -> Result<(), WalletError> {
+        let request = call.into_request().with_from(self.address());
+        let tried = self.provider.call(request).block(BlockNumberOrTag::Latest.into()).await;
+        tried.map(drop).map_err(refused)
+    }
+
+    /// Signs a call for a nonce. `bumps` raises the fee by an eighth each, up to the limit; `gas` is
+    /// taken where the call cannot be estimated, because an earlier nonce has to come first.
+    ///
+    /// # Errors
+    /// [`WalletError`].
+    pub async fn sign(
+        &self,
+        call: Call,
+        nonce: u64,
+        bumps: u8,
+        gas: Option<u64>,
+    ) -> Result<Signed, WalletError> {
+        let request = call.into_request().with_from(self.address()).with_nonce(nonce);
+        let estimate = self.provider.estimate_gas(request.clone()).await;
+        let limit = match (estimate, gas) {
+            (Ok(estimate), _) => estimate * GAS_HEADROOM / 100,
+            (Err(_), Some(gas)) => gas,
+            (Err(error), None) => return Err(refused(error)),
+        };
+        let (max_fee, priority_fee) = self.fees(bumps).await?;
+        self.afford(&request, limit, max_fee).await?;
+        let request = request
+            .with_chain_id(self.chain.get())
+            .with_gas_limit(limit.min(GAS_CAP))
+            .with_max_fee_per_gas(max_fee)
+            .with_max_priority_fee_per_gas(priority_fee);
+        let wallet = EthereumWallet::from(self.signer.clone());
+        let envelope = request.build(&wallet).await.map_err(transaction)?;
+        Ok(Signed { raw: envelope.encoded_2718().into(), hash: *envelope.tx_hash() })
+    }
+
+    /// Twice the base fee lasts six full blocks; each bump is what nodes ask of a replacement.
+    async fn fees(&self, bumps: u8) -> Result<(u128, u128), WalletError> {
+        let block = self.provider.get_block_by_number(BlockNumberOrTag::Latest).await;
+        let block = block.map_err(unavailable)?;
+        let block = block.ok_or_else(|| WalletError::Unavailable("no latest block".into()))?;
+        let base = u128::from(block.header.base_fee_per_gas.unwrap_or_default());
+        if base > self.max_fee {
+            return Err(WalletError::Fee { base, max: self.max_fee });
+        }
+        let raise = |fee: u128| (0..bumps).fold(fee, |fee, _| fee.saturating_add(fee / 8 + 1));
+        let priority = raise(self.priority_fee);
+        let max = raise(base.saturating_mul(2).saturating_add(self.priority_fee)).min(self.max_fee);
+        Ok((max, priority.min(max)))
+    }
+
+    async fn afford(&self, request: &TransactionRequest, gas: u64, fee: u128) -> Result<(), WalletError> {
+        let address = self.address();
+        let balance = self.provider.get_balance(address).await.map_err(unavailable)?;
+        let need = U256::from(gas) * U256::from(fee) + request.value.unwrap_or_default();
+        if need <= balance { Ok(()) } else { Err(WalletError::Balance { address, balance, need }) }
+    }
+
+    /// Sends a signed transaction. A node that has it already is content.
+    ///
+    /// # Errors
+    /// [`WalletError::Unavailable`], also where a node refuses it: whether it takes effect is read
+    /// from the chain.
+    pub async fn send(&self, raw: &[u8]) -> Result<(), WalletError> {
+        self.provider.send_raw_transaction(raw).await.map(drop).map_err(unavailable)
+    }
+
+    /// The receipt of a transaction that is in a block.
+    ///
+    /// # Errors
+    /// [`WalletError::Unavailable`].
+    pub async fn receipt(&self, hash: B256) -> Result<Option<TransactionReceipt>, WalletError> {
+        self.provider.get_transaction_receipt(hash).await.map_err(unavailable)
+    }
+}
+
+fn transaction(error: impl ToString) -> WalletError {
+    WalletError::Transaction(error.to_string())
+}
+
+fn unavailable(error: TransportError) -> WalletError {
+    WalletError::Unavailable(error.to_string())
+}
+
+/// Tells a contract that says no from an endpoint that says nothing.
+fn refused(error: TransportError) -> WalletError {
+    let Some(answer) = error.as_error_resp() else {
+        return unavailable(error);
+    };
+    let data = answer.as_revert_data();
+    let named = data.as_ref().and_then(|data| revert_reason(data));
+    let reverted = data.is_some() || answer.message.to_lowercase().contains("revert");
+    match named {
+        Some(reason) => WalletError::Reverts { reason },
+        None if reverted => WalletError::Reverts { reason: answer.message.to_string() },
+        None => WalletError::Unavailable(answer.message.to_string()),
+    }
+}
