@@ -19,7 +19,7 @@ abstract contract Ledger is IUpdateBounty {
 
     uint256 internal constant ROW = 25;
     uint256 internal constant PAGE = 200;
-    uint256 private constant ROW_MASK = (1 << ROW) - 1;
+    uint256 private constant ROW_MASK = 2 ** ROW - 1;
 
     mapping(uint256 row => uint256) internal _rows;
     mapping(bytes32 tag => mapping(uint256 page => Lock)) internal _locks;
