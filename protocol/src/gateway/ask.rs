@@ -9,7 +9,6 @@ use super::peer::Peer;
 use super::record::Record;
 use super::roster::{Receipt, Step};
 use super::state::{Authenticating, Committed, Goal, Offered, State};
-use super::update::Update;
 use crate::digest;
 use crate::exchange::{MAX_MEMBERS, Member, Redeem, Refusal, Request, Response, Terms};
 use crate::id::{Attempt, DeviceKey, LockHash, Payee};
@@ -358,14 +357,15 @@ impl Exchange {
     }
 
     fn on_members(&mut self, peer: Peer, keys: &[DeviceKey], entries: Vec<Option<Member>>, now: u64) {
-        let Some(curve) = self.package.as_ref().map(super::CheckedRelease::curve) else { return };
+        let Some(release) = self.package.as_ref().map(|package| package.release().clone()) else {
+            return;
+        };
         for (device, entry) in keys.iter().zip(entries) {
             let Some(Member { index, path }) = entry else {
                 self.on_denied(*device, peer);
                 continue;
             };
-            let Update { fleet_root, fleet_depth, .. } = &self.update;
-            if !(self.verify_path)(fleet_root, *fleet_depth, curve, device, index, &path) {
+            if !(self.verify_path)(&release, device, index, &path) {
                 self.leave(peer, Fault::BadPath, now);
                 return;
             }

@@ -13,13 +13,14 @@ use super::roster::{Seen, Sensor, Step};
 use super::state::{Committed, Decrypting, Failure, Offered, Revealed, State};
 use super::update::{CheckedRelease, Update};
 use crate::digest;
-use crate::id::{Curve, DeviceKey, Digest, FleetRoot, LockHash, Payee, PeerHash, Signature, Version};
+use crate::id::{Curve, DeviceKey, Digest, LockHash, Payee, PeerHash, Signature, Version};
 use crate::key;
+use crate::release::Release;
 use crate::secret::KeyR;
 
-/// Whether a Merkle path of exactly this depth leads from the leaf of `(key, index)` to the root.
-pub type VerifyPath =
-    fn(root: &FleetRoot, depth: u8, curve: Curve, key: &DeviceKey, index: u32, path: &[[u8; 32]]) -> bool;
+/// Whether a Merkle path leads from the leaf of `(key, index)` to the release's fleet root, with the
+/// release's depth, size and curve.
+pub type VerifyPath = fn(release: &Release, key: &DeviceKey, index: u32, path: &[[u8; 32]]) -> bool;
 
 /// Transitions made for one input: more than there are states, so only a loop meets it.
 const MAX_STEPS: usize = 16;

@@ -1,6 +1,7 @@
 //! What the machine is told, and what it wants done.
 
 use alloc::vec::Vec;
+use core::fmt;
 
 use thiserror::Error;
 
@@ -383,4 +384,39 @@ pub enum Event {
     Left(Peer, Fault),
     /// Something about a sensor.
     Sensor(DeviceKey, SensorFault),
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let id = DeviceKey::device_id;
+        match self {
+            Self::State(name) => write!(f, "{name}"),
+            Self::Failed(why) => write!(f, "failed: {why}"),
+            Self::Delegated(device) => write!(f, "sensor {} delegated to this gateway", id(device)),
+            Self::Offered(_, s) => write!(f, "offer under lock {s}"),
+            Self::Verified(_, s) => write!(f, "proof verified for lock {s}"),
+            Self::Member(device, index) => write!(f, "sensor {} is number {index} of the fleet", id(device)),
+            Self::Asked(device, s, attempt) => {
+                write!(f, "receipt {attempt} asked of sensor {} for lock {s}", id(device))
+            }
+            Self::Signed(device, s, attempt) => {
+                write!(f, "receipt {attempt} signed by sensor {} for lock {s}", id(device))
+            }
+            Self::Acked(device, s) => write!(f, "receipt of sensor {} delivered for lock {s}", id(device)),
+            Self::ReceiptRefused(device, s, why) => {
+                write!(f, "receipt of sensor {} refused for lock {s}: {why}", id(device))
+            }
+            Self::Sealed(s, receipts) => write!(f, "sealed with {receipts} receipts, lock {s}"),
+            Self::Key(s, KeySource::Chain) => write!(f, "key of lock {s} shown on chain"),
+            Self::Key(s, KeySource::Distributor) => write!(f, "key of lock {s} from the distributor"),
+            Self::KeyIgnored(s) => write!(f, "a key that does not fit lock {s}"),
+            Self::BodyElsewhere(_) => f.write_str("the payee did not deliver the body; others are asked"),
+            Self::Staged(s) => write!(f, "image staged, opened with the key of lock {s}"),
+            Self::StagingFailed(why) => write!(f, "staging failed, tried again: {why:?}"),
+            Self::Installed(device, true) => write!(f, "sensor {} runs it, signed", id(device)),
+            Self::Installed(device, false) => write!(f, "sensor {} runs it", id(device)),
+            Self::Left(_, why) => write!(f, "distributor left: {why}"),
+            Self::Sensor(device, fault) => write!(f, "sensor {}: {fault}", id(device)),
+        }
+    }
 }

@@ -78,6 +78,15 @@ pub enum PackageFault {
     /// A key-mode release without a body, or a file-mode release with one.
     #[error("the release's mode and its body do not go together")]
     Mode,
+    /// The verifying key is not the release's, or is for another length.
+    #[error("the verifying key is not the release's")]
+    VerifyingKey,
+    /// The payload key of another release: who bought that one has this one.
+    #[error("the payload key was used for another release")]
+    KeyReused,
+    /// Not a package.
+    #[error("not a package: {0}")]
+    Wire(#[from] crate::wire::WireError),
 }
 
 /// A package whose release, manifest and chain agree, signed by the configured release key.

@@ -102,7 +102,7 @@ pub(crate) fn peer(number: u8) -> Peer {
     Peer::new(&[number; 38]).unwrap()
 }
 
-fn verify_path(_: &FleetRoot, _: u8, _: Curve, key: &DeviceKey, index: u32, siblings: &[[u8; 32]]) -> bool {
+fn verify_path(_: &Release, key: &DeviceKey, index: u32, siblings: &[[u8; 32]]) -> bool {
     siblings == path(key, index)
 }
 
