@@ -17,12 +17,14 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::pool::Pool;
 use crate::state::State;
-use crate::time::{Timekeeper, unix_now};
+use crate::time::{TimeError, Timekeeper, unix_now};
 
 /// Snapshots that are kept; taking one more forgets the oldest.
 const MAX_SNAPSHOTS: usize = 64;
 /// Blocks that one call may mine.
 const MAX_MINED: u64 = 10_000;
+/// Seconds between them: a century.
+const MAX_INTERVAL: u64 = 100 * 365 * 86_400;
 
 /// Everything that `evm_snapshot` saves.
 #[derive(Clone, Debug)]
@@ -53,7 +55,7 @@ impl Chain {
             canon: Canon::new(genesis, state, config.state_history, config.finality_depth),
             pool: Pool::default(),
             time: Timekeeper::new(config.clock, timestamp),
-            automine: config.automine && config.block_time.is_none(),
+            automine: config.automine,
             fork: 0,
             saved: BTreeMap::new(),
             next_snapshot: 0,
@@ -108,6 +110,9 @@ impl Chain {
     pub(crate) fn mine_many(&mut self, count: u64, interval: Option<u64>) -> Result<(), Error> {
         if count > MAX_MINED {
             return Err(Error::TooManyBlocks { asked: count, limit: MAX_MINED });
+        }
+        if interval.is_some_and(|interval| interval > MAX_INTERVAL) {
+            return Err(Error::Time(TimeError::OutOfRange));
         }
         for mined in 0..count {
             if let Some(interval) = interval.filter(|_| mined > 0) {

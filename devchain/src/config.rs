@@ -38,7 +38,8 @@ pub struct Config {
     pub beneficiary: Address,
     /// Mine a block whenever a transaction can be executed.
     pub automine: bool,
-    /// Mine a block at this interval, whether or not there are transactions. Automining is then off.
+    /// Mine a block at this interval, whether or not there are transactions, so that finality goes on.
+    /// With `automine` transactions do not wait for it (anvil calls this mixed mining).
     pub block_time: Option<Duration>,
     /// Blocks between the head and the finalized block.
     pub finality_depth: u64,

@@ -133,7 +133,7 @@ impl DevChain {
         self.node.change(|chain| chain.set_automine(on));
     }
 
-    /// Mine a block every `period`, which ends automining; `None` ends this.
+    /// Mine a block every `period`; `None` ends this. Automining stays as it is.
     pub fn set_interval_mining(&self, period: Option<Duration>) {
         self.node.set_interval(period);
     }

@@ -58,11 +58,8 @@ impl Node {
         self.heads.subscribe()
     }
 
-    /// Mine every `period`, or no longer. Automining ends when this begins.
+    /// Mine every `period`, or no longer.
     pub(crate) fn set_interval(&self, period: Option<Duration>) {
-        if period.is_some() {
-            self.chain().automine = false;
-        }
         self.update_interval(|interval| interval.period = period);
     }
 

@@ -143,3 +143,98 @@ fn dispatch(node: &Node, method: &str, params: Params) -> Reply {
         _ => Err(RpcError::method_not_found(method)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::config::{Clock, Config};
+
+    /// Every method that is dispatched, read from the text above, so that none is forgotten.
+    fn methods() -> Vec<&'static str> {
+        let source = include_str!("rpc.rs").split("mod tests").next().unwrap_or_default();
+        let quoted = source.split('"').skip(1).step_by(2);
+        quoted
+            .filter(|text| ["eth_", "evm_", "anvil_", "net_"].iter().any(|area| text.starts_with(area)))
+            .collect()
+    }
+
+    fn value() -> impl Strategy<Value = Value> {
+        let address = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266";
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            (0u64..5).prop_map(Value::from),
+            any::<u64>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            any::<u64>().prop_map(|number| format!("{number:#x}").into()),
+            prop::sample::select(vec!["latest", "pending", "finalized", "earliest", "0x", address])
+                .prop_map(Value::from),
+            prop::collection::vec(any::<u8>(), 0..80)
+                .prop_map(|bytes| alloy::hex::encode_prefixed(bytes).into()),
+            ".{0,8}".prop_map(Value::from),
+        ];
+        let key = prop::sample::select(vec![
+            "to",
+            "from",
+            "data",
+            "gas",
+            "gasPrice",
+            "value",
+            "nonce",
+            "fromBlock",
+            "toBlock",
+            "topics",
+            "address",
+            "blockHash",
+            "depth",
+            "timestamp",
+            "blocks",
+            "maxFeePerGas",
+        ]);
+        leaf.prop_recursive(3, 16, 4, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::vec((key.clone(), inner), 0..4).prop_map(|entries| entries
+                    .into_iter()
+                    .map(|(key, value)| (key.to_owned(), value))
+                    .collect()),
+            ]
+        })
+    }
+
+    #[test]
+    fn the_methods_are_found() {
+        assert!(methods().len() > 40, "{:?}", methods());
+    }
+
+    proptest! {
+        #[test]
+        fn any_parameters_get_an_answer(
+            calls in prop::collection::vec(
+                (prop::sample::select(methods()), prop::collection::vec(value(), 0..4)), 1..20
+            )
+        ) {
+            let config = Config { clock: Clock::Manual, genesis_timestamp: Some(1), ..Config::default() };
+            let node = Node::new(config);
+            for (method, params) in calls {
+                let call = json!({ "jsonrpc": "2.0", "id": 7, "method": method, "params": params });
+                let reply: Value = serde_json::from_str(&answer(&node, call.to_string().as_bytes()).unwrap()).unwrap();
+                prop_assert_eq!(&reply["id"], 7);
+                prop_assert!(reply.get("result").is_some() != reply.get("error").is_some());
+                prop_assert_ne!(&reply["error"]["code"], -32603);
+                prop_assert_ne!(&reply["error"]["code"], -32601);
+            }
+        }
+
+        #[test]
+        fn any_bytes_get_an_answer_or_are_notifications(body in prop::collection::vec(any::<u8>(), 0..64)) {
+            let node = Node::new(Config::default());
+            if let Some(reply) = answer(&node, &body) {
+                prop_assert!(serde_json::from_str::<Value>(&reply).is_ok());
+            }
+        }
+    }
+}

@@ -128,7 +128,7 @@ fn least_gas(node: &Node, at: &At, tx: TxEnv) -> Result<u64, RpcError> {
         if enough(likely)? { high = likely } else { low = likely }
     }
     while high - low > 1 + high / ESTIMATE_PRECISION {
-        let middle = (low + (high - low) / 2).min(low.saturating_mul(2));
+        let middle = (low + (high - low) / 2).min(low.saturating_mul(2)).max(low + 1);
         if enough(middle)? { high = middle } else { low = middle }
     }
     Ok(high)

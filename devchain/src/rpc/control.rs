@@ -85,6 +85,10 @@ pub(super) fn set_automine(node: &Node, mut params: Params) -> Reply {
 pub(super) fn set_interval(node: &Node, mut params: Params) -> Reply {
     let seconds: U64 = params.required(0, "seconds")?;
     let seconds: u64 = seconds.to();
+    // As anvil has it: one or the other.
+    if seconds > 0 {
+        node.change(|chain| chain.set_automine(false));
+    }
     node.set_interval((seconds > 0).then(|| Duration::from_secs(seconds)));
     to_json(Value::Null)
 }

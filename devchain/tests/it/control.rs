@@ -64,9 +64,10 @@ fn system_time_is_the_computers() {
 async fn blocks_come_at_the_interval_and_no_longer() {
     let chain = start();
     let mut heads = chain.heads();
-    chain.set_interval_mining(Some(Duration::from_millis(5)));
+    chain.set_automine(false);
     let a = &chain.accounts()[0];
     let tx = chain.send(transfer(a, 0, Address::repeat_byte(1))).unwrap();
+    chain.set_interval_mining(Some(Duration::from_millis(5)));
     heads.wait_for(|head| head.number >= 3).await.unwrap();
     assert!(chain.block_of(tx).is_some());
     chain.set_interval_mining(None);
@@ -74,6 +75,31 @@ async fn blocks_come_at_the_interval_and_no_longer() {
     assert!(chain.block_of(waiting).is_none());
     chain.set_automine(true);
     assert!(chain.block_of(waiting).is_some());
+}
+
+#[tokio::test]
+async fn mixed_mining_does_both() {
+    let config = Config { block_time: Some(Duration::from_millis(5)), ..fixture::config() };
+    let chain = DevChain::start(config).unwrap();
+    let tx = chain.send(transfer(&chain.accounts()[0], 0, Address::repeat_byte(1))).unwrap();
+    let mined = chain.block_of(tx).unwrap().0.number();
+    chain.heads().wait_for(|head| head.number >= mined + 2).await.unwrap();
+    assert!(chain.finalized().number() >= mined);
+}
+
+#[tokio::test]
+async fn anvils_methods_mine_at_the_interval_or_at_once_but_not_both() {
+    let chain = start();
+    let provider = provider(&chain);
+    let ask = async |method: &'static str, params: Value| {
+        provider.raw_request::<_, Value>(method.into(), params).await.unwrap()
+    };
+    ask("evm_setIntervalMining", json!([3600])).await;
+    assert_eq!(ask("anvil_getAutomine", json!([])).await, false);
+    let tx = chain.send(transfer(&chain.accounts()[0], 0, Address::repeat_byte(1))).unwrap();
+    assert!(chain.block_of(tx).is_none());
+    ask("evm_setAutomine", json!([true])).await;
+    assert!(chain.block_of(tx).is_some());
 }
 
 #[tokio::test]

@@ -6,8 +6,9 @@ use alloy::providers::Provider;
 use alloy::sol_types::SolEvent;
 use posthouse_contracts::abi::UpdateFactory;
 use posthouse_contracts::calls::{self, Publish};
+use posthouse_contracts::chain::{Chain as _, Limits, RpcChain, RpcConfig};
 use posthouse_contracts::terms::{Group, Implementations, Terms};
-use posthouse_protocol::id::{Curve, FleetRoot, PackageId, ProductId, UpdateId, Version};
+use posthouse_protocol::id::{ChainId, Curve, FleetRoot, PackageId, ProductId, UpdateId, Version};
 
 use crate::fixture::{GENESIS, provider, receipt, start};
 
@@ -47,6 +48,20 @@ async fn an_update_is_published_through_the_factory() {
     let code = provider.get_code_at(event.bounty).await.unwrap();
     let terms = Terms::from_code(&code, &Implementations::of(factory)).unwrap();
     assert_eq!((terms.vendor, terms.start), (vendor, chain.head().timestamp()));
+
+    let reader = RpcChain::new(&RpcConfig {
+        urls: vec![chain.url().into()],
+        chain: ChainId::from(chain.chain_id()),
+        factory,
+        limits: Limits::default(),
+    });
+    let reader = reader.unwrap();
+    chain.mine();
+    assert_eq!(reader.latest(vendor, &update(1).product).await.unwrap(), None, "not final yet");
+    chain.mine();
+    let latest = reader.latest(vendor, &update(1).product).await.unwrap().unwrap();
+    assert_eq!(latest.bounty, event.bounty.into_array().into());
+    assert_eq!(reader.terms(&latest.bounty).await.unwrap(), terms);
 
     let downgrade = calls::publish(factory, &update(1)).into_request().with_from(vendor);
     let error = provider.estimate_gas(downgrade).await.unwrap_err();
