@@ -24,11 +24,7 @@ pub fn manifest(envelope: &[u8], vendor: &ReleaseKey) -> Result<Manifest, SuitEr
 }
 
 /// Signs what it is asked to.
-pub fn sign<'o>(
-    request: &[u8],
-    key: &SigningKey,
-    out: &'o mut [u8],
-) -> Result<&'o [u8], WireError> {
+pub fn sign<'o>(request: &[u8], key: &SigningKey, out: &'o mut [u8]) -> Result<&'o [u8], WireError> {
     let digest = SignRequest::decode(request)?.digest();
     SignatureMsg { digest, sig: key.sign(&digest) }.encode_into(out)
 }
@@ -40,8 +36,7 @@ pub fn block(message: &[u8]) -> Result<Block<'_>, WireError> {
 
 /// Checks another device's signature.
 pub fn verified(device: &DeviceKey, message: &[u8], curve: posthouse_protocol::id::Curve) -> bool {
-    SignatureMsg::decode(message)
-        .is_ok_and(|m| key::verify(curve, device, &m.digest, &m.sig).is_ok())
+    SignatureMsg::decode(message).is_ok_and(|m| key::verify(curve, device, &m.digest, &m.sig).is_ok())
 }
 
 #[panic_handler]
