@@ -10,7 +10,7 @@
 //!
 //! let chain = DevChain::start(Config::default())?;
 //! println!("{} {}", chain.url(), chain.accounts()[0].address());
-//! chain.mine()?;
+//! chain.mine();
 //! # Ok(())
 //! # }
 //! ```
