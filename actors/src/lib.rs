@@ -3,5 +3,6 @@
 
 pub mod coap;
 pub mod messages;
+pub mod mqtt;
 pub mod sensors;
 pub mod status;

@@ -1,0 +1,200 @@
+//! The MQTT carrier: sensors and gateway meet at a broker.
+//!
+//! What sensors publish goes to the hub, and the hub's answers to the sensors' topics. When the hub
+//! has something for a sensor that is awake it speaks first. Manifests are retained, so that a
+//! sensor finds its own at any wake, and are taken back when nothing is wanted any more. On failure
+//! of the broker the connection comes back by itself; what did not fit the queue meanwhile is
+//! dropped and said again at the sensor's next word.
+
+use std::io;
+use std::path::PathBuf;
+
+use actix::{
+    Actor, ActorFutureExt as _, Addr, AsyncContext as _, Context, Handler, Recipient, WrapFuture as _,
+};
+use bytes::Bytes;
+use posthouse_protocol::id::DeviceId;
+use posthouse_protocol::sensor::{Block, BlockRequest, ErrorMsg, Hello, SignatureMsg, Status, names};
+use posthouse_protocol::wire::WireError;
+use rumqttc::PublishOptions;
+use rumqttc::mqttbytes::v5::PublishProperties;
+use thiserror::Error;
+use tokio::sync::mpsc;
+use tracing::{debug, info, warn};
+use zeroize::Zeroizing;
+
+use self::connection::{Incoming, Outgoing};
+use crate::messages::Carrier;
+use crate::sensors::{Attach, Down, Link, Push, Retained, Sensors, Up, Uplink};
+
+mod connection;
+mod topic;
+
+/// Messages that wait for the connection: 64 blocks for each of 64 sensors, 4 MiB at most.
+const OUTGOING: usize = 4096;
+/// A sign request that the broker could not deliver for so long is out of date, s: the hub keeps
+/// the newest and says it at the sensor's next word.
+const SIGN_EXPIRY: u32 = 60;
+
+/// How the carrier is set up.
+#[derive(Clone)]
+pub struct Config {
+    /// The broker's host.
+    pub host: String,
+    /// The broker's port.
+    pub port: u16,
+    /// The gateway's name at the broker, under which its session is kept.
+    pub client_id: String,
+    /// User name and password.
+    pub credentials: Option<(String, Zeroizing<String>)>,
+    /// PEM file of the authority that the broker's certificate must be by; without it, no TLS.
+    pub tls_ca: Option<PathBuf>,
+    /// Whether the broker knows each sensor by its own credentials and lets it publish to its own
+    /// topics only. Sign requests go out only then, unless the site says otherwise.
+    pub authenticated: bool,
+}
+
+/// Why the carrier does not start.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The authority's certificate cannot be read.
+    #[error("{0}: {1}")]
+    Ca(PathBuf, io::Error),
+    /// The client takes the settings for wrong.
+    #[error("broker: {0}")]
+    Client(String),
+}
+
+/// The actor.
+pub struct Mqtt {
+    words: Recipient<Uplink>,
+    retained: Recipient<Retained>,
+    outgoing: mpsc::Sender<Outgoing>,
+    authenticated: bool,
+    connected: bool,
+}
+
+impl Mqtt {
+    /// Starts, and connects in its own time.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn start(config: &Config, hub: &Addr<Sensors>) -> Result<Addr<Self>, ConfigError> {
+        let (client, events) = connection::client(config)?;
+        let (outgoing, queue) = mpsc::channel(OUTGOING);
+        let carrier = Self {
+            words: hub.clone().recipient(),
+            retained: hub.clone().recipient(),
+            outgoing,
+            authenticated: config.authenticated,
+            connected: false,
+        };
+        let address = Actor::start(carrier);
+        hub.do_send(Attach { carrier: Carrier::Mqtt, recipient: address.clone().recipient() });
+        tokio::spawn(connection::publish(client.clone(), queue));
+        tokio::spawn(connection::drive(events, client, address.clone()));
+        Ok(address)
+    }
+
+    fn tell(&self, device: &DeviceId, downs: &[Down]) {
+        let lost = downs.iter().filter_map(encode).filter(|(name, payload, options)| {
+            let message = (topic::down(device, name), payload.clone(), options.clone());
+            self.outgoing.try_send(message).is_err()
+        });
+        let lost = lost.count();
+        if lost > 0 {
+            warn!(%device, lost, connected = self.connected, "no room for messages to the broker");
+        }
+    }
+
+    fn word(&mut self, device: DeviceId, up: Up, retained: bool, ctx: &mut Context<Self>) {
+        let link = Link { carrier: Carrier::Mqtt, authenticated: self.authenticated, live: !retained };
+        let answer = self.words.send(Uplink { device, link, up }).into_actor(self);
+        ctx.spawn(answer.map(move |downs, carrier, _| match downs {
+            Ok(downs) => carrier.tell(&device, &downs),
+            Err(error) => warn!(%error, "the hub does not answer"),
+        }));
+    }
+
+    /// The broker may have lost what it retained.
+    fn restore(&mut self, ctx: &mut Context<Self>) {
+        let wanted = self.retained.send(Retained(Carrier::Mqtt)).into_actor(self);
+        ctx.spawn(wanted.map(|pushes, carrier, _| {
+            for Push { device, downs } in pushes.unwrap_or_default() {
+                carrier.tell(&device, &downs);
+            }
+        }));
+    }
+}
+
+impl Actor for Mqtt {
+    type Context = Context<Self>;
+}
+
+impl Handler<Incoming> for Mqtt {
+    type Result = ();
+
+    fn handle(&mut self, incoming: Incoming, ctx: &mut Context<Self>) {
+        match incoming {
+            Incoming::Connected => {
+                info!("connected to the broker");
+                self.connected = true;
+                self.restore(ctx);
+            }
+            Incoming::Disconnected => self.connected = false,
+            Incoming::Message { topic, payload, retained } => {
+                let Some((device, name)) = topic::parse(&topic) else {
+                    debug!(topic = %String::from_utf8_lossy(&topic), "not a sensor's topic");
+                    return;
+                };
+                match decode(name, &payload) {
+                    Ok(Some(up)) => self.word(device, up, retained, ctx),
+                    Ok(None) => {}
+                    Err(error) => debug!(%device, name, %error, "malformed"),
+                }
+            }
+        }
+    }
+}
+
+impl Handler<Push> for Mqtt {
+    type Result = ();
+
+    fn handle(&mut self, push: Push, _: &mut Context<Self>) {
+        self.tell(&push.device, &push.downs);
+    }
+}
+
+/// A sensor's word; nothing where a retained one was taken back.
+fn decode(name: &str, payload: &[u8]) -> Result<Option<Up>, WireError> {
+    if payload.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(match name {
+        names::HELLO => Up::Hello(Hello::decode(payload)?),
+        names::SIGNATURE => Up::Signature(SignatureMsg::decode(payload)?),
+        names::GET => Up::Get(BlockRequest::decode(payload)?),
+        names::STATUS => Up::Status(Status::decode(payload)?),
+        names::REFUSED => Up::Refused(ErrorMsg::decode(payload)?),
+        _ => return Ok(None),
+    }))
+}
+
+/// Name, payload and manner of a message; nothing for what MQTT has no message for.
+fn encode(down: &Down) -> Option<(&'static str, Bytes, PublishOptions)> {
+    let once = PublishOptions::at_least_once();
+    Some(match down {
+        Down::Manifest(envelope) => (names::MANIFEST, envelope.clone(), once.retained()),
+        Down::Sign(request) => {
+            let message_expiry_interval = Some(SIGN_EXPIRY);
+            let properties = PublishProperties { message_expiry_interval, ..PublishProperties::default() };
+            (names::SIGN, request.to_vec().into(), once.properties(properties))
+        }
+        Down::Block { u_id, offset, bytes } => {
+            let block = Block { u_id: *u_id, offset: *offset, bytes };
+            (names::BLOCK, block.to_vec().into(), PublishOptions::at_most_once())
+        }
+        Down::Error(error) => (names::ERROR, error.to_vec().into(), once),
+        Down::Reply(_) => return None,
+    })
+}
