@@ -15,7 +15,7 @@ const STEP: usize = 64 * 1024;
 
 /// Why a frame could not be read.
 #[derive(Debug, Error)]
-pub enum FrameError {
+pub(crate) enum FrameError {
     /// Longer than the protocol allows.
     #[error("a frame of {len} bytes, {max} are allowed")]
     TooLong {

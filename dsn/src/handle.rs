@@ -9,13 +9,15 @@ use libp2p::identity::Keypair;
 use libp2p::{Multiaddr, PeerId};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
+use crate::bitswap::Source;
 use crate::config::{Config, Limits};
 use crate::content::{self, Codec};
-use crate::fetch::{FetchError, Progress};
+use crate::fetch::{self, FetchError, Job, Net, Progress};
 use crate::lookup::Provider;
 use crate::peer::{self, Command, DialError, Event, ProvideError, StartError, Status, Stopped};
 use crate::request::{Inbound, MAX_BODY, RequestError};
 use crate::store::{Store, StoreError};
+use crate::withheld::Withheld;
 
 /// A running peer; cheap to clone. The peer ends with the last clone, or by [`Dsn::stop`].
 #[derive(Debug, Clone)]
@@ -28,6 +30,7 @@ struct Inner {
     keypair: Keypair,
     limits: Limits,
     store: Store,
+    withheld: Arc<Withheld>,
     commands: mpsc::Sender<Command>,
     events: broadcast::Sender<Event>,
     addresses: Arc<RwLock<Vec<Multiaddr>>>,
@@ -50,15 +53,18 @@ impl Dsn {
     pub async fn start(config: Config) -> Result<(Self, mpsc::Receiver<Inbound>), StartError> {
         config.check()?;
         let store = Store::open(&config.store_path).await?;
-        let known = store.roots().await?;
+        let (known, withheld) = (store.roots().await?, store.withheld().await?);
         let (sender, inbound) = mpsc::channel(config.limits.inbound_requests.max(1));
         let (events, _) = broadcast::channel(peer::EVENTS);
-        let started = peer::start(&config, known, sender, events.clone()).await?;
+        let withheld = Arc::new(Withheld::new(withheld, events.clone()));
+        let source = Source { store: store.clone(), withheld: withheld.clone() };
+        let started = peer::start(&config, known, source, sender, events.clone()).await?;
         let Config { keypair, limits, .. } = config;
         let inner = Inner {
             keypair,
             limits,
             store,
+            withheld,
             commands: started.commands,
             events,
             addresses: started.addresses,
@@ -146,11 +152,12 @@ impl Dsn {
 
     /// The block of `cid`, at most `max_len` bytes: from the store, from the peers in `from`, or from whom the DHT
     /// names. A block from others is not stored.
-    pub async fn get_block(&self, cid: Cid, _from: &[PeerId], max_len: usize) -> Result<Bytes, FetchError> {
+    pub async fn get_block(&self, cid: Cid, from: &[PeerId], max_len: usize) -> Result<Bytes, FetchError> {
         let cid = content::accept(&cid)?;
         match self.inner.store.get(&cid).await? {
             Some(block) if block.len() <= max_len => Ok(block),
-            _ => Err(FetchError::NotFound(cid)),
+            Some(block) => Err(FetchError::TooLarge { cid, len: block.len(), max: max_len }),
+            None => fetch::block(self.net(), cid, from, max_len).await,
         }
     }
 
@@ -169,13 +176,17 @@ impl Dsn {
     pub async fn fetch_file(
         &self,
         cid: Cid,
-        _size: u64,
-        _sha256: [u8; 32],
-        _dest: &Path,
-        _from: &[PeerId],
-        _progress: impl FnMut(Progress) + Send,
+        size: u64,
+        sha256: [u8; 32],
+        dest: impl AsRef<Path> + Send,
+        from: &[PeerId],
+        progress: impl FnMut(Progress) + Send,
     ) -> Result<(), FetchError> {
-        Err(FetchError::NotFound(content::accept(&cid)?))
+        let cid = content::accept(&cid)?;
+        let blocks_in_flight = self.inner.limits.blocks_in_flight;
+        let job = Job { cid, size, sha256, dest: dest.as_ref(), from, blocks_in_flight };
+        fetch::file(self.net(), self.inner.store.clone(), job, progress).await?;
+        self.command(Command::Expect { cid }).await.map_err(|_| FetchError::Stopped)
     }
 
     /// From now on, across restarts, the content of `cid` is sent to nobody over the block exchange, under
@@ -183,12 +194,15 @@ impl Dsn {
     /// counted.
     pub async fn withhold(&self, cid: Cid) -> Result<(), StoreError> {
         let cid = content::accept(&cid)?;
-        self.inner.store.withhold(&cid).await
+        // In memory first: from here on no answer can contain it, whatever the disk does.
+        self.inner.withheld.insert(&cid);
+        self.inner.store.withhold(&cid).await?;
+        self.command(Command::Expect { cid }).await.map_err(|_| StoreError::Closed)
     }
 
     /// How many wants for `cid` have been refused since the start because it is withheld.
-    pub fn refused(&self, _cid: Cid) -> u64 {
-        0
+    pub fn refused(&self, cid: Cid) -> u64 {
+        content::accept(&cid).map_or(0, |cid| self.inner.withheld.count(&cid))
     }
 
     /// Asks `peer` over `protocol`, one of [`Config::request_protocols`], and returns its answer. Both bodies are
@@ -220,6 +234,10 @@ impl Dsn {
         if self.command(Command::Stop { done }).await.is_ok() {
             stopped.await.ok();
         }
+    }
+
+    fn net(&self) -> Net {
+        Net { commands: self.inner.commands.clone(), providers: self.inner.limits.providers }
     }
 
     async fn command(&self, command: Command) -> Result<(), Stopped> {

@@ -23,6 +23,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod bitswap;
 pub mod config;
 pub mod content;
 pub mod fetch;
@@ -31,9 +32,11 @@ mod handle;
 pub mod identity;
 mod lookup;
 mod peer;
+mod protobuf;
 pub mod request;
 pub mod store;
 mod unixfs;
+mod withheld;
 
 pub use bytes::Bytes;
 pub use cid::Cid;
@@ -49,3 +52,5 @@ pub use lookup::Provider;
 pub use peer::{DialError, Event, ProvideError, StartError, Status, Stopped};
 pub use request::{Inbound, Reply, ReplyError, RequestError};
 pub use store::StoreError;
+pub use unixfs::pb::NodeError;
+pub use unixfs::read::DagError;

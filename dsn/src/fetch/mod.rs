@@ -5,6 +5,16 @@
 //! addresses, Sybils and peers without the content cost time only side by side. A peer that sends a wrong block,
 //! or fails twice in a row, is not asked again for this content.
 
+mod block;
+mod file;
+mod pull;
+mod sink;
+mod sources;
+
+pub(crate) use block::block;
+pub(crate) use file::{Job, file};
+pub(crate) use sources::Net;
+
 use std::io;
 use std::path::PathBuf;
 
@@ -14,6 +24,7 @@ use thiserror::Error;
 
 use crate::content::CidError;
 use crate::store::StoreError;
+use crate::unixfs::read::DagError;
 
 /// How far a file has come.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -24,8 +35,10 @@ pub struct Progress {
     pub total: u64,
     /// Blocks that came from other peers in this run.
     pub blocks_fetched: u64,
-    /// Blocks that an earlier run had left on disk.
+    /// Leaves that an earlier run had left on disk.
     pub blocks_resumed: u64,
+    /// Bytes of those.
+    pub resumed_bytes: u64,
 }
 
 /// Why one peer did not deliver one block.
@@ -80,9 +93,19 @@ pub enum FetchError {
         /// What came of it.
         why: WantError,
     },
+    /// The block is here, and longer than it may be.
+    #[error("{cid} has {len} bytes, {max} are allowed")]
+    TooLarge {
+        /// Which.
+        cid: Cid,
+        /// Its length.
+        len: usize,
+        /// The bound.
+        max: usize,
+    },
     /// The DAG is not a file of the declared size.
     #[error("not the declared file: {0}")]
-    Dag(String),
+    Dag(#[from] DagError),
     /// Every block was right and the whole is not what was declared: the root and the digest do not belong
     /// together. Nothing is kept.
     #[error("the whole has SHA-256 {}, {} was declared", hex(.found), hex(.expected))]

@@ -24,6 +24,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use super::behaviour::{Behaviour, BehaviourEvent};
 use super::records::{Records, key};
 use super::{Command, DialError, Event, ProvideError, StartError, Status, transport};
+use crate::bitswap::{self, Broken};
 use crate::config::{Config, Limits, peer_of};
 use crate::lookup::{Lookup, Lookups, Provider};
 use crate::request::Inbound;
@@ -41,7 +42,6 @@ const MAX_ADDRESSES: usize = 8;
 pub(crate) struct Started {
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) addresses: Arc<RwLock<Vec<Multiaddr>>>,
-    pub(crate) task: tokio::task::JoinHandle<()>,
 }
 
 struct Actor {
@@ -66,10 +66,11 @@ struct Actor {
 pub(crate) async fn start(
     config: &Config,
     known: Vec<Cid>,
+    source: bitswap::Source,
     inbound: mpsc::Sender<Inbound>,
     events: broadcast::Sender<Event>,
 ) -> Result<Started, StartError> {
-    let behaviour = Behaviour::new(config, inbound)?;
+    let behaviour = Behaviour::new(config, source, inbound)?;
     let swarm = transport::swarm(config, behaviour).map_err(StartError::Transport)?;
     let (sender, commands) = mpsc::channel(super::COMMANDS);
     let mut actor = Actor::new(config, swarm, commands, events)?;
@@ -80,7 +81,8 @@ pub(crate) async fn start(
     }
     actor.bootstrap();
     let addresses = actor.addresses.clone();
-    Ok(Started { commands: sender, addresses, task: tokio::spawn(actor.run()) })
+    tokio::spawn(actor.run());
+    Ok(Started { commands: sender, addresses })
 }
 
 impl Actor {
@@ -178,6 +180,7 @@ impl Actor {
             Command::Request { peer, protocol, body, answer } => {
                 self.swarm.behaviour_mut().request.ask(peer, &protocol, body, answer);
             }
+            Command::Want(want) => self.swarm.behaviour_mut().bitswap.ask(want),
             Command::Status { done } => {
                 done.send(self.status()).ok();
             }
@@ -300,6 +303,10 @@ impl Actor {
             BehaviourEvent::Kad(event) => self.on_kad(event),
             BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. }) => {
                 self.on_identified(peer_id, info);
+            }
+            BehaviourEvent::Bitswap(Broken { peer, rule }) => {
+                tracing::debug!(%peer, rule, "bitswap rule broken");
+                self.tell(Event::Violation { peer, rule });
             }
             _ => {}
         }

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 
 use super::addresses::Addresses;
 use super::half_open::HalfOpen;
+use crate::bitswap;
 use crate::config::{Config, ConfigError, Limits, Role};
 use crate::request::{self, Inbound};
 
@@ -36,10 +37,15 @@ pub(super) struct Behaviour {
     pub(super) ping: ping::Behaviour,
     pub(super) kad: kad::Behaviour<MemoryStore>,
     pub(super) request: request::Behaviour,
+    pub(super) bitswap: bitswap::Behaviour,
 }
 
 impl Behaviour {
-    pub(super) fn new(config: &Config, inbound: mpsc::Sender<Inbound>) -> Result<Self, ConfigError> {
+    pub(super) fn new(
+        config: &Config,
+        source: bitswap::Source,
+        inbound: mpsc::Sender<Inbound>,
+    ) -> Result<Self, ConfigError> {
         let key = config.keypair.public();
         let limits = &config.limits;
         Ok(Self {
@@ -52,6 +58,7 @@ impl Behaviour {
             ping: ping::Behaviour::default(),
             kad: kademlia(config, key.to_peer_id())?,
             request: request::Behaviour::new(config.protocols()?, limits.request, inbound),
+            bitswap: bitswap::Behaviour::new(source, limits.want),
         })
     }
 }

@@ -135,7 +135,7 @@ mod tests {
         assert!(half_open.begin(id(5), a).is_err());
         half_open.end(id(1));
         assert!(half_open.begin(id(6), a).is_ok());
-        [2, 4, 6].map(|n| half_open.end(id(n)));
+        [2, 4, 6].into_iter().for_each(|n| half_open.end(id(n)));
         assert!(half_open.counts.is_empty() && half_open.pending.is_empty());
     }
 }

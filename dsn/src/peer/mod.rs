@@ -16,6 +16,7 @@ use libp2p::{Multiaddr, PeerId};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::bitswap::Want;
 use crate::config::ConfigError;
 use crate::content::CidError;
 use crate::lookup::Provider;
@@ -137,6 +138,7 @@ pub(crate) enum Command {
     Providers { cid: Cid, providers: mpsc::Sender<Provider> },
     Expect { cid: Cid },
     Request { peer: PeerId, protocol: String, body: Vec<u8>, answer: Answer },
+    Want(Want),
     Status { done: oneshot::Sender<Status> },
     Stop { done: oneshot::Sender<()> },
 }

@@ -8,7 +8,6 @@ mod add;
 mod progress;
 mod schema;
 
-pub(crate) use add::Added;
 pub(crate) use progress::{Download, Written};
 
 use std::ffi::OsString;
@@ -126,6 +125,14 @@ impl Store {
         self.call(move |db| Ok(db.prepare_cached(sql)?.query_row([cid], |row| row.get(0))?)).await
     }
 
+    /// Whether a block is here and shorter than `bound` bytes.
+    pub(crate) async fn is_small(&self, cid: &Cid, bound: usize) -> Result<bool, StoreError> {
+        let (cid, bound) = (cid.to_bytes(), int(bound as u64));
+        let sql = "SELECT EXISTS (SELECT 1 FROM block WHERE cid = ?1 AND length(data) < ?2)";
+        self.call(move |db| Ok(db.prepare_cached(sql)?.query_row(params![cid, bound], |row| row.get(0))?))
+            .await
+    }
+
     /// From now on, for ever, the content of `cid` is not sent to anybody.
     pub(crate) async fn withhold(&self, cid: &Cid) -> Result<(), StoreError> {
         let digest = cid.hash().digest().to_vec();
@@ -187,6 +194,17 @@ impl Store {
 }
 
 impl Place {
+    /// From a row of path, start, length, prefix and suffix.
+    fn extent(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self::Extent {
+            path: path_from(row.get(0)?),
+            start: row.get::<_, i64>(1)?.cast_unsigned(),
+            len: usize::try_from(row.get::<_, i64>(2)?).unwrap_or_default(),
+            prefix: row.get(3)?,
+            suffix: row.get(4)?,
+        })
+    }
+
     /// The block, if what is there is still the content of `cid`.
     fn read(self, cid: &Cid) -> Option<Bytes> {
         let block = match self {
@@ -252,15 +270,7 @@ fn places(db: &Connection, cid: &Cid) -> Result<Vec<Place>, StoreError> {
     let sql = "SELECT path, start, len, prefix, suffix FROM extent JOIN file ON file.id = extent.file
                WHERE extent.cid = ?1 LIMIT ?2";
     let mut statement = db.prepare_cached(sql)?;
-    let rows = statement.query_map(params![key, MAX_PLACES], |row| {
-        Ok(Place::Extent {
-            path: path_from(row.get(0)?),
-            start: row.get::<_, i64>(1)?.cast_unsigned(),
-            len: usize::try_from(row.get::<_, i64>(2)?).unwrap_or_default(),
-            prefix: row.get(3)?,
-            suffix: row.get(4)?,
-        })
-    })?;
+    let rows = statement.query_map(params![key, MAX_PLACES], |row| Place::extent(row))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 

@@ -6,10 +6,12 @@
 
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use cid::Cid;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Store, StoreError, insert_block, insert_root, int, path_bytes};
+use super::{Place, Store, StoreError, blocking, insert_block, insert_root, int, path_bytes};
+use crate::content::{self, Codec};
 
 /// A download's row.
 #[derive(Debug, Clone)]
@@ -26,7 +28,7 @@ pub(crate) enum Written {
     /// In the part file, with what a dag-pb leaf has around its bytes.
     Leaf { start: u64, len: u64, cid: Cid, prefix: Vec<u8>, suffix: Vec<u8> },
     /// To be put into the database.
-    Node { cid: Cid, block: bytes::Bytes },
+    Node { cid: Cid, block: Bytes },
 }
 
 impl Store {
@@ -49,6 +51,33 @@ impl Store {
             Ok(Download { id, part, resumed: false })
         })
         .await
+    }
+
+    /// Hashes what an earlier run has recorded, and forgets what is no longer so.
+    pub(crate) async fn verify(&self, download: &Download) -> Result<(), StoreError> {
+        let (store, id) = (self.clone(), download.id);
+        blocking(move || {
+            let mut after = -1;
+            loop {
+                let page = store.call_blocking(move |db| recorded(db, id, after))?;
+                let Some((last, _, _)) = page.last() else { return Ok(()) };
+                after = *last;
+                for (start, cid, place) in page {
+                    if place.read(&cid).is_none() {
+                        store.call_blocking(move |db| forget(db, id, start))?;
+                    }
+                }
+            }
+        })
+        .await
+    }
+
+    /// A node of a file that an earlier run has stored.
+    pub(crate) async fn node(&self, cid: &Cid) -> Result<Option<Bytes>, StoreError> {
+        match content::codec(cid) {
+            Codec::DagPb => self.get(cid).await,
+            Codec::Raw | Codec::DagCbor => Ok(None),
+        }
     }
 
     /// Whether the leaf `cid` is on disk at `start`.
@@ -102,6 +131,25 @@ impl Store {
         let id = download.id;
         self.call(move |db| Ok(db.execute("DELETE FROM file WHERE id = ?1", [id]).map(drop)?)).await
     }
+}
+
+/// The next leaves recorded behind the offset `after`, in order.
+fn recorded(db: &mut Connection, file: i64, after: i64) -> Result<Vec<(i64, Cid, Place)>, StoreError> {
+    let sql = "SELECT path, start, len, prefix, suffix, cid FROM extent JOIN file ON file.id = extent.file
+               WHERE file.id = ?1 AND start > ?2 ORDER BY start LIMIT 64";
+    let mut statement = db.prepare_cached(sql)?;
+    let mut rows = statement.query(params![file, after])?;
+    let mut page = Vec::new();
+    while let Some(row) = rows.next()? {
+        let cid = content::parse(&row.get::<_, Vec<u8>>(5)?)?;
+        page.push((row.get(1)?, cid, Place::extent(row)?));
+    }
+    Ok(page)
+}
+
+fn forget(db: &mut Connection, file: i64, start: i64) -> Result<(), StoreError> {
+    db.execute("DELETE FROM extent WHERE file = ?1 AND start = ?2", [file, start])?;
+    Ok(())
 }
 
 impl Download {

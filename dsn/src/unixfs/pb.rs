@@ -4,11 +4,12 @@
 //! dag-pb writes `Links` (field 2) before `Data` (field 1): a block encoded in the order of tags, as any protobuf
 //! library does it, has another hash. So the two halves are encoded one after the other.
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use cid::Cid;
 use prost::Message;
-use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 use thiserror::Error;
+
+use crate::protobuf::{count, next_field};
 
 /// UnixFS type of a dag-pb leaf.
 const RAW: i32 = 0;
@@ -122,7 +123,7 @@ pub(crate) fn encode(children: &[Child]) -> Vec<u8> {
 /// Reads a node with at most `max_links` links.
 pub(crate) fn decode(block: &Bytes, max_links: usize) -> Result<Node, NodeError> {
     // Counted first: an empty link takes two bytes in the block and many more in memory.
-    if count(block.clone(), 2)? > max_links {
+    if count(block.clone(), 2).map_err(|_| NodeError::Protobuf("field"))? > max_links {
         return Err(NodeError::TooManyLinks(max_links));
     }
     let links = PbLinks::decode(block.clone()).map_err(|_| NodeError::Protobuf("links"))?.links;
@@ -153,34 +154,17 @@ fn decode_unixfs(data: Bytes, max_links: usize) -> Result<UnixFs, NodeError> {
     }
 }
 
-/// How often field `wanted` occurs in `message`.
-fn count(mut message: Bytes, wanted: u32) -> Result<usize, NodeError> {
-    let mut count = 0;
-    while message.has_remaining() {
-        let (tag, wire) = decode_key(&mut message).map_err(|_| NodeError::Protobuf("key"))?;
-        count += usize::from(tag == wanted);
-        let context = DecodeContext::default();
-        skip_field(wire, tag, &mut message, context).map_err(|_| NodeError::Protobuf("field"))?;
-    }
-    Ok(count)
-}
-
 /// At most how many sizes `message` holds, packed or not: a varint ends in each byte below 0x80.
 fn sizes_bound(mut message: Bytes) -> Result<usize, NodeError> {
     const SIZES: u32 = 4;
     let mut bound = 0;
-    while message.has_remaining() {
-        let (tag, wire) = decode_key(&mut message).map_err(|_| NodeError::Protobuf("key"))?;
-        if (tag, wire) == (SIZES, WireType::LengthDelimited) {
-            let len = decode_varint(&mut message).map_err(|_| NodeError::Protobuf("length"))?;
-            let len = usize::try_from(len).ok().filter(|len| *len <= message.remaining());
-            let packed = message.split_to(len.ok_or(NodeError::Protobuf("length"))?);
-            bound += packed.iter().filter(|byte| **byte < 0x80).count();
-            continue;
-        }
-        bound += usize::from(tag == SIZES);
-        let context = DecodeContext::default();
-        skip_field(wire, tag, &mut message, context).map_err(|_| NodeError::Protobuf("field"))?;
+    while let Some((tag, bytes)) =
+        next_field(&mut message).map_err(|_| NodeError::Protobuf("UnixFS field"))?
+    {
+        bound += match bytes {
+            Some(packed) if tag == SIZES => packed.iter().filter(|byte| **byte < 0x80).count(),
+            _ => usize::from(tag == SIZES),
+        };
     }
     Ok(bound)
 }

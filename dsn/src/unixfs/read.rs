@@ -44,12 +44,20 @@ pub enum DagError {
     /// A child without bytes.
     #[error("{0} has an empty child")]
     EmptyChild(Cid),
-    /// More levels than [`MAX_DEPTH`].
+    /// More levels than a file's DAG may have.
     #[error("more than {MAX_DEPTH} levels")]
     TooDeep,
     /// More blocks than a file of that size may have.
     #[error("more than {0} blocks")]
     TooManyBlocks(u64),
+    /// Longer than any file.
+    #[error("{size} bytes, {max} are allowed")]
+    TooLong {
+        /// As declared.
+        size: u64,
+        /// The bound.
+        max: u64,
+    },
     /// The codec is not one of files.
     #[error("{0} is neither raw nor dag-pb")]
     Codec(Cid),
@@ -132,5 +140,72 @@ impl Part {
             true => Ok(()),
             false => Err(DagError::Size { cid: self.cid, expected: self.size, found }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::unixfs::pb::{Child, encode, encode_leaf};
+
+    fn child(bytes: &[u8], size: u64) -> Child {
+        Child { cid: Codec::Raw.cid(bytes), size, tsize: size }
+    }
+
+    fn node(children: &[Child], size: u64, depth: u32) -> Result<Opened, DagError> {
+        let block = Bytes::from(encode(children));
+        Part { cid: Codec::DagPb.cid(&block), offset: 100, size, depth }.open(&block)
+    }
+
+    #[test]
+    fn children_follow_one_another() {
+        let opened = node(&[child(b"a", 10), child(b"b", 5)], 15, 0).unwrap();
+        let Opened::Branch { inline, parts } = opened else { panic!("a branch") };
+        let ranges: Vec<_> = parts.iter().map(|part| (part.offset, part.size, part.depth)).collect();
+        assert_eq!((ranges, inline.len()), (vec![(100, 10, 1), (110, 5, 1)], 0));
+    }
+
+    #[test]
+    fn a_leaf_is_as_long_as_declared() {
+        let bytes = Bytes::from_static(b"leaf");
+        let part = |size| Part::root(Codec::Raw.cid(&bytes), size);
+        assert_eq!(part(4).open(&bytes), Ok(Opened::Leaf(bytes.clone())));
+        assert!(matches!(part(5).open(&bytes), Err(DagError::Size { expected: 5, found: 4, .. })));
+    }
+
+    #[test]
+    fn a_protobuf_leaf_is_read_as_kubo_and_as_js_write_it() {
+        for kind in [0, 2] {
+            let block = Bytes::from(encode_leaf(kind, b"leaf"));
+            let part = Part::root(Codec::DagPb.cid(&block), 4);
+            assert_eq!(part.open(&block), Ok(Opened::Leaf(Bytes::from_static(b"leaf"))));
+        }
+    }
+
+    #[test]
+    fn lies_about_sizes_are_found() {
+        assert!(matches!(
+            node(&[child(b"a", 10)], 11, 0),
+            Err(DagError::Size { expected: 11, found: 10, .. })
+        ));
+        assert!(matches!(node(&[child(b"a", 10), child(b"b", 0)], 10, 0), Err(DagError::EmptyChild(_))));
+        // Without a declared size of its own, a node is held to its parent's, and sums cannot wrap around.
+        let wrap = [child(b"a", u64::MAX), child(b"b", 2)];
+        let links: Vec<_> = wrap.iter().map(|c| pb::Link { cid: c.cid, size: c.size }).collect();
+        assert_eq!(links.iter().fold(0u64, |sum, link| sum.wrapping_add(link.size)), 1);
+        assert!(matches!(node(&[child(b"a", u64::MAX)], 1, 0), Err(DagError::Size { .. })));
+    }
+
+    #[test]
+    fn a_dag_is_only_so_deep() {
+        assert!(node(&[child(b"a", 1)], 1, MAX_DEPTH - 1).is_ok());
+        assert_eq!(node(&[child(b"a", 1)], 1, MAX_DEPTH), Err(DagError::TooDeep));
+    }
+
+    #[test]
+    fn dag_cbor_is_no_file() {
+        let block = Bytes::from_static(&[0xa0]);
+        let cid = Codec::DagCbor.cid(&block);
+        assert_eq!(Part::root(cid, 1).open(&block), Err(DagError::Codec(cid)));
     }
 }
