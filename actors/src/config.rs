@@ -1,0 +1,481 @@
+//! What a site says about itself: the gateway's part of the agent's configuration file.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use alloy::primitives::Address;
+use posthouse_dsn::{Multiaddr, PeerId};
+use posthouse_protocol::gateway::Policy;
+use posthouse_protocol::id::{ChainId, ProductId, ReleaseKey};
+use serde::{Deserialize, Deserializer};
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+use crate::mqtt;
+use crate::sensors::{Limits as HubLimits, Policy as HubPolicy};
+
+/// Products that one gateway may serve.
+const MAX_PRODUCTS: usize = 256;
+
+/// The gateway's configuration.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Folder for everything that is kept: database, peer key, bodies, images.
+    pub state_dir: PathBuf,
+    /// The chain that bounties are on.
+    pub chain: Chain,
+    /// What is served.
+    pub products: Vec<Product>,
+    /// The storage network.
+    pub dsn: Dsn,
+    /// How long to wait for what, and how much of anything there may be.
+    #[serde(default)]
+    pub exchange: Exchange,
+    /// Staged images.
+    #[serde(default)]
+    pub staging: Staging,
+    /// How sensors are reached.
+    #[serde(default)]
+    pub sensors: Sensors,
+    /// The REST status.
+    #[serde(default)]
+    pub status: Status,
+}
+
+/// How sensors are reached.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sensors {
+    /// Whether sign requests go out over carriers that do not authenticate sensors. Then whoever can
+    /// pretend to be the gateway can have receipts signed for a payee of their own.
+    pub allow_unauthenticated_signing: bool,
+    /// When a sensor should ask again for what is not there yet, seconds.
+    pub retry_after_secs: u32,
+    /// Sensors registered at once.
+    pub max_registered: usize,
+    /// The site's broker, if sensors speak MQTT.
+    pub mqtt: Option<Mqtt>,
+    /// The gateway's own endpoint, if sensors speak CoAP.
+    pub coap: Option<Coap>,
+}
+
+impl Default for Sensors {
+    fn default() -> Self {
+        let (policy, limits) = (HubPolicy::default(), HubLimits::default());
+        Self {
+            allow_unauthenticated_signing: policy.allow_unauthenticated_signing,
+            retry_after_secs: policy.retry_after,
+            max_registered: limits.max_sensors,
+            mqtt: None,
+            coap: None,
+        }
+    }
+}
+
+/// The site's MQTT broker.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mqtt {
+    /// Host.
+    pub host: String,
+    /// Port.
+    #[serde(default = "mqtt_port")]
+    pub port: u16,
+    /// The gateway's name at the broker.
+    #[serde(default = "mqtt_client")]
+    pub client_id: String,
+    /// User name.
+    pub username: Option<String>,
+    /// File with the password.
+    pub password_file: Option<PathBuf>,
+    /// PEM file of the authority that the broker's certificate must be by; without it, no TLS.
+    pub tls_ca: Option<PathBuf>,
+    /// Whether the broker knows each sensor and lets it publish to its own topics only.
+    #[serde(default)]
+    pub authenticated: bool,
+}
+
+/// The gateway's CoAP endpoint.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Coap {
+    /// Where to listen.
+    pub listen: SocketAddr,
+}
+
+/// The REST status.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Status {
+    /// Where to listen; nowhere if absent.
+    pub listen: Option<SocketAddr>,
+}
+
+impl Sensors {
+    /// As the hub takes it.
+    pub fn policy(&self) -> (HubPolicy, HubLimits) {
+        let policy = HubPolicy {
+            allow_unauthenticated_signing: self.allow_unauthenticated_signing,
+            retry_after: self.retry_after_secs,
+        };
+        (policy, HubLimits { max_sensors: self.max_registered, ..HubLimits::default() })
+    }
+
+    /// As the carrier takes it, with the password read.
+    ///
+    /// # Errors
+    /// The password's file cannot be read, or there is only one of name and password.
+    pub fn mqtt(&self) -> Result<Option<mqtt::Config>, ConfigError> {
+        let Some(mqtt) = &self.mqtt else { return Ok(None) };
+        let credentials = match (&mqtt.username, &mqtt.password_file) {
+            (Some(name), Some(file)) => Some((name.clone(), password(file)?)),
+            (None, None) => None,
+            _ => return Err(ConfigError::Credentials),
+        };
+        Ok(Some(mqtt::Config {
+            host: mqtt.host.clone(),
+            port: mqtt.port,
+            client_id: mqtt.client_id.clone(),
+            credentials,
+            tls_ca: mqtt.tls_ca.clone(),
+            authenticated: mqtt.authenticated,
+        }))
+    }
+}
+
+fn password(file: &Path) -> Result<Zeroizing<String>, ConfigError> {
+    let failed = |error: std::io::Error| ConfigError::Password(file.to_owned(), error.kind());
+    let text = Zeroizing::new(std::fs::read_to_string(file).map_err(failed)?);
+    Ok(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))
+}
+
+const fn mqtt_port() -> u16 {
+    1883
+}
+
+fn mqtt_client() -> String {
+    "posthouse".into()
+}
+
+/// The chain that bounties are on.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Chain {
+    /// JSON-RPC endpoints, in order of preference.
+    pub rpc: Vec<String>,
+    /// EIP-155 chain id.
+    pub id: u64,
+    /// The factory whose word counts.
+    pub factory: Address,
+    /// Between two readings, milliseconds.
+    #[serde(default = "twelve_seconds")]
+    pub poll_ms: u64,
+}
+
+/// A product and who releases it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Product {
+    /// The vendor's Ethereum address.
+    pub vendor: Address,
+    /// UUID of the vendor, as manifests carry it.
+    #[serde(deserialize_with = "uuid")]
+    pub vendor_id: [u8; 16],
+    /// UUID of the class of devices.
+    #[serde(deserialize_with = "uuid")]
+    pub class_id: [u8; 16],
+    /// Key that releases and manifests are signed with, SEC1 compressed, hex.
+    #[serde(deserialize_with = "text")]
+    pub release_key: ReleaseKey,
+}
+
+impl Product {
+    /// The two UUIDs in one.
+    pub fn id(&self) -> ProductId {
+        ProductId::from_parts(self.vendor_id, self.class_id)
+    }
+}
+
+/// The storage network.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Dsn {
+    /// Name of a private fleet's DHT; the public one if absent.
+    pub fleet: Option<String>,
+    /// Peers to join the DHT through, each ending in `/p2p/<peer id>`.
+    #[serde(deserialize_with = "texts")]
+    pub bootstrap: Vec<Multiaddr>,
+    /// Distributors to ask first, whatever the DHT says, each ending in `/p2p/<peer id>`.
+    #[serde(deserialize_with = "texts")]
+    pub distributors: Vec<Multiaddr>,
+    /// Addresses to listen on; a gateway needs none.
+    #[serde(deserialize_with = "texts")]
+    pub listen: Vec<Multiaddr>,
+}
+
+/// How long to wait for what; the defaults suit a main network.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Exchange {
+    /// One request to a distributor, milliseconds.
+    pub request_ms: u64,
+    /// How long a distributor rests after its first failure, milliseconds; doubles with each.
+    pub cooldown_ms: u64,
+    /// How long no new receipt may come before a batch is sealed early, milliseconds.
+    pub quiet_ms: u64,
+    /// Receipts signed but nothing acknowledged for this long: the next distributor, seconds.
+    pub receipt_secs: u64,
+    /// From the seal to the key, seconds, unless the chain shows that the batch is locked.
+    pub reveal_secs: u64,
+    /// No receipt is asked for when claims close within this, seconds.
+    pub claim_margin_secs: u64,
+    /// A sensor counts as awake for this long after it was heard, seconds.
+    pub awake_secs: u64,
+    /// A reading of claims holds for this long, seconds.
+    pub claim_fresh_secs: u64,
+    /// Sensors that one exchange follows.
+    pub max_sensors: usize,
+}
+
+impl Default for Exchange {
+    fn default() -> Self {
+        let policy = Policy::default();
+        Self {
+            request_ms: policy.request_ms,
+            cooldown_ms: policy.cooldown_ms,
+            quiet_ms: policy.quiet_ms,
+            receipt_secs: policy.receipt_ms / 1000,
+            reveal_secs: policy.reveal_ms / 1000,
+            claim_margin_secs: policy.claim_margin_ms / 1000,
+            awake_secs: policy.awake_ms / 1000,
+            claim_fresh_secs: policy.claim_fresh_ms / 1000,
+            max_sensors: policy.max_sensors,
+        }
+    }
+}
+
+impl Exchange {
+    /// As the machine takes it.
+    pub fn policy(&self) -> Policy {
+        Policy {
+            request_ms: self.request_ms,
+            cooldown_ms: self.cooldown_ms,
+            quiet_ms: self.quiet_ms,
+            receipt_ms: self.receipt_secs.saturating_mul(1000),
+            reveal_ms: self.reveal_secs.saturating_mul(1000),
+            claim_margin_ms: self.claim_margin_secs.saturating_mul(1000),
+            awake_ms: self.awake_secs.saturating_mul(1000),
+            claim_fresh_ms: self.claim_fresh_secs.saturating_mul(1000),
+            max_sensors: self.max_sensors,
+            ..Policy::default()
+        }
+    }
+}
+
+/// Staged images.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Staging {
+    /// Bytes that staged images may take in all.
+    pub quota: u64,
+}
+
+impl Default for Staging {
+    fn default() -> Self {
+        Self { quota: 4 << 30 }
+    }
+}
+
+/// What in the configuration cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ConfigError {
+    /// No endpoint.
+    #[error("chain.rpc: no endpoint")]
+    NoEndpoint,
+    /// Not a URL.
+    #[error("chain.rpc: {0:?} is not an HTTP or HTTPS URL")]
+    Endpoint(String),
+    /// Too often.
+    #[error("chain.poll_ms: {0} is below 50")]
+    Poll(u64),
+    /// Nothing to serve, or too much.
+    #[error("products: {0} products, 1 to {MAX_PRODUCTS} allowed")]
+    Products(usize),
+    /// One product, two entries.
+    #[error("products: {0} is there twice")]
+    Twice(ProductId),
+    /// Not a key.
+    #[error("products.release_key: {0} is not a point on P-256")]
+    ReleaseKey(ReleaseKey),
+    /// Half of the credentials.
+    #[error("sensors.mqtt: username and password_file go together")]
+    Credentials,
+    /// The password cannot be read.
+    #[error("sensors.mqtt.password_file: {0}: {1}")]
+    Password(PathBuf, std::io::ErrorKind),
+    /// An address that does not say who is behind it.
+    #[error("dsn.{key}: {address} does not end in /p2p/<peer id>")]
+    NoPeer {
+        /// Which list.
+        key: &'static str,
+        /// The entry.
+        address: Multiaddr,
+    },
+}
+
+impl Config {
+    /// Checks all that can be checked without touching disk or network.
+    ///
+    /// # Errors
+    /// The first key and value that cannot be used.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        self.chain.check()?;
+        let count = self.products.len();
+        if count == 0 || count > MAX_PRODUCTS {
+            return Err(ConfigError::Products(count));
+        }
+        for (at, product) in self.products.iter().enumerate() {
+            if self.products.iter().take(at).any(|other| other.id() == product.id()) {
+                return Err(ConfigError::Twice(product.id()));
+            }
+            product.release_key.check().map_err(|_| ConfigError::ReleaseKey(product.release_key))?;
+        }
+        peers("bootstrap", &self.dsn.bootstrap)?;
+        peers("distributors", &self.dsn.distributors).map(drop)
+    }
+}
+
+impl Chain {
+    fn check(&self) -> Result<(), ConfigError> {
+        if self.rpc.is_empty() {
+            return Err(ConfigError::NoEndpoint);
+        }
+        let usable =
+            |text: &str| url::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+        if let Some(bad) = self.rpc.iter().find(|text| !usable(text)) {
+            return Err(ConfigError::Endpoint(bad.clone()));
+        }
+        if self.poll_ms < 50 { Err(ConfigError::Poll(self.poll_ms)) } else { Ok(()) }
+    }
+
+    /// The chain id, typed.
+    pub fn chain_id(&self) -> ChainId {
+        ChainId::new(self.id)
+    }
+
+    /// Between two readings.
+    pub fn poll(&self) -> Duration {
+        Duration::from_millis(self.poll_ms)
+    }
+}
+
+/// The peers at the ends of addresses.
+pub(crate) fn peers(
+    key: &'static str,
+    addresses: &[Multiaddr],
+) -> Result<Vec<(PeerId, Multiaddr)>, ConfigError> {
+    let named = addresses.iter().map(|address| {
+        let missing = || ConfigError::NoPeer { key, address: address.clone() };
+        Ok((peer_of(address).ok_or_else(missing)?, address.clone()))
+    });
+    named.collect()
+}
+
+fn peer_of(address: &Multiaddr) -> Option<PeerId> {
+    let text = address.to_string();
+    let (_, peer) = text.rsplit_once("/p2p/")?;
+    peer.parse().ok()
+}
+
+const fn twelve_seconds() -> u64 {
+    12_000
+}
+
+/// Anything that has a text form.
+fn text<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err: std::fmt::Display>,
+{
+    let text = String::deserialize(deserializer)?;
+    text.parse().map_err(|error| serde::de::Error::custom(format_args!("{text:?}: {error}")))
+}
+
+fn texts<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err: std::fmt::Display>,
+{
+    let list = Vec::<String>::deserialize(deserializer)?;
+    let parse = |text: &String| {
+        text.parse().map_err(|error| serde::de::Error::custom(format_args!("{text:?}: {error}")))
+    };
+    list.iter().map(parse).collect()
+}
+
+/// A UUID, with or without hyphens.
+fn uuid<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u8; 16], D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let digits: String = text.chars().filter(|c| *c != '-').collect();
+    let mut bytes = [0; 16];
+    hex::decode_to_slice(&digits, &mut bytes)
+        .map_err(|_| serde::de::Error::custom(format_args!("{text:?} is not a UUID")))?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"{
+        "state_dir": "/var/lib/posthouse",
+        "chain": {"rpc": ["http://127.0.0.1:8545"], "id": 31337,
+                  "factory": "0x5fbdb2315678afecb367f032d93f642f64180aa3"},
+        "products": [{"vendor": "0x70997970c51812dc3a010c7d01b50e0d17dc79c8",
+                      "vendor_id": "00112233-4455-6677-8899-aabbccddeeff",
+                      "class_id": "ffeeddccbbaa99887766554433221100",
+                      "release_key": "036b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296"}],
+        "dsn": {"distributors": []},
+        "sensors": {"coap": {"listen": "127.0.0.1:0"}}
+    }"#;
+
+    fn parse(text: &str) -> Result<Config, serde_json::Error> {
+        serde_json::from_str(text)
+    }
+
+    #[test]
+    fn a_good_one_is_taken() {
+        let config = parse(GOOD).unwrap();
+        config.check().unwrap();
+        assert_eq!(config.products[0].id().vendor_id()[..2], [0x00, 0x11]);
+        assert_eq!(config.exchange.policy(), Policy::default());
+        assert!(config.sensors.mqtt().unwrap().is_none());
+    }
+
+    #[test]
+    fn a_key_that_is_not_known_is_named() {
+        let text = GOOD.replace("\"state_dir\"", "\"state_folder\"");
+        assert!(parse(&text).unwrap_err().to_string().contains("state_folder"));
+    }
+
+    #[test]
+    fn each_contradiction_names_its_key() {
+        let refused = |change: &dyn Fn(&mut Config)| {
+            let mut config = parse(GOOD).unwrap();
+            change(&mut config);
+            config.check().unwrap_err().to_string()
+        };
+        assert!(refused(&|config| config.products.clear()).starts_with("products"));
+        assert!(refused(&|config| config.chain.rpc.clear()).starts_with("chain.rpc"));
+        assert!(refused(&|config| config.chain.rpc = vec!["ftp://x".into()]).starts_with("chain.rpc"));
+        assert!(refused(&|config| config.chain.poll_ms = 1).starts_with("chain.poll_ms"));
+        assert!(refused(&|config| config.products.push(config.products[0].clone())).starts_with("products"));
+        let nobody: Multiaddr = "/ip4/127.0.0.1/tcp/1".parse().unwrap();
+        assert!(
+            refused(&|config| config.dsn.distributors = vec![nobody.clone()]).starts_with("dsn.distributors")
+        );
+    }
+}

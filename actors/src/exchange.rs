@@ -1,0 +1,439 @@
+//! The exchanges: one machine for each announced update, and what each sensor should find.
+//!
+//! Who sends: the chain (announcements, keys), the hub (what sensors said), the status. Whom it asks:
+//! the store before anything else, then dsn, verifier, chain and stage; the hub is told intents. No
+//! rule lives here: facts go into a machine of [`posthouse_protocol::gateway`], and what comes out is
+//! done in its order. While the store fails nothing leaves; the write is repeated until it succeeds.
+
+mod follow;
+mod perform;
+mod registry;
+mod view;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use actix::{
+    Actor, ActorFutureExt as _, Addr, AsyncContext as _, Context, Handler, Recipient, WrapFuture as _,
+};
+use posthouse_protocol::gateway::{Input, PackageFault, Policy, Report};
+use posthouse_protocol::id::{Bounty, PeerHash, ProductId, ReleaseKey, UpdateId};
+
+use self::follow::Follow;
+use self::registry::Registry;
+use crate::chain::{Announced, Chain, ChainSeen, KeysRevealed, Watch};
+use crate::crash::crash_point;
+use crate::dsn::{Dsn, FetchPackage, FetchedPackage};
+use crate::messages::{SensorHello, SensorRefusal, SensorSignature, SensorStatus, SetIntent};
+use crate::stage::Stage;
+use crate::status::{GetSnapshot, Snapshot};
+use crate::store::{Loaded, SaveAnnouncement, SavePackage, SaveSensor, SensorRow, Store};
+use crate::verifier::{CheckPackage, CheckedPackage, Verifier};
+
+/// Messages that may wait: a site's sensors all at once.
+const MAILBOX: usize = 4096;
+/// Sensors that one gateway registers; more are told so in the log and not followed.
+const MAX_SENSORS: usize = 8192;
+/// Updates followed at once: the newest of each product and a few before it.
+const MAX_FOLLOWS: usize = 1024;
+/// Waits between tries to fetch a package: first and longest.
+const PACKAGE_RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// The site's part: what is the same for all exchanges.
+#[derive(Debug, Clone)]
+pub struct Site {
+    /// The peer id, as people write it.
+    pub peer_id: String,
+    /// SHA-256 of its bytes.
+    pub gateway: PeerHash,
+    /// Times and bounds.
+    pub policy: Policy,
+    /// Release keys by product.
+    pub keys: BTreeMap<ProductId, ReleaseKey>,
+    /// Folder of encrypted images.
+    pub bodies: PathBuf,
+    /// Folder of staged images.
+    pub images: PathBuf,
+    /// Bytes that staged images may take.
+    pub quota: u64,
+    /// EIP-155 chain id.
+    pub chain: u64,
+}
+
+/// Whom the exchanges ask.
+pub struct Peers {
+    /// Keeps things.
+    pub store: Addr<Store>,
+    /// Reads the chain.
+    pub chain: Addr<Chain>,
+    /// Speaks to the storage network.
+    pub dsn: Addr<Dsn>,
+    /// Checks packages and offers.
+    pub verifier: Addr<Verifier>,
+    /// Decrypts.
+    pub stage: Addr<Stage>,
+    /// Tells sensors.
+    pub hub: Recipient<SetIntent>,
+}
+
+/// What was found on disk at the start.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Rows.
+    pub loaded: Loaded,
+    /// Staged images whose files are whole.
+    pub images: Vec<UpdateId>,
+    /// Bounties whose bodies are whole.
+    pub bodies: Vec<Bounty>,
+}
+
+/// The actor.
+pub struct Exchanges {
+    peers: Peers,
+    site: Site,
+    found: Option<Found>,
+    follows: BTreeMap<Bounty, Follow>,
+    registry: Registry,
+    chain_seen: Option<ChainSeen>,
+    staged: BTreeMap<UpdateId, u64>,
+    started_at: u64,
+    /// Time never goes back for the machines, whatever the clock does.
+    last_now: u64,
+}
+
+impl Exchanges {
+    /// Resumes from what was found.
+    pub fn new(peers: Peers, site: Site, found: Found) -> Self {
+        let mut exchanges = Self {
+            peers,
+            site,
+            found: Some(found),
+            follows: BTreeMap::new(),
+            registry: Registry::new(MAX_SENSORS),
+            chain_seen: None,
+            staged: BTreeMap::new(),
+            started_at: 0,
+            last_now: 0,
+        };
+        exchanges.started_at = exchanges.now();
+        exchanges
+    }
+
+    /// Unix milliseconds.
+    fn now(&mut self) -> u64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+        self.last_now = self.last_now.max(now);
+        self.last_now
+    }
+
+    fn resume(&mut self, found: Found, ctx: &mut Context<Self>) {
+        self.staged = found
+            .loaded
+            .staged
+            .iter()
+            .filter(|row| found.images.contains(&row.u_id))
+            .map(|row| (row.u_id, row.size))
+            .collect();
+        self.registry.restore(found.loaded.sensors);
+        for announcement in found.loaded.announcements {
+            if !self.site.keys.contains_key(&announcement.update.product) {
+                continue;
+            }
+            let (bounty, package) = (announcement.update.bounty, announcement.package);
+            let now = self.now();
+            let held = found.bodies.contains(&bounty);
+            let follow = Follow::restore(
+                &self.site,
+                announcement.update,
+                announcement.vendor,
+                announcement.records,
+                now,
+            );
+            self.follow(bounty, follow, held, ctx);
+            match package {
+                Some((root, vk)) => self.check_package(bounty, FetchedPackage { root, vk }, ctx),
+                None => self.fetch_package(bounty, PACKAGE_RETRY.0, ctx),
+            }
+        }
+    }
+
+    /// Takes an exchange in: it learns of the sensors, and its keys are looked for.
+    fn follow(&mut self, bounty: Bounty, follow: Follow, body: bool, ctx: &mut Context<Self>) {
+        let product = follow.machine.update().product;
+        let u_id = follow.machine.update().u_id;
+        let (over, staged) = (follow.machine.state().is_over(), follow.machine.state().is_staged());
+        self.follows.insert(bounty, follow);
+        if !over {
+            self.peers.chain.do_send(Watch(bounty));
+        }
+        if body {
+            self.drive(bounty, Input::BodyHeld, ctx);
+        }
+        if staged && !self.staged.contains_key(&u_id) {
+            self.drive(bounty, Input::ImageLost, ctx);
+        }
+        for view in self.registry.of_product(&product) {
+            self.drive(bounty, Input::Sensor(view), ctx);
+        }
+    }
+
+    /// Gives a machine a fact and has its outputs done.
+    fn drive(&mut self, bounty: Bounty, input: Input, ctx: &mut Context<Self>) {
+        let now = self.now();
+        if let Some(follow) = self.follows.get_mut(&bounty) {
+            follow.machine.handle(input, now);
+            self.flush(bounty, ctx);
+        }
+    }
+
+    fn fetch_package(&mut self, bounty: Bounty, wait: Duration, ctx: &mut Context<Self>) {
+        let Some(follow) = self.follows.get(&bounty) else { return };
+        if follow.machine.state().is_over() {
+            return;
+        }
+        let fetch = self.peers.dsn.send(FetchPackage(follow.machine.update().p_id));
+        let done = move |fetched: Result<Result<FetchedPackage, _>, _>,
+                         actor: &mut Self,
+                         ctx: &mut Context<Self>| {
+            match fetched {
+                Ok(Ok(fetched)) => actor.check_package(bounty, fetched, ctx),
+                Ok(Err(error)) => actor.package_failed(bounty, &format!("{error}"), wait, ctx),
+                Err(error) => actor.package_failed(bounty, &format!("{error}"), wait, ctx),
+            }
+        };
+        ctx.spawn(fetch.into_actor(self).map(done));
+    }
+
+    fn package_failed(&mut self, bounty: Bounty, why: &str, wait: Duration, ctx: &mut Context<Self>) {
+        tracing::warn!(%bounty, why, "package not fetched");
+        if let Some(follow) = self.follows.get_mut(&bounty) {
+            follow.trouble = Some(format!("package: {why}"));
+        }
+        let next = (wait * 2).min(PACKAGE_RETRY.1);
+        ctx.run_later(wait, move |actor, ctx| actor.fetch_package(bounty, next, ctx));
+    }
+
+    fn check_package(&mut self, bounty: Bounty, fetched: FetchedPackage, ctx: &mut Context<Self>) {
+        let Some(follow) = self.follows.get(&bounty) else { return };
+        let update = follow.machine.update().clone();
+        let Some(key) = self.site.keys.get(&update.product).copied() else { return };
+        let FetchedPackage { root, vk } = fetched;
+        let check = CheckPackage { update, key, root: root.clone(), vk: vk.clone() };
+        let done = move |checked: Result<Result<CheckedPackage, PackageFault>, _>,
+                         actor: &mut Self,
+                         ctx: &mut Context<Self>| {
+            match checked {
+                Ok(checked) => actor.package_checked(bounty, checked, SavePackage { bounty, root, vk }, ctx),
+                Err(error) => actor.package_failed(bounty, &format!("{error}"), PACKAGE_RETRY.0, ctx),
+            }
+        };
+        ctx.spawn(self.peers.verifier.send(check).into_actor(self).map(done));
+    }
+
+    fn package_checked(
+        &mut self,
+        bounty: Bounty,
+        checked: Result<CheckedPackage, PackageFault>,
+        save: SavePackage,
+        ctx: &mut Context<Self>,
+    ) {
+        let checked = checked.and_then(|checked| self.refuse_reused_key(&bounty, checked));
+        let checked = match checked {
+            Ok(checked) => checked,
+            Err(fault) => return self.package_rejected(bounty, fault, ctx),
+        };
+        // If this is lost, the package is fetched again after a restart.
+        self.peers.store.do_send(save);
+        let Some(follow) = self.follows.get_mut(&bounty) else { return };
+        let (product, version) = (follow.machine.update().product, follow.machine.update().version);
+        follow.trouble = None;
+        let release = checked.release.clone();
+        follow.package = Some(checked);
+        self.drive(bounty, Input::Package(release), ctx);
+        let older: Vec<Bounty> = self
+            .follows
+            .iter()
+            .filter(|(_, other)| {
+                let update = other.machine.update();
+                update.product == product && update.version < version
+            })
+            .map(|(bounty, _)| *bounty)
+            .collect();
+        for bounty in older {
+            self.drive(bounty, Input::Newer(version), ctx);
+        }
+    }
+
+    /// The last good update stays in force.
+    fn package_rejected(&mut self, bounty: Bounty, fault: PackageFault, ctx: &mut Context<Self>) {
+        tracing::error!(%bounty, %fault, "announcement ignored");
+        if let Some(follow) = self.follows.get_mut(&bounty) {
+            follow.trouble = Some(fault.to_string());
+        }
+        self.drive(bounty, Input::PackageRejected(fault), ctx);
+    }
+
+    /// Who bought the release that a payload key was used for before has this one for nothing.
+    fn refuse_reused_key(
+        &self,
+        bounty: &Bounty,
+        checked: CheckedPackage,
+    ) -> Result<CheckedPackage, PackageFault> {
+        let key_id = checked.release.release().key_id;
+        let reused = key_id.is_some()
+            && self.follows.iter().any(|(other, follow)| {
+                other != bounty
+                    && follow.machine.package().is_some_and(|known| known.release().key_id == key_id)
+            });
+        if reused { Err(PackageFault::KeyReused) } else { Ok(checked) }
+    }
+
+    /// Exchanges of a product, the newest last.
+    fn of_product(&self, product: &ProductId) -> Vec<Bounty> {
+        let mut bounties: Vec<_> = self
+            .follows
+            .iter()
+            .filter(|(_, follow)| follow.machine.update().product == *product)
+            .map(|(bounty, follow)| (follow.machine.update().version, *bounty))
+            .collect();
+        bounties.sort();
+        bounties.into_iter().map(|(_, bounty)| bounty).collect()
+    }
+
+    fn save_sensor(&self, row: Option<SensorRow>) {
+        if let Some(row) = row {
+            // If this is lost, the sensor says it again.
+            self.peers.store.do_send(SaveSensor(row));
+        }
+    }
+}
+
+impl Actor for Exchanges {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(MAILBOX);
+        if let Some(found) = self.found.take() {
+            self.resume(found, ctx);
+        }
+    }
+}
+
+impl Handler<Announced> for Exchanges {
+    type Result = ();
+
+    fn handle(&mut self, Announced { update, vendor }: Announced, ctx: &mut Self::Context) {
+        let bounty = update.bounty;
+        if self.follows.contains_key(&bounty) || self.follows.len() >= MAX_FOLLOWS {
+            return;
+        }
+        tracing::info!(%bounty, product = %update.product, version = %update.version, "announced");
+        let seen_at = self.now();
+        let vendor = vendor.into_array();
+        let save = SaveAnnouncement { update: update.clone(), vendor, seen_at };
+        let done = move |saved: Result<Result<(), _>, _>, actor: &mut Self, ctx: &mut Context<Self>| {
+            if let Ok(Err(error)) = saved {
+                // Nothing hangs on it yet; the chain tells it again after a restart.
+                tracing::error!(%error, "announcement not kept");
+                return;
+            }
+            crash_point("gateway.announced");
+            let follow = Follow::new(&actor.site, update, vendor);
+            actor.follow(bounty, follow, false, ctx);
+            actor.fetch_package(bounty, PACKAGE_RETRY.0, ctx);
+        };
+        ctx.spawn(self.peers.store.send(save).into_actor(self).map(done));
+    }
+}
+
+impl Handler<KeysRevealed> for Exchanges {
+    type Result = ();
+
+    fn handle(&mut self, KeysRevealed { bounty, keys }: KeysRevealed, ctx: &mut Self::Context) {
+        for key in keys {
+            let (s, r, payee, index) = (key.s, key.r, key.payee, key.index);
+            self.drive(bounty, Input::Revealed { s, r, payee, index }, ctx);
+        }
+    }
+}
+
+impl Handler<ChainSeen> for Exchanges {
+    type Result = ();
+
+    fn handle(&mut self, seen: ChainSeen, _: &mut Self::Context) {
+        self.chain_seen = Some(seen);
+    }
+}
+
+impl Handler<SensorHello> for Exchanges {
+    type Result = ();
+
+    fn handle(&mut self, said: SensorHello, ctx: &mut Self::Context) {
+        if !self.site.keys.contains_key(&said.hello.product) {
+            tracing::warn!(device = %said.hello.key.device_id(), "a sensor of a product that is not served");
+            return;
+        }
+        let now = self.now();
+        let Some((view, changed)) = self.registry.hello(&said, now) else { return };
+        self.save_sensor(changed);
+        for bounty in self.of_product(&said.hello.product) {
+            self.drive(bounty, Input::Sensor(view), ctx);
+        }
+    }
+}
+
+impl Handler<SensorSignature> for Exchanges {
+    type Result = ();
+
+    fn handle(&mut self, SensorSignature { device, msg }: SensorSignature, ctx: &mut Self::Context) {
+        let Some(product) = self.registry.product(&device) else { return };
+        // The exchange that asked for this digest, or the newest one, which says what is wrong.
+        let bounties = self.of_product(&product);
+        let asked = bounties
+            .iter()
+            .find(|bounty| self.follows.get(bounty).is_some_and(|follow| follow.asks(&device, &msg.digest)));
+        if let Some(bounty) = asked.or(bounties.last()).copied() {
+            let input = Input::Signature { device, digest: msg.digest, sig: msg.sig };
+            self.drive(bounty, input, ctx);
+        }
+    }
+}
+
+impl Handler<SensorStatus> for Exchanges {
+    type Result = ();
+
+    fn handle(&mut self, SensorStatus { device, status }: SensorStatus, ctx: &mut Self::Context) {
+        let now = self.now();
+        let Some((product, changed)) = self.registry.status(&device, &status, now) else { return };
+        self.save_sensor(changed);
+        let report = status.report.map(|report| Report {
+            version: report.version,
+            u_id: report.u_id,
+            sig: report.sig,
+        });
+        for bounty in self.of_product(&product) {
+            self.drive(bounty, Input::Status { device, installed: status.installed, report }, ctx);
+        }
+    }
+}
+
+impl Handler<SensorRefusal> for Exchanges {
+    type Result = ();
+
+    fn handle(&mut self, SensorRefusal { device, error }: SensorRefusal, ctx: &mut Self::Context) {
+        let Some(product) = self.registry.product(&device) else { return };
+        if let Some(bounty) = self.of_product(&product).last().copied() {
+            self.drive(bounty, Input::SensorRefused { device, code: error.code }, ctx);
+        }
+    }
+}
+
+impl Handler<GetSnapshot> for Exchanges {
+    type Result = Snapshot;
+
+    fn handle(&mut self, _: GetSnapshot, _: &mut Self::Context) -> Snapshot {
+        self.snapshot()
+    }
+}

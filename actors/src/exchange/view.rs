@@ -1,0 +1,166 @@
+//! What the status shows of the exchanges.
+
+use posthouse_protocol::gateway::{Event, ExchangeStatus, OfferStatus, Peer, PeerStatus, SensorStatus};
+use posthouse_protocol::release::Mode;
+
+use super::Exchanges;
+use super::follow::Follow;
+use crate::dsn::peer_id;
+use crate::status;
+use crate::store::SensorRow;
+
+/// An event in words; distributors by their peer id.
+pub(super) fn words(event: &Event) -> String {
+    match event {
+        Event::Left(peer, fault) => format!("distributor {} left: {fault}", name(peer)),
+        Event::Offered(peer, s) => format!("offer of {} under lock {s}", name(peer)),
+        Event::Verified(peer, s) => format!("proof of {} verified for lock {s}", name(peer)),
+        Event::BodyElsewhere(peer) => format!("{} did not deliver the body; others are asked", name(peer)),
+        other => other.to_string(),
+    }
+}
+
+fn name(peer: &Peer) -> String {
+    peer_id(peer).map_or_else(|| format!("{peer:?}"), |peer| peer.to_string())
+}
+
+impl Exchanges {
+    pub(super) fn snapshot(&self) -> status::Snapshot {
+        let views: Vec<(&Follow, ExchangeStatus)> =
+            self.follows.values().map(|follow| (follow, follow.machine.status())).collect();
+        status::Snapshot {
+            status: self.status(&views),
+            updates: views.iter().map(|(follow, view)| update(follow, view)).collect(),
+            devices: self.registry.rows.values().map(|row| self.device(row, &views)).collect(),
+            exchanges: views.iter().map(|(follow, view)| exchange(follow, view)).collect(),
+        }
+    }
+
+    fn status(&self, views: &[(&Follow, ExchangeStatus)]) -> status::Status {
+        let active = |follow: &&(&Follow, ExchangeStatus)| {
+            let state = follow.0.machine.state();
+            !state.is_over() && state.name().as_str() != "done"
+        };
+        let head = self.chain_seen.as_ref().map(|seen| &seen.head);
+        let finalized = head.and_then(|head| head.as_ref().ok());
+        status::Status {
+            agent: status::Agent {
+                version: env!("CARGO_PKG_VERSION").into(),
+                peer_id: self.site.peer_id.clone(),
+                started: self.started_at,
+                products: self.site.keys.len(),
+                devices: self.registry.rows.len(),
+                active_exchanges: views.iter().filter(active).count(),
+            },
+            chain: status::ChainStatus {
+                trust: "rpc".into(),
+                id: self.site.chain,
+                finalized: finalized.map(|head| head.number),
+                finalized_at: finalized.map(|head| head.timestamp),
+                error: head.and_then(|head| head.as_ref().err().cloned()),
+            },
+            staging: status::Staging {
+                images: self.staged.len(),
+                bytes: self.staged.values().sum(),
+                quota: self.site.quota,
+            },
+        }
+    }
+
+    fn device(&self, row: &SensorRow, views: &[(&Follow, ExchangeStatus)]) -> status::Device {
+        let newest = views
+            .iter()
+            .filter(|(follow, _)| {
+                let update = follow.machine.update();
+                update.product == row.product
+                    && update.version > row.installed
+                    && !follow.machine.state().is_over()
+            })
+            .max_by_key(|(follow, _)| follow.machine.update().version);
+        let fault = newest
+            .and_then(|(_, view)| view.sensors.iter().find(|sensor| sensor.device == row.device)?.fault);
+        status::Device {
+            device: row.device.device_id().to_string(),
+            key: row.device.to_string(),
+            product: row.product.to_string(),
+            carrier: row.carrier.as_str().into(),
+            installed: row.installed.get(),
+            target: newest.map(|(follow, _)| follow.machine.update().version.get()),
+            state: row.state,
+            result: row.result,
+            next: row.next,
+            last_seen: row.last_seen,
+            authenticated: row.authenticated,
+            fault: fault.map(|fault| fault.to_string()),
+        }
+    }
+}
+
+fn update(follow: &Follow, view: &ExchangeStatus) -> status::Update {
+    let update = follow.machine.update();
+    let release = follow.machine.package().map(|package| package.release());
+    let mode = |mode| match mode {
+        Mode::File => "file".to_owned(),
+        Mode::Key => "key".to_owned(),
+    };
+    status::Update {
+        vendor: format!("0x{}", hex::encode(follow.vendor)),
+        product: update.product.to_string(),
+        version: update.version.get(),
+        bounty: update.bounty.to_string(),
+        u_id: release.map(|release| release.u_id.to_string()),
+        size: release.map(|release| release.size),
+        mode: release.map(|release| mode(release.mode)),
+        claim_by: update.claim_by,
+        state: view.state.to_string(),
+        error: follow.trouble.clone().or_else(|| view.failure.map(|why| why.to_string())),
+    }
+}
+
+fn exchange(follow: &Follow, view: &ExchangeStatus) -> status::Exchange {
+    let update = follow.machine.update();
+    let event = |(at, text): &(u64, String)| status::Event { at: *at, text: text.clone() };
+    status::Exchange {
+        bounty: update.bounty.to_string(),
+        product: update.product.to_string(),
+        version: update.version.get(),
+        state: view.state.to_string(),
+        failure: view.failure.map(|why| why.to_string()),
+        superseded_by: view.superseded_by.map(|by| by.get()),
+        distributor: view.peer.as_ref().map(name),
+        left: view.left.iter().map(left).collect(),
+        offers: view.offers.iter().map(offer).collect(),
+        sensors: view.sensors.iter().map(sensor).collect(),
+        keys_ignored: view.keys_ignored,
+        events: follow.log.iter().map(event).collect(),
+    }
+}
+
+fn left(left: &PeerStatus) -> status::Left {
+    status::Left { peer: name(&left.peer), why: left.why.to_string(), at: left.at, banned: left.banned }
+}
+
+fn offer(offer: &OfferStatus) -> status::Offer {
+    status::Offer {
+        peer: name(&offer.peer),
+        payee: format!("0x{}", offer.payee),
+        s: offer.s.to_string(),
+        signed: offer.signed,
+        acked: offer.acked,
+        sealed: offer.sealed,
+        revealed: offer.revealed,
+    }
+}
+
+fn sensor(sensor: &SensorStatus) -> status::Sensor {
+    status::Sensor {
+        device: sensor.device.device_id().to_string(),
+        index: sensor.index,
+        attempts: sensor.attempts,
+        signed: sensor.signed,
+        claimed: sensor.claimed,
+        served: sensor.served,
+        reported: sensor.reported,
+        fault: sensor.fault.map(|fault| fault.to_string()),
+    }
+}

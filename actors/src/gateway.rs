@@ -1,0 +1,404 @@
+//! All the wiring: who is made from what, and who speaks to whom. Read this first.
+//!
+//! ```text
+//!   chain ──announced, keys──▶ exchanges ◀──hello, signature, status── sensors (hub) ◀── mqtt, coap
+//!     ◀──watch, claims───────   │ │ │ │ ──intents──────────────────────▶
+//!   store ◀──records first──────┘ │ │ └──images──▶ stage
+//!   verifier ◀──packages, offers──┘ └──packages, bodies, requests──▶ dsn
+//! ```
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use actix::{Actor as _, Addr, Arbiter, AsyncContext as _, Context, SyncArbiter};
+use posthouse_contracts::chain::{Chain as ReadChain, ChainError, Limits, RpcChain, RpcConfig};
+use posthouse_dsn::{Keypair, Network, PeerId};
+use posthouse_protocol::exchange::PROTOCOL;
+use posthouse_protocol::id::{PeerHash, ProductId, Version};
+use posthouse_protocol::package::Package;
+use posthouse_protocol::release;
+use thiserror::Error;
+
+use crate::chain::{Chain, Followed};
+use crate::coap::{self, Coap};
+use crate::config::{Config, ConfigError, peers};
+use crate::dsn::{Dsn, introduce};
+use crate::exchange::{Exchanges, Found, Peers, Site};
+use crate::mqtt::{self, Mqtt};
+use crate::sensors::Sensors;
+use crate::stage::{Rehash, Stage, image_path};
+use crate::status;
+use crate::store::{Announcement, Database, Loaded, Store, StoreError};
+use crate::verifier::Verifier;
+
+/// Threads that check proofs and packages: a check takes about a millisecond.
+const VERIFIERS: usize = 1;
+
+/// Why the gateway does not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A file or folder of the state cannot be used.
+    #[error("{path}: {error}")]
+    State {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// Another gateway uses the same state.
+    #[error("{0}: another gateway runs on this folder")]
+    Busy(PathBuf),
+    /// The peer key's file is open to others.
+    #[error("{0}: must not be readable by group or others (mode 0600)")]
+    KeyMode(PathBuf),
+    /// The peer key's file does not hold a key.
+    #[error("{0}: not a libp2p key")]
+    Key(PathBuf),
+    /// The database cannot be used.
+    #[error("{path}: {error}")]
+    Store {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        error: StoreError,
+    },
+    /// The chain's endpoints cannot be used.
+    #[error("chain: {0}")]
+    Chain(#[from] ChainError),
+    /// The peer does not start.
+    #[error("dsn: {0}")]
+    Dsn(#[from] posthouse_dsn::StartError),
+    /// The MQTT carrier does not start.
+    #[error("sensors.mqtt: {0}")]
+    Mqtt(#[from] mqtt::ConfigError),
+    /// An address cannot be listened on.
+    #[error("{key}: {address}: {error}")]
+    Listen {
+        /// The key in the configuration.
+        key: &'static str,
+        /// Its value.
+        address: SocketAddr,
+        /// Why.
+        error: io::Error,
+    },
+    /// An actor ended before it had begun.
+    #[error("an actor ended at its start")]
+    Ended,
+}
+
+/// A running gateway. It ends with its actix system; [`Gateway::stop`] takes leave of the network.
+pub struct Gateway {
+    /// The exchanges; they answer [`status::GetSnapshot`].
+    pub exchanges: Addr<Exchanges>,
+    /// The hub.
+    pub sensors: Addr<Sensors>,
+    /// Where CoAP sensors speak to, if they may.
+    pub coap: Option<SocketAddr>,
+    /// Where the status is.
+    pub status: Option<SocketAddr>,
+    dsn: posthouse_dsn::Dsn,
+    hub_thread: Arbiter,
+    /// Held for as long as the gateway runs.
+    _lock: File,
+}
+
+impl Gateway {
+    /// Starts everything, in an actix system that runs already.
+    ///
+    /// # Errors
+    /// [`StartError`], before anything is sent to anybody.
+    pub async fn start(config: &Config) -> Result<Self, StartError> {
+        config.check()?;
+        let folders = Folders::make(&config.state_dir)?;
+        let lock = folders.lock()?;
+        let keypair = folders.peer_key()?;
+        let reader = reader(config)?;
+        let loaded = folders.load()?;
+
+        let store_path = folders.database.clone();
+        let store = SyncArbiter::start(1, move || Store::new(store_path.clone()));
+        let (images, quota) = (folders.images.clone(), config.staging.quota);
+        let stage = SyncArbiter::start(1, move || Stage::new(images.clone(), quota));
+        let verifier = SyncArbiter::start(VERIFIERS, || Verifier);
+        let told = told(&loaded);
+        let found = find(loaded, &folders, config, &stage).await?;
+
+        let handle = peer(config, &folders, keypair).await?;
+        let dsn = Dsn::new(handle.clone(), distributors(config)?).start();
+        let site = site(config, &folders, handle.peer_id());
+        let hub_thread = Arbiter::new();
+        let hub_on = hub_thread.handle();
+        let (policy, limits) = config.sensors.policy();
+        let (mut hub, poll) = (None, config.chain.poll());
+        let (id, products) = (config.chain.chain_id(), followed(config));
+        let exchanges = Exchanges::create(|ctx: &mut Context<Exchanges>| {
+            let me = ctx.address();
+            let chain = {
+                let (announced, keys, seen) =
+                    (me.clone().recipient(), me.clone().recipient(), me.clone().recipient());
+                Chain::new(announced, keys, seen, reader, id, poll, products, told).start()
+            };
+            let sensors = Sensors::start_in_arbiter(&hub_on, move |_| {
+                let (hello, signature) = (me.clone().recipient(), me.clone().recipient());
+                Sensors::new(hello, signature, me.clone().recipient(), me.recipient(), policy, limits)
+            });
+            hub = Some(sensors.clone());
+            let peers = Peers { store, chain, dsn, verifier, stage, hub: sensors.recipient() };
+            Exchanges::new(peers, site, found)
+        });
+        let sensors = hub.ok_or(StartError::Ended)?;
+
+        let coap = start_coap(config, &sensors).await?;
+        if let Some(mqtt) = config.sensors.mqtt()? {
+            Mqtt::start(&mqtt, &sensors)?;
+        }
+        let status = start_status(config, &exchanges)?;
+        Ok(Self { exchanges, sensors, coap, status, dsn: handle, hub_thread, _lock: lock })
+    }
+
+    /// This gateway's peer id.
+    pub fn peer_id(&self) -> PeerId {
+        self.dsn.peer_id()
+    }
+
+    /// Leaves the network and ends the hub's thread. All that matters is on disk at any moment, so
+    /// this is a courtesy to peers and sensors.
+    pub async fn stop(self) {
+        self.hub_thread.stop();
+        self.dsn.stop().await;
+    }
+}
+
+async fn start_coap(config: &Config, hub: &Addr<Sensors>) -> Result<Option<SocketAddr>, StartError> {
+    let Some(coap) = &config.sensors.coap else { return Ok(None) };
+    let mut settings = coap::Config::new(coap.listen);
+    settings.retry_after = config.sensors.retry_after_secs;
+    let failed = |error| StartError::Listen { key: "sensors.coap.listen", address: coap.listen, error };
+    let (_, address) = Coap::start(settings, hub).await.map_err(failed)?;
+    Ok(Some(address))
+}
+
+fn start_status(config: &Config, source: &Addr<Exchanges>) -> Result<Option<SocketAddr>, StartError> {
+    let Some(listen) = config.status.listen else { return Ok(None) };
+    let failed = |error| StartError::Listen { key: "status.listen", address: listen, error };
+    let (server, address) = status::serve(listen, source.clone().recipient()).map_err(failed)?;
+    actix::spawn(async move {
+        if let Err(error) = server.await {
+            tracing::error!(%error, "the status server ended");
+        }
+    });
+    Ok(Some(address))
+}
+
+fn reader(config: &Config) -> Result<Arc<dyn ReadChain>, StartError> {
+    let rpc = RpcConfig {
+        urls: config.chain.rpc.clone(),
+        chain: config.chain.chain_id(),
+        factory: config.chain.factory,
+        limits: Limits::default(),
+    };
+    Ok(Arc::new(RpcChain::new(&rpc)?))
+}
+
+async fn peer(
+    config: &Config,
+    folders: &Folders,
+    keypair: Keypair,
+) -> Result<posthouse_dsn::Dsn, StartError> {
+    let mut settings = posthouse_dsn::Config::new(keypair, &folders.blocks);
+    settings.listen = config.dsn.listen.clone();
+    settings.bootstrap = config.dsn.bootstrap.clone();
+    settings.request_protocols = vec![PROTOCOL.into()];
+    if let Some(fleet) = &config.dsn.fleet {
+        settings.network = Network::Fleet(fleet.clone());
+    }
+    // A gateway answers nobody: who asks it is refused.
+    let (handle, _nobody) = posthouse_dsn::Dsn::start(settings).await?;
+    introduce(&handle, &peers("distributors", &config.dsn.distributors)?).await;
+    Ok(handle)
+}
+
+fn distributors(config: &Config) -> Result<Vec<PeerId>, StartError> {
+    let named = peers("distributors", &config.dsn.distributors)?;
+    Ok(named.into_iter().map(|(peer, _)| peer).collect())
+}
+
+fn site(config: &Config, folders: &Folders, peer: PeerId) -> Site {
+    Site {
+        peer_id: peer.to_string(),
+        gateway: PeerHash::new(posthouse_dsn::peer_hash(&peer)),
+        policy: config.exchange.policy(),
+        keys: config.products.iter().map(|product| (product.id(), product.release_key)).collect(),
+        bodies: folders.bodies.clone(),
+        images: folders.images.clone(),
+        quota: config.staging.quota,
+        chain: config.chain.id,
+    }
+}
+
+fn followed(config: &Config) -> Vec<Followed> {
+    let follow =
+        |product: &crate::config::Product| Followed { vendor: product.vendor, product: product.id() };
+    config.products.iter().map(follow).collect()
+}
+
+/// The newest version of each product that is known, by which downgrades are told.
+fn told(loaded: &Loaded) -> BTreeMap<ProductId, Version> {
+    let mut told = BTreeMap::new();
+    for Announcement { update, .. } in &loaded.announcements {
+        let newest = told.entry(update.product).or_insert(update.version);
+        *newest = update.version.max(*newest);
+    }
+    told
+}
+
+/// Hashes again whatever files the rows speak of: the first byte is served after that.
+async fn find(
+    loaded: Loaded,
+    folders: &Folders,
+    config: &Config,
+    stage: &Addr<Stage>,
+) -> Result<Found, StartError> {
+    let mut found = Found::default();
+    for row in &loaded.staged {
+        let path = image_path(&folders.images, &row.u_id);
+        let job = Rehash { path, digest: row.u_id.to_bytes(), size: row.size };
+        if stage.send(job).await.map_err(|_| StartError::Ended)? {
+            found.images.push(row.u_id);
+        }
+    }
+    for announcement in &loaded.announcements {
+        let Some(job) = body_of(announcement, folders, config) else { continue };
+        if stage.send(job).await.map_err(|_| StartError::Ended)? {
+            found.bodies.push(announcement.update.bounty);
+        }
+    }
+    found.loaded = loaded;
+    Ok(found)
+}
+
+/// The body that a kept package speaks of.
+fn body_of(announcement: &Announcement, folders: &Folders, config: &Config) -> Option<Rehash> {
+    let (root, _) = announcement.package.as_ref()?;
+    let product = config.products.iter().find(|product| product.id() == announcement.update.product)?;
+    let package = Package::decode(root).ok()?;
+    let release = release::open(&package.release, &product.release_key).ok()?;
+    let body_id = release.body_id?;
+    let path = folders.bodies.join(body_id.to_string());
+    Some(Rehash { path, digest: body_id.to_bytes(), size: release.body_size })
+}
+
+/// Where everything is kept.
+struct Folders {
+    root: PathBuf,
+    database: PathBuf,
+    blocks: PathBuf,
+    bodies: PathBuf,
+    images: PathBuf,
+    key: PathBuf,
+}
+
+impl Folders {
+    fn make(root: &Path) -> Result<Self, StartError> {
+        let folders = Self {
+            root: root.to_owned(),
+            database: root.join("gateway.db"),
+            blocks: root.join("blocks"),
+            bodies: root.join("bodies"),
+            images: root.join("images"),
+            key: root.join("peer.key"),
+        };
+        for folder in [&folders.root, &folders.blocks, &folders.bodies, &folders.images] {
+            fs::create_dir_all(folder).map_err(state(folder))?;
+        }
+        Ok(folders)
+    }
+
+    /// One gateway a folder: two would sign for one peer id and overwrite each other's rows.
+    fn lock(&self) -> Result<File, StartError> {
+        let path = self.root.join("lock");
+        let file = File::create(&path).map_err(state(&path))?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(fs::TryLockError::WouldBlock) => Err(StartError::Busy(self.root.clone())),
+            Err(fs::TryLockError::Error(error)) => Err(state(&path)(error)),
+        }
+    }
+
+    /// Opens the database once here, so that a bad one stops the start, and reads all of it.
+    fn load(&self) -> Result<Loaded, StartError> {
+        let failed = |error| StartError::Store { path: self.database.clone(), error };
+        Database::open(&self.database).and_then(|database| database.load()).map_err(failed)
+    }
+
+    /// The peer key: made at the first start, and refused if others can read it.
+    fn peer_key(&self) -> Result<Keypair, StartError> {
+        let path = &self.key;
+        match fs::read(path) {
+            Ok(bytes) => {
+                let mode = fs::metadata(path).map_err(state(path))?.permissions().mode();
+                if mode & 0o077 != 0 {
+                    return Err(StartError::KeyMode(path.clone()));
+                }
+                Keypair::from_protobuf_encoding(&bytes).map_err(|_| StartError::Key(path.clone()))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.new_peer_key(),
+            Err(error) => Err(state(path)(error)),
+        }
+    }
+
+    fn new_peer_key(&self) -> Result<Keypair, StartError> {
+        let key = Keypair::generate_ed25519();
+        let bytes = key.to_protobuf_encoding().map_err(|_| StartError::Key(self.key.clone()))?;
+        let partial = self.root.join("peer.key.partial");
+        let write = || -> io::Result<()> {
+            let mut file =
+                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
+            file.write_all(&bytes)?;
+            file.sync_all()?;
+            fs::rename(&partial, &self.key)?;
+            File::open(&self.root)?.sync_all()
+        };
+        write().map_err(state(&self.key))?;
+        Ok(key)
+    }
+}
+
+fn state(path: &Path) -> impl FnOnce(io::Error) -> StartError {
+    let path = path.to_owned();
+    move |error| StartError::State { path, error }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_peer_key_stays_and_is_for_its_owner_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let folders = Folders::make(folder.path()).unwrap();
+        let key = folders.peer_key().unwrap().public();
+        assert_eq!(folders.peer_key().unwrap().public(), key);
+        fs::set_permissions(&folders.key, fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(matches!(folders.peer_key(), Err(StartError::KeyMode(_))));
+        fs::set_permissions(&folders.key, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::write(&folders.key, b"no key").unwrap();
+        assert!(matches!(folders.peer_key(), Err(StartError::Key(_))));
+    }
+
+    #[test]
+    fn a_folder_has_one_gateway() {
+        let folder = tempfile::tempdir().unwrap();
+        let folders = Folders::make(folder.path()).unwrap();
+        let _lock = folders.lock().unwrap();
+        assert!(matches!(folders.lock(), Err(StartError::Busy(_))));
+    }
+}
