@@ -18,7 +18,8 @@ pub fn sha256_compression() -> usize {
     })
 }
 
-/// One block of AES-128-CTR under an expanded key, ciphertext XOR included.
+/// The first block of AES-128-CTR under an expanded key, ciphertext XOR included. Four of its S-boxes are those of
+/// the key schedule; later blocks share more with this one.
 #[must_use]
 pub fn aes128_block() -> usize {
     with_key(16, |builder, stream, text| {

@@ -70,11 +70,11 @@ fn assert_isolated(matrices: &Matrices, rows: &[Vec<usize>], values: &[Fr], firs
     while let Some(row) = open.pop() {
         let mut unsettled = variables(matrices, row);
         unsettled.retain(|index| !settled[*index]);
-        if let [index] = unsettled[..] {
-            if !derivative(matrices, row, index, values).is_zero() {
-                settled[index] = true;
-                open.extend(&rows[index]);
-            }
+        if let [index] = unsettled[..]
+            && !derivative(matrices, row, index, values).is_zero()
+        {
+            settled[index] = true;
+            open.extend(&rows[index]);
         }
     }
     assert_eq!(settled.iter().position(|settled| !settled), None, "a witness is not settled");

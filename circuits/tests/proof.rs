@@ -9,6 +9,7 @@ use posthouse_circuits::{
     FixedSeed, PROOF_LEN, PointError, Proof, ProveError, ProvingKey, Statement, VerifyError, VerifyingKey,
     VerifyingKeyError, cipher,
 };
+use proptest::prelude::*;
 use sha2::{Digest, Sha256};
 
 const R: [u8; 32] = [0x42; 32];
@@ -219,5 +220,32 @@ fn verifying_key_with_a_bad_element() {
         bytes[last] |= 0xc0;
         let error = PointError::NonCanonical;
         assert_eq!(refused_key(&bytes), VerifyingKeyError::Element { element, error });
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    /// Whatever comes from outside is refused or means one thing: what is accepted is written the same way.
+    #[test]
+    fn bytes_from_outside_do_no_harm(
+        mut proof in prop::array::uniform32(any::<u32>()).prop_map(|words| words.map(u32::to_le_bytes).concat()),
+        flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        // A coordinate below 2^253 is canonical, so that some get as far as the curve equation.
+        [31, 63, 95, 127].into_iter().for_each(|last| proof[last] &= 0x9f);
+        if let Ok(read) = Proof::from_bytes(&proof) {
+            prop_assert_eq!(&read.to_bytes()[..], &proof[..]);
+        }
+        let mut key = verifying_key_bytes();
+        for (at, flip) in flips {
+            let at = at.index(key.len());
+            key[at] ^= flip;
+        }
+        if let Ok(read) = VerifyingKey::from_bytes(&key) {
+            prop_assert_eq!(read.to_bytes(), &key[..]);
+        }
+        prop_assert!(VerifyingKey::from_bytes(&key[..cut.index(key.len())]).is_err());
     }
 }
