@@ -28,7 +28,9 @@ pub(crate) fn assert_sound(builder: Builder) {
     assert_sound_from(builder, 0);
 }
 
-/// The mutation test, but for the first `free` witnesses, which are a gadget's inputs. The system has to be satisfied; then each witness in turn is replaced by each of several
+/// The mutation test, but for the first `free` witnesses, which are a gadget's inputs.
+///
+/// The system has to be satisfied; then each public input and each witness in turn is replaced by each of several
 /// other values, and some constraint that contains it has to break.
 pub(crate) fn assert_sound_from(builder: Builder, free: usize) {
     let shape = builder.shape();
@@ -39,13 +41,14 @@ pub(crate) fn assert_sound_from(builder: Builder, free: usize) {
     }
     let rows = rows_by_variable(&matrices, values.len());
     assert_isolated(&matrices, &rows, &values, 1 + shape.inputs);
-    for index in 1 + shape.inputs + free..values.len() {
+    let inputs = 1..1 + shape.inputs;
+    for index in inputs.chain(1 + shape.inputs + free..values.len()) {
         let honest = values[index];
         let others = [Fr::one() - honest, honest + Fr::one(), -honest, honest.double_and_more()];
         for other in others.into_iter().filter(|other| *other != honest) {
             values[index] = other;
             let broken = rows[index].iter().any(|row| !holds(&matrices, *row, &values));
-            assert!(broken, "witness {index} can be {other} as well as {honest}");
+            assert!(broken, "variable {index} can be {other} as well as {honest}");
         }
         values[index] = honest;
     }
