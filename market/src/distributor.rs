@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use alloy::primitives::Address;
 use clap::{Parser, Subcommand};
 use posthouse_contracts::chain::Chain;
 use posthouse_dsn::{Config as DsnConfig, Dsn, Inbound};
@@ -131,6 +130,8 @@ async fn start(
     let mut machine = Distributor::new(identity, config.policy);
     store.changes()?.into_iter().for_each(|change| machine.restore(change));
     let campaigns = store.campaigns()?;
+    let sold = |row: &&store::CampaignRow| config.vendor(row.vendor).is_some();
+    campaigns.iter().filter(sold).for_each(|row| machine.expect(row.bounty));
 
     let (dsn, inbound) = Dsn::start(dsn_config).await?;
     let addresses = dsn.addresses().iter().map(ToString::to_string).collect();
@@ -206,8 +207,7 @@ async fn reopen(
         timer.tick().await;
         let mut left = Vec::new();
         for row in campaigns {
-            let of = |vendor: &&config::Vendor| vendor.address.0 == Address::from(row.vendor);
-            let Some(vendor) = config.vendors.iter().find(of) else {
+            let Some(vendor) = config.vendor(row.vendor) else {
                 tracing::warn!(bounty = %row.bounty, "its vendor is no longer configured");
                 continue;
             };

@@ -24,6 +24,7 @@ use self::store::{State, Store};
 use self::transaction::{Patience, settle};
 use crate::console;
 use crate::database::Lock;
+use crate::release::MAX_FLEET_FILE;
 use crate::secret_file;
 use crate::settings::{Amount, SettingsError, Span};
 use crate::wallet::Wallet;
@@ -184,10 +185,12 @@ fn enrol(config: &Config, devices: &Path) -> anyhow::Result<Enrolled> {
     let text = fs::read_to_string(devices).with_context(name)?;
     let keys = device_keys(&text).with_context(name)?;
     let fleet = Fleet::new(config.curve, keys).with_context(name)?;
-    secret_file::create_folder(&config.state_dir)?;
-    let _lock = Lock::take(&config.state_dir, "vendor.lock")?;
     let mut bytes = Vec::new();
     fleet::write(&mut bytes, fleet.curve(), fleet.keys().iter())?;
+    let fits = bytes.len() <= MAX_FLEET_FILE;
+    anyhow::ensure!(fits, "{} devices make more than {MAX_FLEET_FILE} bytes of fleet", fleet.size());
+    secret_file::create_folder(&config.state_dir)?;
+    let _lock = Lock::take(&config.state_dir, "vendor.lock")?;
     package::write_whole(&config.fleet_path(), |file| std::io::Write::write_all(file, &bytes))?;
     Ok(Enrolled {
         devices: fleet.size(),

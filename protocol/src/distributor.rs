@@ -20,7 +20,7 @@
 //! - A nonce carries one call for ever.
 //! - Everything that a peer can make it hold is bounded by [`Limits`].
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
 use crate::exchange::{Refusal, Response};
@@ -70,6 +70,8 @@ pub struct Distributor {
     me: Identity,
     policy: Policy,
     campaigns: BTreeMap<Bounty, Campaign>,
+    /// Joined before a restart, and not again yet.
+    expected: BTreeSet<Bounty>,
     entries: BTreeMap<Key, Entry>,
     sessions: Sessions,
     rates: Rates,
@@ -85,6 +87,7 @@ impl Distributor {
             me,
             policy,
             campaigns: BTreeMap::new(),
+            expected: BTreeSet::new(),
             entries: BTreeMap::new(),
             sessions: Sessions::default(),
             rates: Rates::default(),
@@ -112,6 +115,12 @@ impl Distributor {
             Change::Transaction(slot) => self.outbox.restore(slot),
             Change::Settled { .. } | Change::Forget { .. } => {}
         }
+    }
+
+    /// A bounty that was joined before a restart: until it is joined again, whoever asks is told to ask
+    /// later, not that it is unknown.
+    pub fn expect(&mut self, bounty: Bounty) {
+        self.expected.insert(bounty);
     }
 
     /// Takes in what happened at `now`, Unix milliseconds.
@@ -162,12 +171,14 @@ impl Distributor {
     }
 
     fn join(&mut self, campaign: Campaign) {
+        self.expected.remove(&campaign.bounty);
         self.campaigns.entry(campaign.bounty).or_insert(campaign);
         self.tick();
     }
 
     fn leave(&mut self, bounty: Bounty) {
         self.campaigns.remove(&bounty);
+        self.expected.remove(&bounty);
         self.sessions.forget(bounty);
         let gone: Vec<Key> = self.entries.keys().filter(|key| key.0 == bounty).copied().collect();
         gone.into_iter().for_each(|key| self.forget(key));
@@ -208,6 +219,12 @@ impl Distributor {
     fn reservable(&self, campaign: &Campaign) -> bool {
         let margin = u64::from(self.policy.reserve_margin_secs);
         self.chain_time().is_some_and(|now| now.saturating_add(margin) < campaign.claim_by)
+    }
+
+    /// Whether the answer would only say that the program has just started.
+    fn is_starting(&self, bounty: &Bounty) -> bool {
+        let known = self.campaigns.contains_key(bounty);
+        self.expected.contains(bounty) || (known && self.head.is_none())
     }
 
     fn campaign(&self, bounty: &Bounty) -> Result<&Campaign, Refusal> {

@@ -148,6 +148,13 @@ impl Config {
     }
 }
 
+impl Config {
+    /// The vendor with this Ethereum address.
+    pub(super) fn vendor(&self, address: [u8; 20]) -> Option<&Vendor> {
+        self.vendors.iter().find(|vendor| vendor.address.0 == Address::from(address))
+    }
+}
+
 fn check_vendors(file: &Path, vendors: &[Vendor]) -> Result<(), SettingsError> {
     if vendors.is_empty() {
         return Err(SettingsError::value(file, "vendors", "[]", "nobody's updates would be sold"));
@@ -212,4 +219,18 @@ fn policy(file: &Path, sale: &Sale, limits: &LimitsSection) -> Result<Policy, Se
         },
         ..Policy::default()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the example writes down as defaults are the defaults.
+    #[test]
+    fn the_example_is_what_the_program_reads() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/config");
+        let config = Config::load(&folder.join("distributor.toml")).unwrap();
+        assert_eq!(config.policy, Policy::default());
+        assert_eq!(config.vendors.len(), 1);
+    }
 }

@@ -377,6 +377,8 @@ impl Tasks {
         for file in &goods.files {
             self.dsn.add_file(file).await?;
         }
+        let fleet = tokio::fs::read(&goods.fleet_file).await?;
+        self.dsn.put_block(fleet, Codec::Raw).await?;
         let root = self.dsn.put_block(goods.package.to_vec(), Codec::DagCbor).await?;
         if let Some(body) = &goods.package.body {
             self.dsn.provide(cid(body)).await?;

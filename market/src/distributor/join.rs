@@ -17,7 +17,7 @@ use posthouse_contracts::fleet::{Fleet, FleetError};
 use posthouse_contracts::terms::Terms;
 use posthouse_dsn::{Dsn, FetchError, PeerId, peer_hash};
 use posthouse_protocol::digest;
-use posthouse_protocol::id::{Bounty, ChainId, ContentId, Payee, ProductId};
+use posthouse_protocol::id::{Bounty, ChainId, Codec as PackageCodec, ContentId, Payee, ProductId};
 use posthouse_protocol::join::{self, JoinRefusal, Request, Response};
 use posthouse_protocol::package::{MAX_ROOT, Package};
 use posthouse_protocol::release::{Mode, Release};
@@ -30,7 +30,7 @@ use super::market::Goods;
 use super::store::CampaignRow;
 use crate::console;
 use crate::network::peer_of;
-use crate::release::{UnfitRelease, check, cid, payload_digest, payload_len};
+use crate::release::{MAX_FLEET_FILE, UnfitRelease, check, cid, payload_digest, payload_len};
 use crate::wallet::{Wallet, WalletError};
 
 /// Bytes of a fleet file before its keys, and of a key.
@@ -218,10 +218,31 @@ impl Joiner {
         from: &[PeerId],
     ) -> Result<(), JoinError> {
         let size = FLEET_HEADER + FLEET_KEY * u64::from(release.fleet_size);
-        // The root on chain is the fleet's digest; of the file as such nobody signs one.
-        let sha256 = package.fleet.digest();
-        let fleet = Wanted { cid: &package.fleet, size, sha256 };
-        self.fetch("fetching the fleet", fleet, path, from).await
+        // One block: of the file as such nobody signs a digest, so its identifier has to be one.
+        let max = MAX_FLEET_FILE as u64;
+        if size > max {
+            return Err(JoinError::TooLarge { what: "fleet", size, max });
+        }
+        if package.fleet.codec() != PackageCodec::Raw {
+            return Err(JoinError::Link("the fleet"));
+        }
+        self.fetch_block(&package.fleet, MAX_FLEET_FILE, path, from).await
+    }
+
+    /// A small file, which is one block.
+    async fn fetch_block(
+        &self,
+        id: &ContentId,
+        max: usize,
+        path: &Path,
+        from: &[PeerId],
+    ) -> Result<(), JoinError> {
+        if digest_of(path).await? == Some(id.digest()) {
+            return Ok(());
+        }
+        let block = self.dsn.get_block(cid(id), from, max).await?;
+        let io = |source| JoinError::Io { path: path.into(), source };
+        tokio::fs::write(path, &block).await.map_err(io)
     }
 
     async fn fetch_vk(
@@ -234,9 +255,7 @@ impl Joiner {
         if package.vk != ContentId::raw(release.vk_id.to_bytes()) {
             return Err(JoinError::Link("the verifying key"));
         }
-        let block = self.dsn.get_block(cid(&package.vk), from, MAX_VERIFYING_KEY).await?;
-        let io = |source| JoinError::Io { path: path.into(), source };
-        tokio::fs::write(path, &block).await.map_err(io)
+        self.fetch_block(&package.vk, MAX_VERIFYING_KEY, path, from).await
     }
 
     /// A file, unless it is there already.
@@ -327,7 +346,8 @@ impl Joiner {
         let checked = tokio::task::spawn_blocking(move || {
             let fleet = files.check(&release, &secret)?;
             let proving_key = files.pk.clone();
-            let files = files.all();
+            let fleet_file = files.fleet.clone();
+            let files = files.served();
             Ok::<_, JoinError>(Goods {
                 bounty,
                 terms,
@@ -336,6 +356,7 @@ impl Joiner {
                 fleet,
                 secret,
                 proving_key,
+                fleet_file,
                 files,
                 start_block,
             })
@@ -371,8 +392,9 @@ struct Files {
 }
 
 impl Files {
-    fn all(self) -> Vec<PathBuf> {
-        self.body.into_iter().chain([self.fleet, self.vk, self.pk]).collect()
+    /// Those that are served as files.
+    fn served(self) -> Vec<PathBuf> {
+        self.body.into_iter().chain([self.vk, self.pk]).collect()
     }
 
     /// Everything against the release; gives the fleet, which is read for that anyway.

@@ -24,7 +24,9 @@ pub(super) struct Goods {
     pub(super) secret: Zeroizing<Vec<u8>>,
     /// The proving key's file.
     pub(super) proving_key: PathBuf,
-    /// All files of the package.
+    /// The fleet's file, served as one block.
+    pub(super) fleet_file: PathBuf,
+    /// The other files of the package.
     pub(super) files: Vec<PathBuf>,
     /// First block that can hold the bounty's events.
     pub(super) start_block: u64,

@@ -49,13 +49,14 @@ impl Reader {
         Ok(Head { timestamp, latest_nonce, final_nonce })
     }
 
-    /// Everything that the machine watches in one bounty. Events are read once for all exchanges.
+    /// Everything that the machine watches in one bounty, and the final block up to which that tells
+    /// its events. They are read once for all exchanges.
     pub(super) async fn observe(
         &self,
         bounty: &Bounty,
         watches: Vec<Watch>,
         from: u64,
-    ) -> Result<Vec<Observation>, ReadError> {
+    ) -> Result<(Vec<Observation>, u64), ReadError> {
         let finalized = self.chain.head(At::Finalized).await?;
         let latest = self.chain.head(At::Latest).await?;
         let revealed = self.chain.revealed(bounty, from).await?;
@@ -71,7 +72,7 @@ impl Reader {
                 paid: final_paid.into_iter().collect(),
             });
         }
-        Ok(observations)
+        Ok((observations, finalized.number))
     }
 
     async fn seen(

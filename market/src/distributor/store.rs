@@ -335,3 +335,72 @@ fn campaign(row: &Row<'_>) -> rusqlite::Result<CampaignRow> {
         start_block: row.get::<_, i64>(7)? as u64,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use posthouse_protocol::distributor::Stage;
+    use posthouse_protocol::id::{Digest, PeerHash};
+    use posthouse_protocol::secret::PreimageT;
+
+    use super::*;
+
+    const BOUNTY: Bounty = Bounty::new([1; 20]);
+    const GATEWAY: PeerHash = PeerHash::new([2; 32]);
+    const PAYEE: Payee = Payee::new([3; 20]);
+
+    fn rows() -> Vec<Change> {
+        let exchange = Exchange {
+            bounty: BOUNTY,
+            gateway: GATEWAY,
+            device: 7,
+            challenge: Digest::new([4; 32]),
+            t: PreimageT::new([5; 32]),
+            stage: Stage::Proving,
+        };
+        let receipt = Receipt {
+            bounty: BOUNTY,
+            gateway: GATEWAY,
+            index: 7,
+            device: DeviceKey::new([2; 33]),
+            attempt: Attempt::new(1),
+            sig: Signature::new([6; 64]),
+            fate: Fate::LockedByOther,
+        };
+        let call =
+            posthouse_protocol::distributor::Call::Reveal { t: PreimageT::new([5; 32]), indices: vec![7] };
+        let slot = Slot { nonce: 9, bounty: BOUNTY, gateway: GATEWAY, call, bumps: 1 };
+        vec![Change::Exchange(exchange), Change::Receipt(receipt), Change::Transaction(slot)]
+    }
+
+    #[test]
+    fn rows_come_back_as_they_went() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = Store::open(folder.path()).unwrap();
+        store.write(&rows(), &PAYEE).unwrap();
+        store.sent(9, &B256::repeat_byte(1)).unwrap();
+        drop(store);
+        let mut store = Store::open(folder.path()).unwrap();
+        assert_eq!(store.changes().unwrap(), rows());
+        assert_eq!(store.transaction_rows().unwrap()[0].hash, Some(B256::repeat_byte(1)));
+        let gone = [Change::Settled { nonce: 9 }, Change::Forget { bounty: BOUNTY, gateway: GATEWAY }];
+        store.write(&gone, &PAYEE).unwrap();
+        assert_eq!(store.changes().unwrap(), []);
+    }
+
+    #[test]
+    fn a_payment_is_counted_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        (0..2).for_each(|_| store.paid(&BOUNTY, 7, Wei::new(5)).unwrap());
+        store.paid(&BOUNTY, 8, Wei::new(6)).unwrap();
+        assert_eq!(store.earned(&BOUNTY).unwrap(), (2, 11));
+    }
+
+    /// A change of the schema is a migration of its own: this digest changes only with one more of them.
+    #[test]
+    fn the_schema_is_pinned() {
+        use sha2::Digest as _;
+        let digest = hex::encode(sha2::Sha256::digest(MIGRATIONS.concat()));
+        assert_eq!(digest, "dd438351227ca720e86e5d4958953b3bcad56ccda8fd4be17dc99ece5e34b9f4");
+    }
+}

@@ -24,29 +24,53 @@ const MAX_BACKOFF: Duration = Duration::from_secs(300);
 pub(super) async fn poll(reader: Reader, shelf: Shelf, engine: mpsc::Sender<Message>, every: Duration) {
     let mut timer = tokio::time::interval(every);
     timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    while !engine.is_closed() {
+    let mut poll = Poll { reader, shelf, engine, read_to: BTreeMap::new() };
+    while !poll.engine.is_closed() {
         timer.tick().await;
-        if let Err(error) = read(&reader, &shelf, &engine).await {
+        if let Err(error) = poll.read().await {
             tracing::warn!(%error, "the chain cannot be read");
         }
     }
 }
 
-async fn read(reader: &Reader, shelf: &Shelf, engine: &mpsc::Sender<Message>) -> Result<(), ReadError> {
-    let head = reader.head().await?;
-    let _ = engine.send(Message::Head(head)).await;
-    for (bounty, watches) in watches(engine).await {
-        let Some(goods) = shelf.get(&bounty) else { continue };
-        for observation in reader.observe(&bounty, watches, goods.start_block).await? {
-            let _ = engine.send(Message::Observed(observation)).await;
+struct Poll {
+    reader: Reader,
+    shelf: Shelf,
+    engine: mpsc::Sender<Message>,
+    /// Up to which final block each bounty's events were told. Kept in memory: a restart tells them
+    /// again, and the machine counts each once.
+    read_to: BTreeMap<Bounty, u64>,
+}
+
+impl Poll {
+    async fn read(&mut self) -> Result<(), ReadError> {
+        let head = self.reader.head().await?;
+        let _ = self.engine.send(Message::Head(head)).await;
+        for (bounty, watches) in watches(&self.engine).await {
+            // One bounty that cannot be read keeps no other waiting.
+            if let Err(error) = self.observe(bounty, watches).await {
+                tracing::warn!(%bounty, %error, "a bounty cannot be read");
+            }
         }
-    }
-    for goods in shelf.all() {
-        if head.timestamp >= goods.terms.refund_from() {
-            let _ = engine.send(Message::Over(goods.bounty)).await;
+        for goods in self.shelf.all() {
+            if head.timestamp >= goods.terms.refund_from() {
+                self.read_to.remove(&goods.bounty);
+                let _ = self.engine.send(Message::Over(goods.bounty)).await;
+            }
         }
+        Ok(())
     }
-    Ok(())
+
+    async fn observe(&mut self, bounty: Bounty, watches: Vec<Watch>) -> Result<(), ReadError> {
+        let Some(goods) = self.shelf.get(&bounty) else { return Ok(()) };
+        let from = self.read_to.get(&bounty).map_or(goods.start_block, |read| read + 1);
+        let (observations, read) = self.reader.observe(&bounty, watches, from).await?;
+        for observation in observations {
+            let _ = self.engine.send(Message::Observed(observation)).await;
+        }
+        self.read_to.insert(bounty, read);
+        Ok(())
+    }
 }
 
 async fn watches(engine: &mpsc::Sender<Message>) -> BTreeMap<Bounty, Vec<Watch>> {

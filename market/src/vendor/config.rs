@@ -200,3 +200,15 @@ pub(super) fn check_terms(share: Amount, claim_by: Span, lock: Span) -> Result<(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_is_what_the_program_reads() {
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/config/vendor.toml");
+        let config = Config::load(&example).unwrap();
+        assert_eq!(config.publish.claim_by.0, Span(30 * 86_400));
+    }
+}

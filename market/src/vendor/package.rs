@@ -10,7 +10,7 @@ use posthouse_circuits::{ProvingKey, SystemRandomness, circuit_id};
 use posthouse_contracts::fleet::Fleet;
 use posthouse_dsn::{Config as DsnConfig, Dsn, FileAdded, Keypair};
 use posthouse_protocol::cose::ReleaseSigningKey;
-use posthouse_protocol::id::{BodyId, UpdateId, Version};
+use posthouse_protocol::id::{BodyId, ContentId, UpdateId, Version};
 use posthouse_protocol::package::Package;
 use posthouse_protocol::release::{self, Mode, Release};
 use posthouse_protocol::suit::{self, Manifest};
@@ -207,7 +207,7 @@ pub(super) fn write_whole(path: &Path, fill: impl FnOnce(&mut File) -> io::Resul
 /// The files' content identifiers.
 struct Cids {
     body: Option<FileAdded>,
-    fleet: FileAdded,
+    fleet: ContentId,
     vk: FileAdded,
     pk: FileAdded,
 }
@@ -228,8 +228,10 @@ impl Cids {
             Some(body) => Some(dsn.add_file(body).await?),
             None => None,
         };
-        let (fleet, vk) = (dsn.add_file(&files.fleet).await?, dsn.add_file(&files.vk).await?);
-        Ok(Self { body, fleet, vk, pk: dsn.add_file(&files.pk).await? })
+        let fleet = fs::read(&files.fleet)?;
+        let fleet = ContentId::raw(Sha256::digest(&fleet).into());
+        let (vk, pk) = (dsn.add_file(&files.vk).await?, dsn.add_file(&files.pk).await?);
+        Ok(Self { body, fleet, vk, pk })
     }
 }
 
@@ -265,7 +267,7 @@ fn seal(
         manifest: suit::build(&manifest, key),
         release: release::seal(&release, key)?,
         body: cids.body.map(|body| content_id(&body.cid)),
-        fleet: content_id(&cids.fleet.cid),
+        fleet: cids.fleet,
         vk: content_id(&cids.vk.cid),
         pk: content_id(&cids.pk.cid),
     };

@@ -6,13 +6,16 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use anyhow::Context as _;
-use posthouse_dsn::{Codec, Dsn, Inbound};
+use anyhow::{Context as _, bail};
+use posthouse_dsn::{Cid, Codec, Dsn, Inbound};
+use posthouse_protocol::id::{Bounty, ReleaseKey};
 use posthouse_protocol::join;
 use posthouse_protocol::package::Package;
 use posthouse_protocol::release;
 use serde::Serialize;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use zeroize::Zeroizing;
 
 use super::admission::Gate;
 use super::config::Config;
@@ -41,7 +44,8 @@ pub(super) async fn run(config: &Config, json: bool) -> anyhow::Result<()> {
     let addresses = dsn.addresses().iter().map(ToString::to_string).collect();
     console::report(json, &Ready { peer_id: dsn.peer_id().to_string(), addresses })?;
     let gate = Gate::new(config.chain.id(), config.join.clone());
-    let mut seeder = Seeder { config, store, dsn, gate, release_key, seeded: BTreeSet::new() };
+    let (begun, preparing) = (BTreeSet::new(), JoinSet::new());
+    let mut seeder = Seeder { config, store, dsn, gate, release_key, begun, preparing };
     let outcome = seeder.serve(inbound).await;
     seeder.dsn.stop().await;
     outcome
@@ -52,8 +56,18 @@ struct Seeder<'a> {
     store: Store,
     dsn: Dsn,
     gate: Gate,
-    release_key: posthouse_protocol::id::ReleaseKey,
-    seeded: BTreeSet<u64>,
+    release_key: ReleaseKey,
+    begun: BTreeSet<u64>,
+    /// Releases whose files are being hashed; requests are answered meanwhile.
+    preparing: JoinSet<anyhow::Result<Seeded>>,
+}
+
+/// A package that is served: its secret may be given out.
+struct Seeded {
+    version: u64,
+    bounty: Bounty,
+    secret: Zeroizing<Vec<u8>>,
+    announce: Vec<Cid>,
 }
 
 impl Seeder<'_> {
@@ -62,51 +76,71 @@ impl Seeder<'_> {
         let mut stop = console::stop_signal()?;
         loop {
             tokio::select! {
-                _ = look.tick() => self.pick_up().await?,
+                _ = look.tick() => self.pick_up()?,
                 Some(request) = inbound.recv() => self.answer(request),
+                Some(seeded) = self.preparing.join_next() => self.open(seeded??),
                 () = stop.recv() => return Ok(()),
-                else => return Ok(()),
             }
         }
     }
 
     fn answer(&mut self, Inbound { peer, body, reply, .. }: Inbound) {
-        let answer = self.gate.answer(&peer, &body, Instant::now());
+        let answer = Zeroizing::new(self.gate.answer(&peer, &body, Instant::now()).to_vec());
         // Who asked and went away will ask again.
         let _ = reply.send(answer.to_vec());
     }
 
-    /// Begins to serve what has been published since the last look.
-    async fn pick_up(&mut self) -> anyhow::Result<()> {
-        // A few rows of a local file, read by the key; anything long happens in `seed`.
+    /// Begins to serve what has been published since the last look: a few rows of a local file.
+    fn pick_up(&mut self) -> anyhow::Result<()> {
         for row in self.store.releases()? {
-            if !self.seeded.contains(&row.version) && matches!(row.state, State::Published(..)) {
-                self.seed(&row).await.with_context(|| format!("version {}", row.version))?;
-                self.seeded.insert(row.version);
+            if matches!(row.state, State::Published(..)) && self.begun.insert(row.version) {
+                let files = Files::of(self.config, row.version, row.mode);
+                self.preparing.spawn(prepare(self.dsn.clone(), row, files, self.release_key));
             }
         }
         Ok(())
     }
 
-    async fn seed(&mut self, row: &ReleaseRow) -> anyhow::Result<()> {
-        let State::Published(root, published) = &row.state else { return Ok(()) };
-        let package = Package::decode(&root.block)?;
-        let release = release::open(&package.release, &self.release_key)?;
-        for secret in withheld(&release) {
-            self.dsn.withhold(secret).await?;
+    fn open(&mut self, seeded: Seeded) {
+        let Seeded { version, bounty, secret, announce } = seeded;
+        tracing::info!(version, %bounty, "seeding");
+        self.gate.add(bounty, secret);
+        for cid in announce {
+            tokio::spawn(announce_one(self.dsn.clone(), cid));
         }
-        let files = Files::of(self.config, row.version, row.mode);
-        for file in [files.body.as_ref(), Some(&files.fleet), Some(&files.vk), Some(&files.pk)] {
-            let Some(file) = file else { continue };
-            self.dsn.add_file(file).await.with_context(|| file.display().to_string())?;
-        }
-        let block = self.dsn.put_block(root.block.clone(), Codec::DagCbor).await?;
-        self.gate.add(published.bounty, row.secret.clone());
-        self.dsn.provide(block).await?;
-        if let Some(body) = &package.body {
-            self.dsn.provide(cid(body)).await?;
-        }
-        tracing::info!(version = row.version, bounty = %published.bounty, package = %block, "seeding");
-        Ok(())
     }
+}
+
+/// The DHT is told again and again while the peer runs; a first time that fails is no more than late.
+async fn announce_one(dsn: Dsn, cid: Cid) {
+    if let Err(error) = dsn.provide(cid).await {
+        tracing::warn!(%cid, %error, "not announced yet");
+    }
+}
+
+async fn prepare(dsn: Dsn, row: ReleaseRow, files: Files, release_key: ReleaseKey) -> anyhow::Result<Seeded> {
+    let version = row.version;
+    let prepared = serve(&dsn, row, &files, &release_key).await;
+    prepared.with_context(|| format!("version {version}"))
+}
+
+async fn serve(
+    dsn: &Dsn,
+    row: ReleaseRow,
+    files: &Files,
+    release_key: &ReleaseKey,
+) -> anyhow::Result<Seeded> {
+    let State::Published(root, published) = row.state else { bail!("not published") };
+    let package = Package::decode(&root.block)?;
+    let release = release::open(&package.release, release_key)?;
+    for secret in withheld(&release) {
+        dsn.withhold(secret).await?;
+    }
+    for file in [files.body.as_ref(), Some(&files.vk), Some(&files.pk)].into_iter().flatten() {
+        dsn.add_file(file).await.with_context(|| file.display().to_string())?;
+    }
+    dsn.put_block(tokio::fs::read(&files.fleet).await?, Codec::Raw).await?;
+    let block = dsn.put_block(root.block, Codec::DagCbor).await?;
+    let announce = [block].into_iter().chain(package.body.as_ref().map(cid)).collect();
+    Ok(Seeded { version: row.version, bounty: published.bounty, secret: row.secret, announce })
 }

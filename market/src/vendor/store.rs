@@ -262,3 +262,75 @@ fn release(row: &Row<'_>) -> Result<ReleaseRow> {
         lock_secs: row.get(9)?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(version: u64, key_id: Option<KeyId>) -> ReleaseRow {
+        ReleaseRow {
+            version,
+            state: State::Staged,
+            mode: Mode::Key,
+            u_id: UpdateId::new([1; 32]),
+            size: 10,
+            secret: Zeroizing::new(vec![2; 32]),
+            key_id,
+            share: u128::from(u64::MAX) + 1,
+            claim_by: 1000,
+            lock_secs: 1800,
+        }
+    }
+
+    #[test]
+    fn a_release_is_taken_up_where_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = Store::open(folder.path()).unwrap();
+        store.stage(&row(4, Some(KeyId::new([3; 32])))).unwrap();
+        let root = Root { p_id: PackageId::new([4; 32]), block: vec![5] };
+        store.prepared(4, &root).unwrap();
+        drop(store);
+        let mut store = Store::open(folder.path()).unwrap();
+        let found = store.release(4).unwrap().unwrap();
+        assert_eq!(found.state, State::Prepared(root.clone()));
+        assert_eq!((found.share, found.secret.len()), (u128::from(u64::MAX) + 1, 32));
+        let at = Published { bounty: Bounty::new([6; 20]), start: 7, gas: 8 };
+        store.published(4, &at).unwrap();
+        assert_eq!(store.releases().unwrap()[0].state, State::Published(root, at));
+    }
+
+    #[test]
+    fn a_key_serves_one_release_for_ever() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = Store::open(folder.path()).unwrap();
+        let key_id = KeyId::new([3; 32]);
+        store.stage(&row(1, Some(key_id))).unwrap();
+        assert!(store.key_is_used(&key_id).unwrap());
+        assert!(store.stage(&row(2, Some(key_id))).is_err());
+        assert!(store.release(2).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_transaction_is_known_by_all_its_hashes() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = Store::open(folder.path()).unwrap();
+        for bumps in 0..2u8 {
+            let hash = B256::repeat_byte(bumps);
+            let signed = crate::wallet::Signed { raw: vec![bumps].into(), hash };
+            store.signed("deploy", 5, bumps, &signed).unwrap();
+        }
+        let pending = store.pending("deploy").unwrap().unwrap();
+        assert_eq!((pending.nonce, pending.bumps, pending.raw), (5, 1, vec![1]));
+        assert_eq!(pending.hashes.len(), 2);
+        store.settled("deploy").unwrap();
+        assert_eq!(store.pending("deploy").unwrap(), None);
+    }
+
+    /// A change of the schema is a migration of its own: this digest changes only with one more of them.
+    #[test]
+    fn the_schema_is_pinned() {
+        use sha2::Digest as _;
+        let digest = hex::encode(sha2::Sha256::digest(MIGRATIONS.concat()));
+        assert_eq!(digest, "e51d095a222ac72a0e461b03750489d24b019f7914a76f95319b86d637c98a8a");
+    }
+}

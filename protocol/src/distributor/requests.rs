@@ -27,6 +27,9 @@ impl Distributor {
         if !self.rates.take(gateway, now, &self.policy.limits) {
             return Err(Refusal::RateLimited);
         }
+        if self.is_starting(bounty_of(&request)) {
+            return Ok(self.pending());
+        }
         match request {
             Request::Hello { chain, bounty, device_key, delegation } => {
                 self.on_chain(chain)?;
@@ -74,6 +77,14 @@ impl Distributor {
             Some(entry) => entry.exchange.challenge,
             None => self.greet(key, index, fresh, now),
         };
+        if !self.entries.contains_key(&key) {
+            // Another device may speak for the gateway, so it hears of this one before it signs.
+            match self.sessions.get(&key).and_then(|session| session.standing) {
+                None => return Ok(self.pending()),
+                Some(Standing::Claimed) => return Err(Refusal::AlreadyClaimed),
+                Some(_) => {}
+            }
+        }
         let terms = self.policy.terms();
         Ok(Response::Challenge { c: c.to_bytes(), payee: self.me.payee, terms })
     }
@@ -81,7 +92,9 @@ impl Distributor {
     /// Opens the session, and looks the device's share up while the challenge is on its way.
     fn greet(&mut self, key: Key, index: u32, fresh: Digest, now: u64) -> Digest {
         let c = self.sessions.hello(key, index, fresh, now, self.policy.limits.sessions);
-        self.out.push_back(Output::Inspect { bounty: key.0, index });
+        if self.sessions.get(&key).is_some_and(|session| session.standing.is_none()) {
+            self.out.push_back(Output::Inspect { bounty: key.0, index });
+        }
         c
     }
 
@@ -287,6 +300,18 @@ impl Distributor {
             Stage::Closed(_) => Err(Refusal::Closed),
             _ => Ok(entry),
         }
+    }
+}
+
+fn bounty_of(request: &Request) -> &Bounty {
+    match request {
+        Request::Hello { bounty, .. }
+        | Request::Auth { bounty, .. }
+        | Request::Members { bounty, .. }
+        | Request::Receipt { bounty, .. }
+        | Request::Seal { bounty, .. }
+        | Request::Poll { bounty, .. }
+        | Request::Copy { bounty, .. } => bounty,
     }
 }
 

@@ -6,6 +6,9 @@ use crate::id::{Bounty, Digest, PeerHash};
 
 use super::chain::Standing;
 
+/// How long a share is taken to stand as it was found; the contract decides in the end.
+const STANDING_MS: u64 = 60_000;
+
 /// A peer that said Hello on behalf of a device of the fleet.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Session {
@@ -19,6 +22,8 @@ pub(super) struct Session {
     pub(super) authenticated: bool,
     /// Unix milliseconds of the last Hello.
     at: u64,
+    /// Unix milliseconds at which the share was last asked for.
+    looked_up: u64,
 }
 
 #[derive(Debug, Default)]
@@ -36,16 +41,19 @@ impl Sessions {
         limit: usize,
     ) -> Digest {
         if let Some(session) = self.0.get_mut(&key) {
-            session.at = now;
-            if session.device != device {
+            let stale = now.saturating_sub(session.looked_up) > STANDING_MS;
+            if session.device != device || stale {
                 (session.device, session.standing) = (device, None);
+                session.looked_up = now;
             }
+            session.at = now;
             return session.c;
         }
         if self.0.len() >= limit {
             evict_oldest(&mut self.0, |session| session.at);
         }
-        let session = Session { c: fresh, device, standing: None, authenticated: false, at: now };
+        let session =
+            Session { c: fresh, device, standing: None, authenticated: false, at: now, looked_up: now };
         self.0.insert(key, session);
         fresh
     }

@@ -164,7 +164,7 @@ fn requests_that_do_not_fit_are_refused_by_name() {
     ] {
         assert_eq!(refused(world.ask(0, request)), reason);
     }
-    world.hello(0, 0);
+    world.greet(0, 0);
     let bad = Request::Auth { chain, bounty, sig: Vec::new() };
     assert_eq!(refused(world.ask(0, bad)), Refusal::BadAuth);
 }
@@ -186,12 +186,23 @@ fn receipts_are_checked_before_they_are_kept() {
 }
 
 #[test]
+fn until_a_bounty_is_joined_again_gateways_are_told_to_wait() {
+    let mut world = World::new(policy());
+    world.offer(0, 0);
+    world.crash_before_join();
+    assert!(matches!(world.receipt(0, 0), Some(Response::Pending { .. })));
+    world.join();
+    assert!(matches!(world.receipt(0, 0), Some(Response::Pending { .. })), "before the first head");
+    world.observe();
+    assert_eq!(world.receipt(0, 0), Some(Response::Ack { index: 0 }));
+}
+
+#[test]
 fn a_claimed_device_opens_nothing() {
     let mut world = World::new(policy());
     world.rival(0, true);
-    world.hello(0, 0);
-    world.settle();
-    assert_eq!(refused(world.auth(0)), Refusal::AlreadyClaimed);
+    assert_eq!(refused(world.greet(0, 0)), Refusal::AlreadyClaimed);
+    assert!(matches!(world.greet(0, 1), Some(Response::Challenge { .. })));
 }
 
 #[test]
@@ -199,9 +210,10 @@ fn a_peer_that_asks_too_often_is_told_so() {
     let mut policy = policy();
     policy.limits.burst = 3;
     let mut world = World::new(policy);
-    (0..3).for_each(|_| assert!(matches!(world.hello(0, 0), Some(Response::Challenge { .. }))));
+    assert!(matches!(world.greet(0, 0), Some(Response::Challenge { .. })));
+    assert!(matches!(world.hello(0, 0), Some(Response::Challenge { .. })));
     assert_eq!(refused(world.hello(0, 0)), Refusal::RateLimited);
-    assert!(matches!(world.hello(1, 1), Some(Response::Challenge { .. })));
+    assert!(matches!(world.greet(1, 1), Some(Response::Challenge { .. })));
     world.now += 1000;
     assert!(matches!(world.hello(0, 0), Some(Response::Challenge { .. })));
 }
@@ -212,8 +224,7 @@ fn one_device_opens_so_many_exchanges_and_no_more() {
     policy.limits.exchanges_per_device = 1;
     let mut world = World::new(policy);
     world.offer(0, 0);
-    world.hello(1, 0);
-    world.settle();
+    world.greet(1, 0);
     assert_eq!(refused(world.auth(1)), Refusal::RateLimited);
 }
 
@@ -241,7 +252,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let (g, d) = (0..GATEWAYS, 0..DEVICES);
     prop_oneof![
-        2 => (g.clone(), d.clone()).prop_map(|(g, d)| Step::Hello(g, d)),
+        3 => (g.clone(), d.clone()).prop_map(|(g, d)| Step::Hello(g, d)),
         4 => g.clone().prop_map(Step::Auth),
         6 => (g.clone(), d.clone()).prop_map(|(g, d)| Step::Receipt(g, d)),
         2 => g.clone().prop_map(Step::Seal),

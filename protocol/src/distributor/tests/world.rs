@@ -264,7 +264,7 @@ impl World {
         world
     }
 
-    fn join(&mut self) {
+    pub(super) fn join(&mut self) {
         let roster = Arc::new(Fleet(self.keys.iter().map(SigningKey::device_key).collect()));
         let groups = vec![Group { end_index: DEVICES as u32, share: Wei::new(SHARE) }];
         let campaign = Campaign {
@@ -282,13 +282,18 @@ impl World {
 
     /// Loses everything but the disk, with outputs still in the queue.
     pub(super) fn crash(&mut self) {
+        self.crash_before_join();
+        self.join();
+    }
+
+    pub(super) fn crash_before_join(&mut self) {
         self.machine = Distributor::new(identity(), self.policy);
         self.inbox.clear();
         let exchanges = self.disk.exchanges.values().cloned().map(Change::Exchange);
         let receipts = self.disk.receipts.values().copied().map(Change::Receipt);
         let slots = self.disk.slots.values().cloned().map(Change::Transaction);
         exchanges.chain(receipts).chain(slots).for_each(|row| self.machine.restore(row));
-        self.join();
+        self.machine.expect(BOUNTY);
     }
 
     /// Carries out at most `steps` outputs.
@@ -413,6 +418,13 @@ impl World {
         response
     }
 
+    /// Until the device's share was looked up.
+    pub(super) fn greet(&mut self, g: usize, d: usize) -> Option<Response> {
+        assert!(matches!(self.hello(g, d), Some(Response::Pending { .. })));
+        self.settle();
+        self.hello(g, d)
+    }
+
     pub(super) fn auth(&mut self, g: usize) -> Option<Response> {
         let peer = gateway(g);
         let c = self.challenges.get(&peer.0).copied().unwrap_or([0; 32]);
@@ -426,8 +438,7 @@ impl World {
 
     /// Until the offer is there.
     pub(super) fn offer(&mut self, g: usize, d: usize) -> LockHash {
-        self.hello(g, d);
-        self.settle();
+        self.greet(g, d);
         self.auth(g);
         self.settle();
         assert!(matches!(self.auth(g), Some(Response::Offer { .. })), "{:?}", self.last);

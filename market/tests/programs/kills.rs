@@ -1,0 +1,108 @@
+//! SIGKILL at every named point, then a restart: nothing is lost, nothing happens twice.
+#![cfg(feature = "fault-injection")]
+
+use alloy::primitives::{Address, U256};
+use posthouse_protocol::exchange::Response;
+
+use crate::gateway::Gateway;
+use crate::world::{Running, World, until};
+
+const SIGKILL: i32 = 9;
+
+#[test]
+fn a_publication_goes_on_where_it_was_killed() {
+    use std::os::unix::process::ExitStatusExt as _;
+    let mut world = World::new();
+    world.set_up_vendor();
+    let points = ["vendor.staged", "vendor.prepared", "vendor.signed", "vendor.sent"];
+    for (at, point) in points.into_iter().enumerate() {
+        let image = world.image(point, 1000 + at);
+        let mut command = world.vendor_command(&["publish", &image]);
+        let killed = command.env("POSTHOUSE_CRASH_AT", point).output().unwrap();
+        assert_eq!(killed.status.signal(), Some(SIGKILL), "{point}");
+        let published = world.vendor(&["publish", &image]);
+        assert_eq!(published["version"], at as u64 + 1, "{point}");
+        let bounty: Address = published["bounty"].as_str().unwrap().parse().unwrap();
+        assert_eq!(world.chain.balance(bounty), U256::from(5_000_000_000u64), "{point}");
+    }
+    let releases = world.vendor(&["status"]);
+    let paid = releases["releases"].as_array().unwrap();
+    assert_eq!(paid.len(), points.len());
+    assert!(paid.iter().all(|release| release["state"] == "published"));
+}
+
+/// Each state in turn: the distributor dies when the state is on disk and nobody knows yet.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sale_survives_a_kill_in_each_state() {
+    let mut world = World::new();
+    world.set_up_vendor();
+    let seeder = world.seed();
+    world.write_distributor("d1", 1, &seeder);
+    let points = [
+        "joined",
+        "proving",
+        "offered",
+        "receipt",
+        "collecting",
+        "reserving",
+        "transaction",
+        "locked",
+        "revealing",
+        "paid",
+    ];
+    for (at, point) in points.into_iter().enumerate() {
+        let image = world.image(point, 2000 + at);
+        let published = world.vendor(&["publish", &image]);
+        let mut command = world.distributor_command("d1", &["run"]);
+        command.env("POSTHOUSE_CRASH_AT", format!("distributor.{point}"));
+        let mut killed = Some(Running::start(command));
+        let mut restarted = None;
+        let mut gateway = Gateway::start(&world, &seeder, &published).await;
+        if point == "joined" {
+            killed.take().unwrap().wait();
+            restarted = Some(Running::start(world.distributor_command("d1", &["run"])));
+        }
+        let mut tries = 0;
+        let opened = loop {
+            if let Some(opened) = buy(&mut gateway, &world).await {
+                break opened;
+            }
+            tries += 1;
+            assert!(tries < 20, "{point}");
+            if let Some(mut running) = killed.take() {
+                running.wait();
+                restarted = Some(Running::start(world.distributor_command("d1", &["run"])));
+            }
+        };
+        assert_eq!(opened, std::fs::read(&image).unwrap(), "{point}");
+        if let Some(mut running) = killed.take() {
+            running.wait();
+            restarted = Some(Running::start(world.distributor_command("d1", &["run"])));
+        }
+        let bounty = &published["bounty"];
+        until("all are paid", || {
+            let status = world.distributor("d1", &["status"]);
+            let bounties = status["bounties"].as_array().unwrap();
+            bounties.iter().any(|row| row["bounty"] == *bounty && row["devices_paid"] == 3)
+        });
+        let address: Address = bounty.as_str().unwrap().parse().unwrap();
+        assert_eq!(world.chain.balance(address), U256::from(2_000_000_000u64), "{point}");
+        drop(restarted);
+        gateway.dsn.clone().stop().await;
+    }
+}
+
+/// One attempt to buy for three sensors, from the beginning: all requests are idempotent.
+async fn buy(gateway: &mut Gateway, world: &World) -> Option<Vec<u8>> {
+    let peer = gateway.find().await;
+    let offer = gateway.offer(world, peer).await?;
+    for device in 0..3 {
+        let ack = gateway.try_ask(peer, &gateway.receipt(world, &offer, device)).await?;
+        assert_eq!(ack, Response::Ack { index: device as u32 });
+    }
+    gateway.try_ask(peer, &gateway.seal(&offer)).await?;
+    match gateway.try_ask(peer, &gateway.poll(&offer)).await? {
+        Response::Key { r } => Some(gateway.open(&offer, &r, peer).await),
+        other => panic!("{other:?}"),
+    }
+}

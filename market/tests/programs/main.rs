@@ -1,0 +1,9 @@
+//! The two programs as processes, on a chain in this one.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod gateway;
+mod kills;
+mod publish;
+mod sale;
+mod settings;
+mod world;

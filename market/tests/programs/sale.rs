@@ -1,0 +1,75 @@
+//! A sale from publication to payment, with the programs as processes.
+
+use posthouse_protocol::exchange::{Refusal, Response};
+use posthouse_protocol::id::ContentId;
+
+use crate::gateway::Gateway;
+use crate::world::{Running, World, until};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_buys_for_its_sensors_and_the_distributor_is_paid() {
+    let mut world = World::new();
+    world.set_up_vendor();
+    let image = world.image("image", 700_000);
+    let published = world.vendor(&["publish", &image]);
+    let seeder = world.seed();
+    world.write_distributor("d1", 1, &seeder);
+    let distributor = Running::start(world.distributor_command("d1", &["run"]));
+
+    let mut gateway = Gateway::start(&world, &seeder, &published).await;
+    let peer = gateway.find().await;
+    assert_eq!(peer.to_string(), distributor.ready["peer_id"].as_str().unwrap());
+
+    let secret = ContentId::raw(gateway.release.u_id.to_bytes());
+    gateway.wants_block(peer, secret).await.unwrap_err();
+    let secret = ContentId::raw(gateway.release.key_id.unwrap().to_bytes());
+    gateway.wants_block(peer, secret).await.unwrap_err();
+
+    let offer = gateway.offer(&world, peer).await.unwrap();
+    for device in 0..4 {
+        let ack = gateway.ask(peer, &gateway.receipt(&world, &offer, device)).await;
+        assert_eq!(ack, Response::Ack { index: device as u32 });
+    }
+    let sealed = gateway.ask(peer, &gateway.seal(&offer)).await;
+    assert_eq!(sealed, Response::Sealed { receipts: 4 });
+    let Response::Key { r } = gateway.ask(peer, &gateway.poll(&offer)).await else { panic!("no key") };
+    let opened = gateway.open(&offer, &r, peer).await;
+    assert_eq!(opened, std::fs::read(&image).unwrap());
+
+    // The fifth sensor wakes after the key was shown.
+    let late = gateway.ask(peer, &gateway.receipt(&world, &offer, 4)).await;
+    assert_eq!(late, Response::Ack { index: 4 });
+    until("all are paid", || world.distributor("d1", &["status"])["bounties"][0]["devices_paid"] == 5);
+    let copy = gateway.ask(peer, &gateway.copy(&world, &offer, 4)).await;
+    assert!(matches!(copy, Response::Offer { s, .. } if s == offer.s));
+    let status = world.vendor(&["status"]);
+    assert_eq!(status["releases"][0]["chain"]["devices_paid"], 5);
+    assert_eq!(status["releases"][0]["chain"]["paid_wei"], "5000000000");
+    assert_eq!(world.distributor("d1", &["status"])["bounties"][0]["earned_wei"], "5000000000");
+
+    let second = world.distributor_command("d1", &["run"]).output().unwrap();
+    let said = String::from_utf8(second.stderr).unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    assert!(said.contains("another process works in this folder"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_small_patch_is_sold_whole() {
+    let mut world = World::new();
+    world.set_up_vendor();
+    let image = world.image("patch", 64);
+    let published = world.vendor(&["publish", &image, "--mode", "file"]);
+    assert_eq!(published["mode"], "file");
+    let seeder = world.seed();
+    world.write_distributor("d1", 1, &seeder);
+    let _distributor = Running::start(world.distributor_command("d1", &["run"]));
+    let mut gateway = Gateway::start(&world, &seeder, &published).await;
+    let peer = gateway.find().await;
+    let offer = gateway.offer(&world, peer).await.unwrap();
+    gateway.ask(peer, &gateway.receipt(&world, &offer, 0)).await;
+    gateway.ask(peer, &gateway.seal(&offer)).await;
+    let Response::Key { r } = gateway.ask(peer, &gateway.poll(&offer)).await else { panic!("no key") };
+    assert_eq!(gateway.open(&offer, &r, peer).await, std::fs::read(&image).unwrap());
+    let copy = gateway.ask(peer, &gateway.copy(&world, &offer, 3)).await;
+    assert_eq!(copy, Response::Refused { reason: Refusal::NotAuthenticated });
+}

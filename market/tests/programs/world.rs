@@ -1,0 +1,201 @@
+//! A chain, folders and programs for one test.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use posthouse_devchain::{Config, DevChain};
+use posthouse_protocol::id::Curve;
+use posthouse_protocol::key::SigningKey;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A state that a program reaches by itself is waited for so long.
+const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const CHAIN: u64 = 31_337;
+pub(crate) const VENDOR_ID: &str = "fa6b4a53-d5ad-5fdf-be9d-e663e4d41ffe";
+pub(crate) const CLASS_ID: &str = "1492af14-2569-5e48-bf42-9b2d51f2ab45";
+
+pub(crate) struct World {
+    pub(crate) chain: DevChain,
+    pub(crate) folder: TempDir,
+    pub(crate) devices: Vec<SigningKey>,
+    factory: Option<String>,
+}
+
+impl World {
+    /// A chain with a block every 100 ms, and a fleet of five.
+    pub(crate) fn new() -> Self {
+        let block_time = Some(Duration::from_millis(100));
+        let chain = DevChain::start(Config { block_time, ..Config::default() }).unwrap();
+        let key = |i: u8| SigningKey::from_bytes(Curve::Secp256k1, &[i + 1; 32]).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        Self { chain, folder, devices: (0..5).map(key).collect(), factory: None }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The key of a funded account, in a file with mode 0600.
+    fn key_file(&self, name: &str, account: usize) {
+        let key = self.chain.accounts()[account].to_bytes();
+        posthouse_market::secret_file::create(&self.path(name), &key.0).unwrap();
+    }
+
+    fn chain_section(&self) -> String {
+        let factory = self.factory.as_ref();
+        let factory = factory.map(|at| format!("factory = \"{at}\"\n")).unwrap_or_default();
+        format!("[chain]\nid = {CHAIN}\nrpc = [\"{}\"]\npoll_ms = 50\n{factory}", self.chain.url())
+    }
+
+    pub(crate) fn write_vendor(&self) {
+        let chain = self.chain_section();
+        let text = format!(
+            "state_dir = \"vendor\"
+             [product]\nvendor_id = \"{VENDOR_ID}\"\nclass_id = \"{CLASS_ID}\"
+             [keys]\nethereum = \"vendor.key\"\nrelease = \"release.key\"\npeer = \"vendor-peer.key\"
+             {chain}
+             [dsn]\nlisten = [\"/ip4/127.0.0.1/tcp/0\"]\nfleet = \"test\"
+             [join]\nper_minute = 100
+             [publish]\nshare = \"1 gwei\"\n"
+        );
+        std::fs::write(self.path("vendor.toml"), text).unwrap();
+    }
+
+    /// Keys, fleet, factory and proving keys: everything but a publication.
+    pub(crate) fn set_up_vendor(&mut self) {
+        self.key_file("vendor.key", 0);
+        self.write_vendor();
+        self.vendor(&["keygen"]);
+        let list: String = self.devices.iter().map(|key| format!("{}\n", key.device_key())).collect();
+        std::fs::write(self.path("devices"), format!("# five\n{list}")).unwrap();
+        let devices = self.path("devices");
+        let enrolled = self.vendor(&["enrol", devices.to_str().unwrap()]);
+        assert_eq!(enrolled["devices"], 5);
+        let deployed = self.vendor(&["deploy"]);
+        assert_eq!(self.vendor(&["deploy"])["factory"], deployed["factory"], "once for a chain");
+        self.factory = deployed["factory"].as_str().map(str::to_string);
+        self.write_vendor();
+        self.vendor(&["setup"]);
+    }
+
+    pub(crate) fn image(&self, name: &str, length: usize) -> String {
+        let bytes: Vec<u8> = (0..length).map(|i| (i * 7 + i / 256) as u8).collect();
+        std::fs::write(self.path(name), bytes).unwrap();
+        self.path(name).to_str().unwrap().to_string()
+    }
+
+    pub(crate) fn vendor_command(&self, args: &[&str]) -> Command {
+        program(env!("CARGO_BIN_EXE_posthouse-vendor"), &self.path("vendor.toml"), args)
+    }
+
+    /// Runs a command that must succeed.
+    pub(crate) fn vendor(&self, args: &[&str]) -> Value {
+        json(&self.vendor_command(args).output().unwrap())
+    }
+
+    /// Runs a command that must fail with exit code 1, and gives what it says.
+    pub(crate) fn vendor_fails(&self, args: &[&str]) -> String {
+        let output = self.vendor_command(args).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        said
+    }
+
+    pub(crate) fn seed(&self) -> Running {
+        Running::start(self.vendor_command(&["seed"]))
+    }
+
+    /// Settings of a distributor whose first source is the vendor's seeder.
+    pub(crate) fn write_distributor(&self, name: &str, account: usize, seeder: &Running) {
+        if !self.path(&format!("{name}.key")).exists() {
+            self.key_file(&format!("{name}.key"), account);
+        }
+        let (address, release_key) = (self.chain.accounts()[0].address(), self.release_key());
+        let (chain, peer) = (self.chain_section(), seeder.address());
+        // One port for all its lives, so that who knows it finds it again.
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let text = format!(
+            "state_dir = \"{name}\"
+             [keys]\nethereum = \"{name}.key\"\npeer = \"{name}-peer.key\"
+             {chain}
+             [dsn]\nlisten = [\"/ip4/127.0.0.1/tcp/{port}\"]\nfleet = \"test\"\nbootstrap = [\"{peer}\"]
+             [sale]\nwindow = \"1h\"\nresubmit_ms = 2000\nretry_after_ms = 50
+             [[vendors]]\naddress = \"{address}\"\nrelease_key = \"{release_key}\"\npeers = [\"{peer}\"]
+             products = [{{ vendor_id = \"{VENDOR_ID}\", class_id = \"{CLASS_ID}\" }}]\n"
+        );
+        std::fs::write(self.path(&format!("{name}.toml")), text).unwrap();
+        self.distributor(name, &["keygen"]);
+    }
+
+    pub(crate) fn release_key(&self) -> String {
+        self.vendor(&["keygen"])["release_key"].as_str().unwrap().to_string()
+    }
+
+    pub(crate) fn distributor_command(&self, name: &str, args: &[&str]) -> Command {
+        let config = self.path(&format!("{name}.toml"));
+        program(env!("CARGO_BIN_EXE_posthouse-distributor"), &config, args)
+    }
+
+    pub(crate) fn distributor(&self, name: &str, args: &[&str]) -> Value {
+        json(&self.distributor_command(name, args).output().unwrap())
+    }
+}
+
+fn program(path: &str, config: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(path);
+    command.arg("--json").arg("--config").arg(config).args(args);
+    command.env("RUST_LOG", "info").stdin(Stdio::null());
+    command
+}
+
+fn json(output: &Output) -> Value {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// A program that runs until it is dropped, and what it said first.
+pub(crate) struct Running {
+    child: Child,
+    pub(crate) ready: Value,
+}
+
+impl Running {
+    /// Waits for the line that says it is ready.
+    pub(crate) fn start(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        Self { ready: serde_json::from_str(&line).unwrap(), child }
+    }
+
+    /// Where others connect to it.
+    pub(crate) fn address(&self) -> String {
+        self.ready["addresses"][0].as_str().unwrap().to_string()
+    }
+
+    /// Waits until it dies by itself.
+    pub(crate) fn wait(&mut self) {
+        until("the program dies", || self.child.try_wait().unwrap().is_some());
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Looks until it is so. A test that waits in vain fails; none goes on by time alone.
+pub(crate) fn until(what: &str, mut so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !so() {
+        assert!(start.elapsed() < PATIENCE, "waited in vain: {what}");
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}
