@@ -28,10 +28,13 @@ use crate::messages::Carrier;
 use crate::sensors::{Attach, Down, Link, Push, Retained, Sensors, Up, Uplink};
 
 mod connection;
+mod session;
 mod topic;
 
 /// Messages that wait for the connection: 64 blocks for each of 64 sensors, 4 MiB at most.
 const OUTGOING: usize = 4096;
+/// Words that wait for the hub.
+const MAX_WAITING: usize = 1024;
 /// A sign request that the broker could not deliver for so long is out of date, s: the hub keeps
 /// the newest and says it at the sensor's next word.
 const SIGN_EXPIRY: u32 = 60;
@@ -72,6 +75,8 @@ pub struct Mqtt {
     outgoing: mpsc::Sender<Outgoing>,
     authenticated: bool,
     connected: bool,
+    /// Words that the hub has not answered yet.
+    waiting: usize,
 }
 
 impl Mqtt {
@@ -88,6 +93,7 @@ impl Mqtt {
             outgoing,
             authenticated: config.authenticated,
             connected: false,
+            waiting: 0,
         };
         let address = Actor::start(carrier);
         hub.do_send(Attach { carrier: Carrier::Mqtt, recipient: address.clone().recipient() });
@@ -108,11 +114,18 @@ impl Mqtt {
     }
 
     fn word(&mut self, device: DeviceId, up: Up, retained: bool, ctx: &mut Context<Self>) {
+        if self.waiting >= MAX_WAITING {
+            return warn!(%device, "the hub does not take what sensors say");
+        }
+        self.waiting += 1;
         let link = Link { carrier: Carrier::Mqtt, authenticated: self.authenticated, live: !retained };
         let answer = self.words.send(Uplink { device, link, up }).into_actor(self);
-        ctx.spawn(answer.map(move |downs, carrier, _| match downs {
-            Ok(downs) => carrier.tell(&device, &downs),
-            Err(error) => warn!(%error, "the hub does not answer"),
+        ctx.spawn(answer.map(move |downs, carrier, _| {
+            carrier.waiting -= 1;
+            match downs {
+                Ok(downs) => carrier.tell(&device, &downs),
+                Err(error) => warn!(%error, "the hub does not answer"),
+            }
         }));
     }
 

@@ -3,8 +3,8 @@
 //! The carriers ([`crate::mqtt`], [`crate::coap`]) send it what sensors say and get back what to
 //! answer; the exchange sends it the newest intent for each sensor and hears what sensors said.
 //! A sensor that is awake when its intent changes is told at once, if its carrier can reach it;
-//! a sleeping one is told at its next word. On failure of the exchange nothing is queued: sensors
-//! say it again.
+//! a sleeping one is told at its next word. Where the exchange is slow its words wait, up to a
+//! bound; past it they are dropped, and asked for again at the sensor's next word.
 //!
 //! The hub reads staged images from the page cache, so it and the carriers belong on an arbiter of
 //! their own, where they hold up nothing else.
@@ -12,7 +12,10 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
-use actix::{Actor, Context, Handler, Message, MessageResult, Recipient};
+use actix::{
+    Actor, ActorFutureExt as _, AsyncContext as _, Context, Handler, Message, MessageResult, Recipient,
+    WrapFuture as _,
+};
 use posthouse_protocol::id::{DeviceId, UpdateId};
 use posthouse_protocol::sensor::{BlockRequest, ErrorCode, ErrorMsg, Hello, SignatureMsg, Status};
 use tracing::{debug, warn};
@@ -23,6 +26,11 @@ use crate::messages::{Carrier, SensorHello, SensorRefusal, SensorSignature, Sens
 
 mod images;
 mod registry;
+
+/// Words that wait for the exchange.
+const MAX_WAITING: usize = 1024;
+/// Words that wait for the hub.
+const MAILBOX: usize = 1024;
 
 /// What a sensor says, or asks for.
 #[derive(Debug, Clone, Copy)]
@@ -107,6 +115,8 @@ pub struct Sensors {
     refusals: Recipient<SensorRefusal>,
     carriers: HashMap<Carrier, Recipient<Push>>,
     registry: Registry,
+    /// Words that the exchange has not taken yet.
+    waiting: usize,
     started: Instant,
 }
 
@@ -127,6 +137,7 @@ impl Sensors {
             refusals,
             carriers: HashMap::new(),
             registry: Registry::new(policy, limits),
+            waiting: 0,
             started: Instant::now(),
         }
     }
@@ -137,46 +148,62 @@ impl Sensors {
     }
 
     /// Hands a registered sensor's word to the exchange.
-    fn forward(&self, device: DeviceId, link: Link, up: &Up) {
+    fn forward(&mut self, device: DeviceId, link: Link, up: &Up, ctx: &mut Context<Self>) {
         let Some(hello) = self.registry.hello_of(&device) else { return };
         let key = hello.key;
         match *up {
             Up::Hello(hello) => {
                 let Link { carrier, authenticated, .. } = link;
-                hand(&self.hellos, SensorHello { hello, carrier, authenticated });
+                self.hand(self.hellos.clone(), SensorHello { hello, carrier, authenticated }, ctx);
             }
-            Up::Signature(msg) => hand(&self.signatures, SensorSignature { device: key, msg }),
-            Up::Status(status) => hand(&self.statuses, SensorStatus { device: key, status }),
-            Up::Refused(error) => hand(&self.refusals, SensorRefusal { device: key, error }),
+            Up::Signature(msg) => {
+                self.hand(self.signatures.clone(), SensorSignature { device: key, msg }, ctx);
+            }
+            Up::Status(status) => {
+                self.hand(self.statuses.clone(), SensorStatus { device: key, status }, ctx);
+            }
+            Up::Refused(error) => {
+                self.hand(self.refusals.clone(), SensorRefusal { device: key, error }, ctx);
+            }
             Up::Get(_) | Up::Manifest | Up::Sign => {}
         }
     }
-}
 
-/// A full mailbox is no reason to hold the sensors up: they say it again.
-fn hand<M>(recipient: &Recipient<M>, message: M)
-where
-    M: Message + Send + 'static,
-    M::Result: Send,
-{
-    if recipient.try_send(message).is_err() {
-        warn!("the exchange does not take what a sensor said");
+    fn hand<M>(&mut self, recipient: Recipient<M>, message: M, ctx: &mut Context<Self>)
+    where
+        M: Message<Result = ()> + Send + 'static,
+    {
+        if self.waiting >= MAX_WAITING {
+            return warn!("the exchange does not take what sensors say");
+        }
+        self.waiting += 1;
+        let sent = async move { recipient.send(message).await };
+        ctx.spawn(sent.into_actor(self).map(|taken, hub, _| {
+            hub.waiting -= 1;
+            if let Err(error) = taken {
+                warn!(%error, "the exchange did not take what a sensor said");
+            }
+        }));
     }
 }
 
 impl Actor for Sensors {
     type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        ctx.set_mailbox_capacity(MAILBOX);
+    }
 }
 
 impl Handler<Uplink> for Sensors {
     type Result = MessageResult<Uplink>;
 
-    fn handle(&mut self, uplink: Uplink, _: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, uplink: Uplink, ctx: &mut Context<Self>) -> Self::Result {
         let Uplink { device, link, up } = uplink;
         let now = self.now();
         let answer = match self.registry.take(&device, link, &up, now) {
             Ok(downs) => {
-                self.forward(device, link, &up);
+                self.forward(device, link, &up, ctx);
                 downs
             }
             Err(error) => {

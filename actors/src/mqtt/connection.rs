@@ -6,12 +6,11 @@ use actix::{Addr, Message};
 use bytes::Bytes;
 use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v5::Packet;
-use rumqttc::{
-    AsyncClient, BrokerSessionResumePolicy, Event, EventLoop, MqttOptions, PublishOptions, Transport,
-};
+use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, PublishOptions, Transport};
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
+use super::session::EmptyHalf;
 use super::{Config, ConfigError, Mqtt, topic};
 
 /// First and longest wait before connecting again.
@@ -49,8 +48,7 @@ pub(super) fn client(config: &Config) -> Result<(AsyncClient, EventLoop), Config
         .set_keep_alive(KEEP_ALIVE)
         .set_clean_start(false)
         .set_session_expiry_interval(Some(SESSION_EXPIRY))
-        // What was in flight when a process ended is said again by its next one.
-        .set_broker_session_resume_policy(BrokerSessionResumePolicy::AllowBrokerOnly)
+        .set_session_store(EmptyHalf { in_flight: Some(IN_FLIGHT) })
         .set_outgoing_inflight_upper_limit(IN_FLIGHT)
         .set_max_packet_size(Some(MAX_PACKET));
     if let Some((name, password)) = &config.credentials {

@@ -8,16 +8,17 @@ use posthouse_protocol::device::{Input, Message};
 use posthouse_protocol::sensor::{Block, ErrorMsg, SignRequest, names};
 use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v5::Packet;
-use rumqttc::{
-    AsyncClient, BrokerSessionResumePolicy, Event, EventLoop, MqttOptions, Outgoing, PublishOptions,
-};
+use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, Outgoing, PublishOptions};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use self::session::EmptyHalf;
 use super::config::Settings;
 use super::life::WakeError;
 use super::node::Node;
 use crate::device::Flow;
+
+mod session;
 
 /// Requests that may wait for the connection: more than a wake ever queues at once.
 const REQUESTS: usize = 64;
@@ -99,8 +100,7 @@ impl Mqtt {
             .set_keep_alive(30)
             .set_clean_start(false)
             .set_session_expiry_interval(Some(SESSION_EXPIRY))
-            // What was in flight when the power went is asked for again; nothing need be resumed.
-            .set_broker_session_resume_policy(BrokerSessionResumePolicy::AllowBrokerOnly)
+            .set_session_store(EmptyHalf { in_flight: None })
             .set_max_packet_size(Some(MAX_PACKET));
         if let Some((name, file)) = &self.credentials {
             let password = std::fs::read_to_string(file)
