@@ -6,7 +6,7 @@ use actix::{Addr, Message};
 use bytes::Bytes;
 use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v5::Packet;
-use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, PublishOptions, Transport};
+use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, NetworkOptions, PublishOptions, Transport};
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
@@ -43,11 +43,15 @@ pub(super) type Outgoing = (String, Bytes, PublishOptions);
 
 /// Client and event loop.
 pub(super) fn client(config: &Config) -> Result<(AsyncClient, EventLoop), ConfigError> {
+    // Blocks go out as they come, not with the next one after the broker's delayed acknowledgement.
+    let mut network = NetworkOptions::new();
+    network.set_tcp_nodelay(true);
     let mut options = MqttOptions::new(&config.client_id, (config.host.clone(), config.port));
     options
         .set_keep_alive(KEEP_ALIVE)
         .set_clean_start(false)
         .set_session_expiry_interval(Some(SESSION_EXPIRY))
+        .set_network_options(network)
         .set_session_store(EmptyHalf { in_flight: Some(IN_FLIGHT) })
         .set_outgoing_inflight_upper_limit(IN_FLIGHT)
         .set_max_packet_size(Some(MAX_PACKET));

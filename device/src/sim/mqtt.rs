@@ -8,7 +8,7 @@ use posthouse_protocol::device::{Input, Message};
 use posthouse_protocol::sensor::{Block, ErrorMsg, SignRequest, names};
 use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v5::Packet;
-use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, Outgoing, PublishOptions};
+use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, NetworkOptions, Outgoing, PublishOptions};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -100,6 +100,7 @@ impl Mqtt {
             .set_keep_alive(30)
             .set_clean_start(false)
             .set_session_expiry_interval(Some(SESSION_EXPIRY))
+            .set_network_options(without_delay())
             .set_session_store(EmptyHalf { in_flight: None })
             .set_max_packet_size(Some(MAX_PACKET));
         if let Some((name, file)) = &self.credentials {
@@ -109,6 +110,14 @@ impl Mqtt {
         }
         Ok(options)
     }
+}
+
+/// A request for blocks is a small packet that nothing follows: held back to be sent with the next
+/// one, it would wait for an acknowledgement that the broker delays, 40 ms for each window.
+fn without_delay() -> NetworkOptions {
+    let mut network = NetworkOptions::new();
+    network.set_tcp_nodelay(true);
+    network
 }
 
 /// A connection; its task ends with it.
