@@ -69,9 +69,8 @@ contract UpdateFactory is IUpdateFactory {
 
     /// @inheritdoc IUpdateFactory
     function implementation(Curve curve) public view returns (address) {
-        if (curve == Curve.Secp256k1) return SECP256K1;
-        if (curve == Curve.P256) return P256;
-        revert BadTerms();
+        if (curve == Curve.None) revert BadTerms();
+        return curve == Curve.P256 ? P256 : SECP256K1;
     }
 
     function _raise(bytes32 product, uint64 version) private view {
@@ -81,6 +80,7 @@ contract UpdateFactory is IUpdateFactory {
     }
 
     function _terms(Publish calldata update) private view returns (bytes memory) {
+        if (update.curve == Curve.None) revert BadTerms();
         Terms memory terms;
         terms.vendor = msg.sender;
         terms.start = uint40(block.timestamp);

@@ -23,7 +23,9 @@ contract ClaimTest is Fixture {
         vm.assertEq(sum, 6 * _most(0) + 2 * _most(299));
         vm.assertEq(PAYEE.balance, sum);
         Device[] memory devices = bounty.devices(all);
-        for (uint256 i; i < devices.length; ++i) vm.assertTrue(devices[i].claimed);
+        for (uint256 i; i < devices.length; ++i) {
+            vm.assertTrue(devices[i].claimed);
+        }
     }
 
     function test_RevertWhen_DeviceIsClaimedTwice() public {

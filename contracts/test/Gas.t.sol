@@ -26,8 +26,12 @@ contract GasTest is Fixture {
 
     function _members() internal pure override returns (uint32[] memory places) {
         places = new uint32[](200);
-        for (uint32 i; i < 100; ++i) places[i] = i * 5_000;
-        for (uint32 i; i < 100; ++i) places[100 + i] = SITE + i;
+        for (uint32 i; i < 100; ++i) {
+            places[i] = i * 5_000;
+        }
+        for (uint32 i; i < 100; ++i) {
+            places[100 + i] = SITE + i;
+        }
     }
 
     function _update() internal view override returns (Publish memory update) {
@@ -47,7 +51,9 @@ contract GasTest is Fixture {
 
     function _run(uint32 from) private pure returns (uint32[] memory run) {
         run = new uint32[](100);
-        for (uint32 i; i < 100; ++i) run[i] = from == SITE ? SITE + i : i * 5_000;
+        for (uint32 i; i < 100; ++i) {
+            run[i] = from == SITE ? SITE + i : i * 5_000;
+        }
     }
 
     function test_Publish() public {

@@ -1,11 +1,12 @@
 #!/usr/bin/env node
 // Writes artifacts/*.json from source, or with --check fails if the committed ones differ from what
 // the source compiles to. The Rust side reads the artifacts, so that it needs no node.
-import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+
+import { run } from "./foundry.mjs";
 
 // An interface has no code; it is there because both bounties have the same one.
 const CONTRACTS = ["UpdateFactory", "IUpdateBounty", "Secp256k1Bounty", "P256Bounty"];
@@ -15,14 +16,9 @@ const check = process.argv.includes("--check");
 const scratch = mkdtempSync(join(tmpdir(), "posthouse-contracts-"));
 process.on("exit", () => rmSync(scratch, { recursive: true, force: true }));
 
-const forge = join(root, "node_modules", ".bin", "forge");
 const options = ["--out", join(scratch, "out"), "--cache-path", join(scratch, "cache")];
-const built = spawnSync(forge, ["build", "--skip", "test", ...options], {
-  cwd: root,
-  stdio: ["ignore", "ignore", "inherit"],
-});
-if (built.status !== 0) {
-  process.stderr.write(`forge build failed${built.error ? `: ${built.error.message}` : ""}\n`);
+if (run("forge", ["build", "--skip", "test", ...options], ["ignore", "ignore", "inherit"]) !== 0) {
+  process.stderr.write("forge build failed\n");
   process.exit(1);
 }
 

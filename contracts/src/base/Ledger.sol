@@ -50,7 +50,9 @@ abstract contract Ledger is IUpdateBounty {
     }
 
     function _release(Ended[] calldata ended) internal {
-        for (uint256 i; i < ended.length; ++i) _release(ended[i].tag, ended[i].page);
+        for (uint256 i; i < ended.length; ++i) {
+            _release(ended[i].tag, ended[i].page);
+        }
     }
 
     /// @dev Does nothing to a lock that lives or never was: whoever names it may be late or lie.

@@ -109,10 +109,7 @@ interface IUpdateBounty {
     function devices(uint32[] calldata indices) external view returns (Device[] memory);
 
     /// @notice The lock of a payee and `s` on a page: which devices, and until when (also when over).
-    function lockOf(bytes32 s, address payee, uint32 page)
-        external
-        view
-        returns (uint200 held, uint40 until);
+    function lockOf(bytes32 s, address payee, uint32 page) external view returns (uint200 held, uint40 until);
 
     /// @notice The digest that a device signs: SHA-256("posthouse/receipt/1" ‖ chain id u64 ‖ bounty ‖
     /// payee ‖ U_id ‖ s ‖ attempt u8), integers big-endian.

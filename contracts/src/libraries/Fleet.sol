@@ -44,7 +44,9 @@ library Fleet {
     ) internal pure returns (bool) {
         uint256 count = nodes.length;
         uint256[] memory places = new uint256[](count);
-        for (uint256 i; i < count; ++i) places[i] = receipts[i].index;
+        for (uint256 i; i < count; ++i) {
+            places[i] = receipts[i].index;
+        }
         uint256 used;
         for (uint256 level; level < depth; ++level) {
             uint256 parents;

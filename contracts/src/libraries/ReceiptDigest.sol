@@ -9,8 +9,6 @@ library ReceiptDigest {
     /// contract keep a receipt from being paid elsewhere, the payee from being paid to another, and
     /// the tag from being had by the challenge of another step.
     function digest(address payee, bytes32 uId, bytes32 s, uint8 attempt) internal view returns (bytes32) {
-        return sha256(
-            abi.encodePacked(TAG, uint64(block.chainid), address(this), payee, uId, s, attempt)
-        );
+        return sha256(abi.encodePacked(TAG, uint64(block.chainid), address(this), payee, uId, s, attempt));
     }
 }

@@ -136,7 +136,9 @@ library TermsLib {
     /// @return Wei for the device at `index` if it is taken at `time`. The caller checked `index`.
     function shareAt(bytes memory args, uint256 index, uint256 time) internal pure returns (uint256) {
         (uint256 end, uint256 base) = group(args, 0);
-        for (uint256 i = 1; end <= index; ++i) (end, base) = group(args, i);
+        for (uint256 i = 1; end <= index; ++i) {
+            (end, base) = group(args, i);
+        }
         uint256 until = bonusUntil(args);
         if (time >= until) return base;
         return base + (base * bonusBps(args) * (until - time)) / (BPS * (until - start(args)));
