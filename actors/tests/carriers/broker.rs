@@ -1,0 +1,71 @@
+//! Brokers: mosquitto as in the field, and the one that the demonstration embeds.
+
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::Stdio;
+
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+
+/// A port that was free a moment ago.
+fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+}
+
+/// Starts mosquitto; nothing if it is not installed.
+pub(crate) async fn mosquitto(dir: &Path) -> Option<(Child, SocketAddr)> {
+    let program = super::find("mosquitto")?;
+    let port = free_port();
+    let config = dir.join("mosquitto.conf");
+    let text = format!(
+        "listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\nset_tcp_nodelay true\nmax_queued_messages 10000\n"
+    );
+    std::fs::write(&config, text).unwrap();
+    let mut child = Command::new(program)
+        .args(["-v", "-c", config.to_str().unwrap()])
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+    while let Some(line) = log.next_line().await.unwrap() {
+        if line.contains(" running") {
+            break;
+        }
+    }
+    // Its log goes on; nobody reading it must not stop it.
+    tokio::spawn(async move { while let Ok(Some(_)) = log.next_line().await {} });
+    Some((child, (Ipv4Addr::LOCALHOST, port).into()))
+}
+
+/// Starts rumqttd in this process, for MQTT 5.
+pub(crate) fn rumqttd() -> SocketAddr {
+    let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+    let server = rumqttd::ServerSettings {
+        name: "v5".into(),
+        listen,
+        tls: None,
+        next_connection_delay_ms: 1,
+        connections: rumqttd::ConnectionSettings {
+            connection_timeout_ms: 5000,
+            max_payload_size: 8192,
+            max_inflight_count: 200,
+            auth: None,
+            external_auth: None,
+            dynamic_filters: true,
+        },
+    };
+    let router = rumqttd::RouterConfig {
+        max_connections: 256,
+        max_outgoing_packet_count: 1024,
+        max_segment_size: 1 << 20,
+        max_segment_count: 16,
+        ..rumqttd::RouterConfig::default()
+    };
+    let v5 = Some(HashMap::from([("1".to_owned(), server)]));
+    let config = rumqttd::Config { router, v5, ..rumqttd::Config::default() };
+    std::thread::spawn(move || rumqttd::Broker::new(config).start());
+    listen
+}
