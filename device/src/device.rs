@@ -57,18 +57,20 @@ type Result<T, F, K, P> =
     core::result::Result<T, Failure<<F as Flash>::Error, <K as Key>::Error, <P as Pages>::Error>>;
 
 impl<F: Flash, K: Key, P: Pages> Device<F, K, P> {
-    /// Starts after power-up. `factory` is the state of a device that has none yet.
+    /// Starts after power-up. `factory` is the state of a device that has none yet. Key, curve and
+    /// slot in the configuration are the board's own, whatever it says.
     ///
     /// # Errors
     /// [`Failure::Journal`].
     pub fn open(
-        config: Config,
+        mut config: Config,
         factory: Stored,
         boot: Boot,
         flash: F,
         key: K,
         pages: P,
     ) -> Result<Self, F, K, P> {
+        (config.key, config.curve, config.slot) = (key.public(), key.curve(), flash.capacity());
         let (journal, stored) = Journal::open(pages).map_err(Failure::Journal)?;
         let sensor = Sensor::new(config, stored.unwrap_or(factory), boot);
         Ok(Self { sensor, flash, key, journal })

@@ -157,7 +157,7 @@ impl Registry {
         if !known && link.carrier == Carrier::Mqtt {
             downs.push(self.retained(device));
         }
-        downs.extend(self.to_sign(device, link, up).map_err(|code| self.error(code))?.map(Down::Sign));
+        downs.extend(self.signing_for(device, link, up).map_err(|code| self.error(code))?.map(Down::Sign));
         match up {
             Up::Get(request) => self.blocks(device, request, &mut downs),
             Up::Manifest => downs.push(self.manifest(device)?),
@@ -233,7 +233,12 @@ impl Registry {
 
     /// The sign request for a sensor that just spoke, if it is to be told now: once in a wake over
     /// MQTT, whenever it asks over CoAP.
-    fn to_sign(&mut self, device: &DeviceId, link: Link, up: &Up) -> Result<Option<SignRequest>, ErrorCode> {
+    fn signing_for(
+        &mut self,
+        device: &DeviceId,
+        link: Link,
+        up: &Up,
+    ) -> Result<Option<SignRequest>, ErrorCode> {
         let Some(request) = self.intents.get(device).and_then(|intent| intent.sign) else { return Ok(None) };
         let may = link.authenticated || self.policy.allow_unauthenticated_signing;
         let asks = matches!(up, Up::Sign);

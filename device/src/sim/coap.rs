@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use coap_lite::{CoapOption, MessageClass, Packet, RequestType, ResponseType};
 use posthouse_protocol::device::{Input, Message};
+use posthouse_protocol::id::Digest;
 use posthouse_protocol::sensor::{Block, BlockRequest, MAX_MANIFEST, SignRequest, names};
 use tokio::net::lookup_host;
 
@@ -33,6 +34,8 @@ pub(super) struct Coap {
     patience: Duration,
     /// ETag of the manifest that was taken last.
     manifest: Option<Vec<u8>>,
+    /// What was answered in this wake: the gateway may go on asking until it has acted on it.
+    answered: Option<Digest>,
 }
 
 impl From<CoapError> for WakeError {
@@ -49,6 +52,7 @@ impl Coap {
             awake_ms: settings.awake_ms,
             patience: Duration::from_millis(settings.block_timeout_ms.into()),
             manifest: None,
+            answered: None,
         }
     }
 
@@ -56,6 +60,7 @@ impl Coap {
         let mut client = Client::open(self.resolve().await?, self.patience).await?;
         // A manifest that comes again says: go on; once a wake that is worth its bytes.
         self.manifest = None;
+        self.answered = None;
         let mut flow = node.give(Input::Wake)?;
         let end = node.now() + self.awake_ms;
         for _ in 0..MAX_ROUNDS {
@@ -125,10 +130,11 @@ impl Coap {
         if !is(&answer, ResponseType::Content) {
             return Ok(Flow::Continue);
         }
-        match SignRequest::decode(&answer.payload) {
-            Ok(request) => Ok(node.give(Input::Sign(&request))?),
-            Err(_) => Ok(Flow::Continue),
+        let Ok(request) = SignRequest::decode(&answer.payload) else { return Ok(Flow::Continue) };
+        if self.answered.replace(request.digest()) == Some(request.digest()) {
+            return Ok(Flow::Continue);
         }
+        Ok(node.give(Input::Sign(&request))?)
     }
 
     /// The manifest, if there is one that was not taken yet in this wake.
