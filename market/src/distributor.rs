@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use self::config::Config;
 use self::engine::{Engine, INBOX, Message, Tasks};
 use self::join::Joiner;
-use self::market::Shelf;
+use self::market::{Prover, Shelf};
 use self::reader::Reader;
 use self::store::Store;
 use self::watch::Follower;
@@ -142,7 +142,9 @@ async fn start(
     let (engine, inbox) = mpsc::channel(INBOX);
     let reader = Reader { chain: chain.clone(), wallet: wallet.clone(), chain_id: config.chain.id(), payee };
     let shelf = Shelf::default();
-    let tasks = Tasks::new(Handle::current(), engine.clone(), reader.clone(), dsn.clone());
+    let prover = Prover::default();
+    let (runtime, sender) = (Handle::current(), engine.clone());
+    let tasks = Tasks::new(runtime, sender, reader.clone(), dsn.clone(), prover.clone());
     let core = Engine { machine, store, payee, shelf: shelf.clone(), tasks };
     let core = tokio::task::spawn_blocking(move || core.run(inbox));
 
@@ -155,6 +157,7 @@ async fn start(
         state_dir: config.state_dir.clone(),
         max_body: config.max_body,
         max_key: config.max_key,
+        prover,
     };
     let settled = campaigns.iter().map(|row| row.bounty).collect();
     tokio::spawn(reopen(config.clone(), joiner.clone(), campaigns, engine.clone()));

@@ -222,7 +222,16 @@ fn setup(config: &Config) -> anyhow::Result<SetUp> {
     let _lock = Lock::take(&config.state_dir, "vendor.lock")?;
     let path = config.proving_key_path();
     let created = !path.exists();
-    let key = if created { package::generate(KEY_MODE_LEN, &path)? } else { ProvingKey::read(&path)? };
+    let key = if created {
+        package::generate(KEY_MODE_LEN, &path)?
+    } else {
+        // Whole and well-formed, which is not looked at again later.
+        ProvingKey::read(&path)?
+    };
+    let id = hex::encode(key.id());
+    package::write_whole(&config.proving_key_id_path(), |file| {
+        std::io::Write::write_all(file, id.as_bytes())
+    })?;
     Ok(SetUp {
         pk_id: hex::encode(key.id()),
         vk_id: hex::encode(key.verifying_key().id()),

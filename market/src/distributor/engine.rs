@@ -16,13 +16,13 @@ use posthouse_protocol::distributor::{
     Call, Change, Distributor, Event, Head, Input, Observation, Output, Slot, Standing, Watch,
 };
 use posthouse_protocol::exchange::{Refusal, Request, Response};
-use posthouse_protocol::id::{Bounty, ContentId, LockHash, Payee, PeerHash, PkId};
+use posthouse_protocol::id::{Bounty, ContentId, LockHash, Payee, PeerHash};
 use posthouse_protocol::secret::KeyR;
 use tokio::runtime::Handle;
-use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use zeroize::Zeroizing;
 
-use super::market::{Gateway, Goods, Shelf, campaign};
+use super::market::{Gateway, Goods, Prover, Shelf, campaign, proving_key};
 use super::reader::{Reader, fallback_gas};
 use super::store::{CampaignRow, Store};
 use crate::crash::crash_point;
@@ -260,13 +260,18 @@ pub(super) struct Tasks {
     reader: Reader,
     dsn: Dsn,
     readings: Arc<Semaphore>,
-    /// One proof at a time, which takes all cores; the last key used stays in memory.
-    prover: Arc<Mutex<Option<(PkId, Arc<ProvingKey>)>>>,
+    prover: Prover,
 }
 
 impl Tasks {
-    pub(super) fn new(runtime: Handle, inbox: mpsc::Sender<Message>, reader: Reader, dsn: Dsn) -> Self {
-        let (readings, prover) = (Arc::new(Semaphore::new(READINGS)), Arc::default());
+    pub(super) fn new(
+        runtime: Handle,
+        inbox: mpsc::Sender<Message>,
+        reader: Reader,
+        dsn: Dsn,
+        prover: Prover,
+    ) -> Self {
+        let readings = Arc::new(Semaphore::new(READINGS));
         Self { runtime, inbox, reader, dsn, readings, prover }
     }
 
@@ -333,15 +338,7 @@ impl Tasks {
             let mut key = tasks.prover.clone().lock_owned().await;
             let bounty = goods.bounty;
             let proving = tokio::task::spawn_blocking(move || {
-                let held = key.take().filter(|(id, _)| *id == goods.release.pk_id);
-                let loaded = match held {
-                    Some((_, key)) => key,
-                    None => {
-                        let id = goods.release.pk_id.to_bytes();
-                        Arc::new(ProvingKey::read_pinned(&goods.proving_key, &id)?)
-                    }
-                };
-                *key = Some((goods.release.pk_id, loaded.clone()));
+                let loaded = proving_key(&mut key, &goods)?;
                 prove(&goods, &loaded, &r)
             });
             let message = match proving.await {

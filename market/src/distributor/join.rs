@@ -26,7 +26,7 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use super::config::Vendor;
-use super::market::Goods;
+use super::market::{Goods, Prover};
 use super::store::CampaignRow;
 use crate::console;
 use crate::network::peer_of;
@@ -109,6 +109,8 @@ pub(super) struct Joiner {
     pub(super) state_dir: PathBuf,
     pub(super) max_body: u64,
     pub(super) max_key: u64,
+    /// Gets the key that was checked, for the first proof.
+    pub(super) prover: Prover,
 }
 
 impl Joiner {
@@ -258,7 +260,7 @@ impl Joiner {
         self.fetch_block(&package.vk, MAX_VERIFYING_KEY, path, from).await
     }
 
-    /// A file, unless it is there already.
+    /// A file; one that is there already is only hashed.
     async fn fetch(
         &self,
         label: &'static str,
@@ -266,9 +268,6 @@ impl Joiner {
         path: &Path,
         from: &[PeerId],
     ) -> Result<(), JoinError> {
-        if digest_of(path).await? == Some(wanted.sha256) {
-            return Ok(());
-        }
         let bar = console::bytes_bar(label, wanted.size);
         let progress = |progress: posthouse_dsn::Progress| bar.set_position(progress.bytes);
         let Wanted { cid: id, size, sha256 } = wanted;
@@ -343,8 +342,9 @@ impl Joiner {
         files: Files,
     ) -> Result<Arc<Goods>, JoinError> {
         let (secret, bounty, start_block) = (row.secret.clone(), row.bounty, row.start_block);
+        let prover = self.prover.clone();
         let checked = tokio::task::spawn_blocking(move || {
-            let fleet = files.check(&release, &secret)?;
+            let fleet = files.check(&release, &secret, &prover)?;
             let proving_key = files.pk.clone();
             let fleet_file = files.fleet.clone();
             let files = files.served();
@@ -398,8 +398,8 @@ impl Files {
     }
 
     /// Everything against the release; gives the fleet, which is read for that anyway.
-    fn check(&self, release: &Release, secret: &[u8]) -> Result<Fleet, JoinError> {
-        self.check_keys(release)?;
+    fn check(&self, release: &Release, secret: &[u8], prover: &Prover) -> Result<Fleet, JoinError> {
+        self.check_keys(release, prover)?;
         self.check_secret(release, secret)?;
         let io = |source| JoinError::Io { path: self.fleet.clone(), source };
         let fleet = Fleet::read(io::BufReader::new(File::open(&self.fleet).map_err(io)?))?;
@@ -413,17 +413,27 @@ impl Files {
         }
     }
 
-    /// Every element of the proving key is checked once, here; what proves later reads it by its digest.
-    /// That its randomness is not known to anybody cannot be seen yet: the vendor is trusted for it.
-    fn check_keys(&self, release: &Release) -> Result<(), JoinError> {
-        let key = ProvingKey::read(&self.pk)?;
+    /// Every element of the proving key is checked once, here; what reads it later does so by its
+    /// digest. That its randomness is known to nobody cannot be seen yet: the vendor is trusted for it.
+    fn check_keys(&self, release: &Release, prover: &Prover) -> Result<(), JoinError> {
+        let id = release.pk_id.to_bytes();
+        let checked = self.pk.with_extension("checked");
+        let key = if checked.exists() {
+            ProvingKey::read_pinned(&self.pk, &id)?
+        } else {
+            ProvingKey::read(&self.pk)?
+        };
         let differs = |what| Err(JoinError::Keys(what));
         match () {
-            () if key.id() != release.pk_id.to_bytes() => differs("digest"),
+            () if key.id() != id => differs("digest"),
             () if key.verifying_key().id() != release.vk_id.to_bytes() => differs("verifying key"),
             () if key.payload_len() != payload_len(release) => differs("payload length"),
             () => Ok(()),
-        }
+        }?;
+        let io = |source| JoinError::Io { path: checked.clone(), source };
+        File::create(&checked).map_err(io)?;
+        *prover.blocking_lock() = Some((release.pk_id, Arc::new(key)));
+        Ok(())
     }
 
     fn check_secret(&self, release: &Release, secret: &[u8]) -> Result<(), JoinError> {

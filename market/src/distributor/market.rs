@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use posthouse_circuits::{KeyFileError, ProvingKey};
 use posthouse_contracts::fleet::Fleet;
 use posthouse_contracts::terms::Terms;
 use posthouse_dsn::{PeerId, peer_hash, verify_peer_signature};
 use posthouse_protocol::distributor::{Campaign, Group, Peer, Roster, Wei};
-use posthouse_protocol::id::{Bounty, DeviceKey, Digest, PeerHash};
+use posthouse_protocol::id::{Bounty, DeviceKey, Digest, PeerHash, PkId};
 use posthouse_protocol::package::Package;
 use posthouse_protocol::release::Release;
 use zeroize::Zeroizing;
@@ -95,4 +96,22 @@ impl Peer for Gateway {
     fn signed(&self, digest: &Digest, sig: &[u8]) -> bool {
         verify_peer_signature(&self.0, digest.as_bytes(), sig).is_ok()
     }
+}
+
+/// The proving key that was used last: each is large, and one serves many exchanges. Held while a
+/// proof is made, so that proofs come one at a time, each with all cores.
+pub(super) type Prover = Arc<tokio::sync::Mutex<Option<(PkId, Arc<ProvingKey>)>>>;
+
+/// The key of these goods, from memory or by its digest from disk.
+pub(super) fn proving_key(
+    held: &mut Option<(PkId, Arc<ProvingKey>)>,
+    goods: &Goods,
+) -> Result<Arc<ProvingKey>, KeyFileError> {
+    let id = goods.release.pk_id;
+    let key = match held.take().filter(|(held, _)| *held == id) {
+        Some((_, key)) => key,
+        None => Arc::new(ProvingKey::read_pinned(&goods.proving_key, id.as_bytes())?),
+    };
+    *held = Some((id, key.clone()));
+    Ok(key)
 }

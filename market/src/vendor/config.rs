@@ -158,6 +158,11 @@ impl Config {
         self.state_dir.join("key-mode.pk")
     }
 
+    /// The digest of that key's file, by which `setup` has checked it: later readings are by it.
+    pub(super) fn proving_key_id_path(&self) -> PathBuf {
+        self.state_dir.join("key-mode.pk-id")
+    }
+
     /// The folder of a release's package.
     pub(super) fn release_dir(&self, version: u64) -> PathBuf {
         self.state_dir.join("releases").join(version.to_string())

@@ -181,6 +181,17 @@ impl Work {
     }
 }
 
+impl Work {
+    /// The key that `setup` made and checked.
+    fn key_mode_key(&self, path: &Path) -> anyhow::Result<ProvingKey> {
+        let id = fs::read_to_string(self.config.proving_key_id_path())
+            .context("no keys: run `posthouse-vendor setup` first")?;
+        let mut pinned = [0; 32];
+        hex::decode_to_slice(id.trim(), &mut pinned).context("key-mode.pk-id")?;
+        Ok(ProvingKey::read_pinned(path, &pinned)?)
+    }
+}
+
 /// `Gen` (paper, 4.4.1): keys for payloads of `len` bytes, written to `path` whole or not at all.
 pub(super) fn generate(len: usize, path: &Path) -> anyhow::Result<ProvingKey> {
     let spinner = console::spinner("making proving and verifying keys");

@@ -48,7 +48,14 @@ impl Gateway {
         let field = |name: &str| published[name].as_str().unwrap().to_string();
         let p_id: PackageId = field("p_id").parse().unwrap();
         let root = cid(&ContentId::dag_cbor(p_id.to_bytes()));
-        let root = dsn.get_block(root, &[source], 4096).await.unwrap();
+        // The seeder hashes a new release before it serves it.
+        let root = loop {
+            match dsn.get_block(root, &[source], 4096).await {
+                Ok(block) => break block,
+                Err(FetchError::NotDelivered { .. }) => tokio::task::yield_now().await,
+                Err(error) => panic!("{error}"),
+            }
+        };
         let package = Package::decode(&root).unwrap();
         let key = world.release_key().parse().unwrap();
         let release = release::open(&package.release, &key).unwrap();
