@@ -286,10 +286,10 @@ fn bounty_of(store: &Store, version: Option<u64>) -> anyhow::Result<Bounty> {
         _ => None,
     };
     let rows = store.releases()?;
-    let bounties = rows.iter().filter_map(|row| Some((row.version, published(&row.state)?)));
+    let mut bounties = rows.iter().filter_map(|row| Some((row.version, published(&row.state)?)));
     let found = match version {
-        Some(wanted) => bounties.clone().find(|(version, _)| *version == wanted),
-        None => bounties.last(),
+        Some(wanted) => bounties.find(|(version, _)| *version == wanted),
+        None => bounties.next_back(),
     };
     match (found, version) {
         (Some((_, bounty)), _) => Ok(bounty),

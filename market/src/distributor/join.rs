@@ -50,7 +50,7 @@ pub(super) enum JoinError {
     #[error("claims are over")]
     Closed,
     #[error("package: {0}")]
-    Fetch(#[from] FetchError),
+    Fetch(Box<FetchError>),
     #[error("package: {0}")]
     Package(#[from] posthouse_protocol::wire::WireError),
     #[error(transparent)]
@@ -79,6 +79,12 @@ pub(super) enum JoinError {
     Io { path: PathBuf, source: io::Error },
     #[error("a worker died: {0}")]
     Worker(#[from] tokio::task::JoinError),
+}
+
+impl From<FetchError> for JoinError {
+    fn from(error: FetchError) -> Self {
+        Self::Fetch(Box::new(error))
+    }
 }
 
 impl JoinError {

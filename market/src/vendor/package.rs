@@ -164,9 +164,7 @@ impl Work {
 
     fn proving_key(&self, files: &Files) -> anyhow::Result<ProvingKeyFacts> {
         let key = match self.row.mode {
-            Mode::Key => {
-                ProvingKey::read(&files.pk).context("no keys: run `posthouse-vendor setup` first")?
-            }
+            Mode::Key => self.key_mode_key(&files.pk)?,
             Mode::File if files.pk.exists() => ProvingKey::read(&files.pk)?,
             Mode::File => generate(usize::try_from(self.row.size)?, &files.pk)?,
         };
