@@ -82,6 +82,20 @@ pub struct ReadClaims {
     pub offers: Vec<(LockHash, Payee)>,
 }
 
+/// What is read, and how often.
+pub struct Settings {
+    /// By whom.
+    pub reader: Arc<dyn ReadChain>,
+    /// Which chain it is.
+    pub id: ChainId,
+    /// Between two readings.
+    pub poll: Duration,
+    /// What is looked for.
+    pub products: Vec<Followed>,
+    /// The newest version of each product that is known already.
+    pub told: BTreeMap<ProductId, Version>,
+}
+
 /// The actor.
 pub struct Chain {
     announced: Recipient<Announced>,
@@ -106,17 +120,14 @@ struct Reading {
 }
 
 impl Chain {
-    /// Reads by `reader` every `poll`. `told` holds the versions that are known already.
+    /// Reads from its start on.
     pub fn new(
         announced: Recipient<Announced>,
         revealed: Recipient<KeysRevealed>,
         seen: Recipient<ChainSeen>,
-        reader: Arc<dyn ReadChain>,
-        id: ChainId,
-        poll: Duration,
-        products: Vec<Followed>,
-        told: BTreeMap<ProductId, Version>,
+        settings: Settings,
     ) -> Self {
+        let Settings { reader, id, poll, products, told } = settings;
         let watched = BTreeMap::new();
         Self { announced, revealed, seen, reader, id, poll, products, told, watched, reading: false }
     }

@@ -226,6 +226,8 @@ pub struct Exchange {
     pub cooldown_ms: u64,
     /// How long no new receipt may come before a batch is sealed early, milliseconds.
     pub quiet_ms: u64,
+    /// How long sensors that are asleep hold up those that have signed, milliseconds.
+    pub gather_ms: u64,
     /// Receipts signed but nothing acknowledged for this long: the next distributor, seconds.
     pub receipt_secs: u64,
     /// From the seal to the key, seconds, unless the chain shows that the batch is locked.
@@ -247,6 +249,7 @@ impl Default for Exchange {
             request_ms: policy.request_ms,
             cooldown_ms: policy.cooldown_ms,
             quiet_ms: policy.quiet_ms,
+            gather_ms: policy.gather_ms,
             receipt_secs: policy.receipt_ms / 1000,
             reveal_secs: policy.reveal_ms / 1000,
             claim_margin_secs: policy.claim_margin_ms / 1000,
@@ -264,6 +267,7 @@ impl Exchange {
             request_ms: self.request_ms,
             cooldown_ms: self.cooldown_ms,
             quiet_ms: self.quiet_ms,
+            gather_ms: self.gather_ms,
             receipt_ms: self.receipt_secs.saturating_mul(1000),
             reveal_ms: self.reveal_secs.saturating_mul(1000),
             claim_margin_ms: self.claim_margin_secs.saturating_mul(1000),

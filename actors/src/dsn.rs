@@ -31,7 +31,7 @@ const SEARCH: Duration = Duration::from_secs(15);
 pub enum DsnError {
     /// Nobody delivered.
     #[error(transparent)]
-    Fetch(#[from] FetchError),
+    Fetch(Box<FetchError>),
     /// The search could not be made.
     #[error(transparent)]
     Provide(#[from] ProvideError),
@@ -41,6 +41,12 @@ pub enum DsnError {
     /// The identifier is none that is used here.
     #[error("not a content identifier that is used here")]
     Content,
+}
+
+impl From<FetchError> for DsnError {
+    fn from(error: FetchError) -> Self {
+        Self::Fetch(Box::new(error))
+    }
 }
 
 /// The actor.

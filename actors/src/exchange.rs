@@ -28,7 +28,7 @@ use crate::dsn::{Dsn, FetchPackage, FetchedPackage};
 use crate::messages::{SensorHello, SensorRefusal, SensorSignature, SensorStatus, SetIntent};
 use crate::stage::Stage;
 use crate::status::{GetSnapshot, Snapshot};
-use crate::store::{Loaded, SaveAnnouncement, SavePackage, SaveSensor, SensorRow, Store};
+use crate::store::{Announcement, Loaded, SaveAnnouncement, SavePackage, SaveSensor, SensorRow, Store};
 use crate::verifier::{CheckPackage, CheckedPackage, Verifier};
 
 /// Messages that may wait: a site's sensors all at once.
@@ -49,8 +49,8 @@ pub struct Site {
     pub gateway: PeerHash,
     /// Times and bounds.
     pub policy: Policy,
-    /// Release keys by product.
-    pub keys: BTreeMap<ProductId, ReleaseKey>,
+    /// What is served: the vendor's Ethereum address and release key, by product.
+    pub products: BTreeMap<ProductId, ([u8; 20], ReleaseKey)>,
     /// Folder of encrypted images.
     pub bodies: PathBuf,
     /// Folder of staged images.
@@ -59,6 +59,15 @@ pub struct Site {
     pub quota: u64,
     /// EIP-155 chain id.
     pub chain: u64,
+}
+
+impl Site {
+    /// Whether an update that was kept is one that is served now: the configuration may have changed.
+    pub fn serves(&self, announcement: &Announcement) -> bool {
+        let Announcement { update, vendor, .. } = announcement;
+        let product = self.products.get(&update.product);
+        update.chain.get() == self.chain && product.is_some_and(|(served, _)| served == vendor)
+    }
 }
 
 /// Whom the exchanges ask.
@@ -138,7 +147,7 @@ impl Exchanges {
             .collect();
         self.registry.restore(found.loaded.sensors);
         for announcement in found.loaded.announcements {
-            if !self.site.keys.contains_key(&announcement.update.product) {
+            if !self.site.serves(&announcement) {
                 continue;
             }
             let (bounty, package) = (announcement.update.bounty, announcement.package);
@@ -165,7 +174,7 @@ impl Exchanges {
         let u_id = follow.machine.update().u_id;
         let (over, staged) = (follow.machine.state().is_over(), follow.machine.state().is_staged());
         self.follows.insert(bounty, follow);
-        if !over {
+        if !over && !staged {
             self.peers.chain.do_send(Watch(bounty));
         }
         if body {
@@ -218,7 +227,7 @@ impl Exchanges {
     fn check_package(&mut self, bounty: Bounty, fetched: FetchedPackage, ctx: &mut Context<Self>) {
         let Some(follow) = self.follows.get(&bounty) else { return };
         let update = follow.machine.update().clone();
-        let Some(key) = self.site.keys.get(&update.product).copied() else { return };
+        let Some((_, key)) = self.site.products.get(&update.product).copied() else { return };
         let FetchedPackage { root, vk } = fetched;
         let check = CheckPackage { update, key, root: root.clone(), vk: vk.clone() };
         let done = move |checked: Result<Result<CheckedPackage, PackageFault>, _>,
@@ -371,7 +380,7 @@ impl Handler<SensorHello> for Exchanges {
     type Result = ();
 
     fn handle(&mut self, said: SensorHello, ctx: &mut Self::Context) {
-        if !self.site.keys.contains_key(&said.hello.product) {
+        if !self.site.products.contains_key(&said.hello.product) {
             tracing::warn!(device = %said.hello.key.device_id(), "a sensor of a product that is not served");
             return;
         }

@@ -24,7 +24,7 @@ use posthouse_protocol::package::Package;
 use posthouse_protocol::release;
 use thiserror::Error;
 
-use crate::chain::{Chain, Followed};
+use crate::chain::{Chain, Followed, Settings};
 use crate::coap::{self, Coap};
 use crate::config::{Config, ConfigError, peers};
 use crate::dsn::{Dsn, introduce};
@@ -128,23 +128,23 @@ impl Gateway {
         let (images, quota) = (folders.images.clone(), config.staging.quota);
         let stage = SyncArbiter::start(1, move || Stage::new(images.clone(), quota));
         let verifier = SyncArbiter::start(VERIFIERS, || Verifier);
-        let told = told(&loaded);
+        let site = site(config, &folders, keypair.public().to_peer_id());
+        let told = told(&loaded, &site);
         let found = find(loaded, &folders, config, &stage).await?;
 
         let handle = peer(config, &folders, keypair).await?;
         let dsn = Dsn::new(handle.clone(), distributors(config)?).start();
-        let site = site(config, &folders, handle.peer_id());
         let hub_thread = Arbiter::new();
         let hub_on = hub_thread.handle();
         let (policy, limits) = config.sensors.policy();
-        let (mut hub, poll) = (None, config.chain.poll());
-        let (id, products) = (config.chain.chain_id(), followed(config));
+        let mut hub = None;
+        let reading = reading(config, reader, told);
         let exchanges = Exchanges::create(|ctx: &mut Context<Exchanges>| {
             let me = ctx.address();
             let chain = {
                 let (announced, keys, seen) =
                     (me.clone().recipient(), me.clone().recipient(), me.clone().recipient());
-                Chain::new(announced, keys, seen, reader, id, poll, products, told).start()
+                Chain::new(announced, keys, seen, reading).start()
             };
             let sensors = Sensors::start_in_arbiter(&hub_on, move |_| {
                 let (hello, signature) = (me.clone().recipient(), me.clone().recipient());
@@ -236,7 +236,11 @@ fn site(config: &Config, folders: &Folders, peer: PeerId) -> Site {
         peer_id: peer.to_string(),
         gateway: PeerHash::new(posthouse_dsn::peer_hash(&peer)),
         policy: config.exchange.policy(),
-        keys: config.products.iter().map(|product| (product.id(), product.release_key)).collect(),
+        products: config
+            .products
+            .iter()
+            .map(|product| (product.id(), (product.vendor.into_array(), product.release_key)))
+            .collect(),
         bodies: folders.bodies.clone(),
         images: folders.images.clone(),
         quota: config.staging.quota,
@@ -244,16 +248,17 @@ fn site(config: &Config, folders: &Folders, peer: PeerId) -> Site {
     }
 }
 
-fn followed(config: &Config) -> Vec<Followed> {
+fn reading(config: &Config, reader: Arc<dyn ReadChain>, told: BTreeMap<ProductId, Version>) -> Settings {
     let follow =
         |product: &crate::config::Product| Followed { vendor: product.vendor, product: product.id() };
-    config.products.iter().map(follow).collect()
+    let products = config.products.iter().map(follow).collect();
+    Settings { reader, id: config.chain.chain_id(), poll: config.chain.poll(), products, told }
 }
 
 /// The newest version of each product that is known, by which downgrades are told.
-fn told(loaded: &Loaded) -> BTreeMap<ProductId, Version> {
+fn told(loaded: &Loaded, site: &Site) -> BTreeMap<ProductId, Version> {
     let mut told = BTreeMap::new();
-    for Announcement { update, .. } in &loaded.announcements {
+    for Announcement { update, .. } in loaded.announcements.iter().filter(|a| site.serves(a)) {
         let newest = told.entry(update.product).or_insert(update.version);
         *newest = update.version.max(*newest);
     }

@@ -132,7 +132,7 @@ impl Stage {
                 if key.key_id() != *key_id {
                     return Ok(Decrypted::WrongSecret);
                 }
-                Image::Body(cipher::Body::new(key.as_bytes()), File::open(body)?)
+                Image::Body(Box::new(cipher::Body::new(key.as_bytes())), File::open(body)?)
             }
         };
         if !self.make_room(job, evicted)? {
@@ -191,7 +191,7 @@ impl Stage {
 /// An image on its way to disk.
 enum Image {
     Whole(Zeroizing<Vec<u8>>),
-    Body(cipher::Body, File),
+    Body(Box<cipher::Body>, File),
 }
 
 impl Image {
@@ -242,6 +242,23 @@ impl Handler<Rehash> for Stage {
 
     fn handle(&mut self, job: Rehash, _: &mut Self::Context) -> bool {
         is_image(&job.path, &UpdateId::new(job.digest), job.size).unwrap_or(false)
+    }
+}
+
+/// Removes a file that is of no use any more.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct Discard(pub PathBuf);
+
+impl Handler<Discard> for Stage {
+    type Result = ();
+
+    fn handle(&mut self, Discard(path): Discard, _: &mut Self::Context) {
+        match fs::remove_file(&path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => tracing::warn!(path = %path.display(), %error, "not removed"),
+        }
     }
 }
 

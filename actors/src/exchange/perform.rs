@@ -18,7 +18,7 @@ use crate::chain::{ReadClaims, Unwatch};
 use crate::crash::crash_point;
 use crate::dsn::{Ask, DsnError, FetchBody, Locate, Question};
 use crate::messages::{self, Image, SetIntent};
-use crate::stage::{Source, StageImage, StageOutcome, image_path};
+use crate::stage::{Discard, Source, StageImage, StageOutcome, image_path};
 use crate::store::{ForgetStaged, SaveRecords, SaveStaged, StagedRow, StoreError};
 use crate::verifier::VerifyOffer;
 
@@ -44,7 +44,7 @@ impl Exchanges {
             }
         }
         if records.is_empty() {
-            return rest.into_iter().for_each(|output| self.perform(bounty, output, ctx));
+            return self.perform_all(bounty, rest, ctx);
         }
         follow.saving = true;
         self.save(SaveRecords { bounty, records }, rest, ctx);
@@ -69,16 +69,20 @@ impl Exchanges {
         if save.records.iter().any(|record| matches!(record, Record::Signed { .. })) {
             crash_point("gateway.receipt");
         }
-        rest.iter().for_each(|output| {
-            if let Output::Event(Event::State(name)) = output {
-                crash_point(&format!("gateway.{name}"));
-            }
-        });
         if let Some(follow) = self.follows.get_mut(&bounty) {
             follow.saving = false;
         }
-        rest.into_iter().for_each(|output| self.perform(bounty, output, ctx));
+        self.perform_all(bounty, rest, ctx);
         self.flush(bounty, ctx);
+    }
+
+    fn perform_all(&mut self, bounty: Bounty, outputs: Vec<Output>, ctx: &mut Ctx) {
+        for output in &outputs {
+            if let Output::Event(Event::State(name)) = output {
+                crash_point(&format!("gateway.{name}"));
+            }
+        }
+        outputs.into_iter().for_each(|output| self.perform(bounty, output, ctx));
     }
 
     fn perform(&mut self, bounty: Bounty, output: Output, ctx: &mut Ctx) {
@@ -245,9 +249,20 @@ impl Exchanges {
         let text = super::view::words(event);
         tracing::info!(%bounty, version = %follow.machine.update().version, "{text}");
         follow.note(now, text);
-        if matches!(event, Event::State(_)) && follow.machine.state().is_over() {
+        let state = follow.machine.state();
+        let (over, staged) = (state.is_over(), state.is_staged());
+        if matches!(event, Event::State(_)) && (over || staged) {
             self.peers.chain.do_send(Unwatch(bounty));
         }
+        if matches!(event, Event::State(_)) && over {
+            self.discard_body(bounty);
+        }
+    }
+
+    /// Nothing will be decrypted any more. Staged images go when their room is needed.
+    fn discard_body(&self, bounty: Bounty) {
+        let path = self.follows.get(&bounty).and_then(|follow| follow.body_path(&self.site));
+        path.into_iter().for_each(|path| self.peers.stage.do_send(Discard(path)));
     }
 
     /// Keeps this exchange's wish for a sensor and tells the hub what all wishes amount to: the

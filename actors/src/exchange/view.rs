@@ -48,7 +48,7 @@ impl Exchanges {
                 version: env!("CARGO_PKG_VERSION").into(),
                 peer_id: self.site.peer_id.clone(),
                 started: self.started_at,
-                products: self.site.keys.len(),
+                products: self.site.products.len(),
                 devices: self.registry.rows.len(),
                 active_exchanges: views.iter().filter(active).count(),
             },

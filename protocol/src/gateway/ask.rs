@@ -319,6 +319,10 @@ impl Exchange {
         if !own {
             self.leave(peer, Fault::Offer(super::OfferFault::LockInUse), now);
         } else if self.held.get(&s).is_some_and(|held| held.first_receipt.is_some()) {
+            if !self.has_hope(&s) {
+                self.leave(peer, Fault::Refused(Refusal::Closed), now);
+                return;
+            }
             self.enter(State::Committed(Committed { peer, s, progress: now }));
         } else {
             self.enter(State::Offered(Offered { peer, s, verified: true }));
@@ -440,10 +444,12 @@ impl Exchange {
     }
 
     fn on_refused(&mut self, peer: Peer, ask: &Ask, reason: Refusal, now: u64) {
-        if matches!(reason, Refusal::NotAuthenticated | Refusal::RateLimited) {
+        // To a copy it is a plain no: that device was not paid for here.
+        let locked_out = reason == Refusal::NotAuthenticated && !matches!(ask, Ask::Copy(..));
+        if locked_out || reason == Refusal::RateLimited {
             let entry = self.book.entry(peer);
             entry.failed(now);
-            if reason == Refusal::NotAuthenticated {
+            if locked_out {
                 (entry.locked_out, entry.challenge) = (true, None);
             }
             return;
@@ -495,7 +501,10 @@ impl Exchange {
         self.poll_later(s, most, now);
         self.book.entry(peer).failed(now);
         let current = matches!(self.state, State::Committed(state) if state.s == *s);
-        let lost = matches!(reason, Refusal::UnknownOffer | Refusal::UnknownBounty | Refusal::OfferExpired);
+        let lost = matches!(
+            reason,
+            Refusal::UnknownOffer | Refusal::UnknownBounty | Refusal::OfferExpired | Refusal::Closed
+        );
         if current && lost {
             self.leave(peer, Fault::Refused(reason), now);
         }
@@ -522,7 +531,7 @@ impl Exchange {
         sensor.claim = None;
         self.event(Event::ReceiptRefused(device, s, reason));
         let current = matches!(self.state, State::Committed(state) if state.s == s);
-        if current && self.count_receipts(&s, |step| step != Step::Refused) == 0 {
+        if current && !self.has_hope(&s) {
             self.leave(peer, Fault::Refused(reason), now);
         }
     }

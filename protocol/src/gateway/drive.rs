@@ -74,6 +74,8 @@ impl Exchange {
 
     pub(super) fn on_providers(&mut self, peers: &[Peer], now: u64) {
         let keep = self.state.peer();
+        // Who had no copy may have been paid meanwhile.
+        self.book.peers.values_mut().for_each(|entry| entry.no_copy = false);
         for peer in peers {
             self.book.meet(*peer, self.policy.max_peers, keep);
         }
@@ -110,12 +112,23 @@ impl Exchange {
 
     /// An offer of this distributor for which receipts are signed and no key has come.
     fn unfinished_with(&mut self, peer: Peer, now: u64) -> Option<LockHash> {
-        let mut held = self.held.iter_mut().filter(|(_, held)| {
-            held.offer.peer == peer && held.first_receipt.is_some() && held.key.is_none()
+        let mut held = self.held.iter().filter(|(s, held)| {
+            held.offer.peer == peer && held.first_receipt.is_some() && held.key.is_none() && self.has_hope(s)
         });
-        let (s, held) = held.next()?;
-        held.sealed = held.sealed.map(|_| now);
-        Some(*s)
+        let s = held.next().map(|(s, _)| *s)?;
+        if let Some(held) = self.held.get_mut(&s) {
+            held.sealed = held.sealed.map(|_| now);
+        }
+        Some(s)
+    }
+
+    /// Whether a receipt for this offer may still be redeemed, or asked for once more.
+    pub(super) fn has_hope(&self, s: &LockHash) -> bool {
+        self.sensors.values().any(|sensor| match sensor.receipts.get(s).map(|receipt| receipt.step) {
+            Some(Step::Signed(_) | Step::Acked) => true,
+            Some(Step::Stale) => self.could_pay(sensor),
+            _ => false,
+        })
     }
 
     fn step_authenticating(&mut self, state: Authenticating, now: u64) -> bool {
@@ -153,6 +166,10 @@ impl Exchange {
 
     fn step_committed(&mut self, state: Committed, now: u64) -> bool {
         let Some(held) = self.held.get(&state.s) else { return false };
+        if !self.has_hope(&state.s) {
+            self.enter(State::locating(now));
+            return true;
+        }
         if let Some(sealed) = held.sealed {
             let locked = self.locked_until_ms(&state.s);
             let ends = sealed.saturating_add(self.policy.reveal_ms).max(locked);

@@ -170,7 +170,8 @@ impl Exchange {
 
     fn take(&mut self, input: Input, now: u64) {
         match input {
-            Input::Tick => {}
+            // The timer has gone off, be it early: it is set again.
+            Input::Tick => self.timer.set = u64::MAX,
             Input::Package(package) => self.on_package(package),
             Input::PackageRejected(_) => self.fail(Failure::Package),
             Input::BodyHeld => self.body = Body::Held,

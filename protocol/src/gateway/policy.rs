@@ -21,6 +21,9 @@ pub struct Policy {
     pub poll_ms: (u64, u64),
     /// How long no new sensor and no new receipt may come before a batch is sealed early.
     pub quiet_ms: u64,
+    /// How long sensors that are asleep hold up those that have signed, if the batch is large enough.
+    /// They are served later, under the same offer.
+    pub gather_ms: u64,
     /// A sensor counts as awake for this long after it was heard.
     pub awake_ms: u64,
     /// How long a claim check holds.
@@ -62,6 +65,7 @@ impl Default for Policy {
             cooldown_ms: 2_000,
             poll_ms: (250, 30_000),
             quiet_ms: 1_500,
+            gather_ms: 300_000,
             awake_ms: 60_000,
             claim_fresh_ms: 120_000,
             claim_margin_ms: 600_000,

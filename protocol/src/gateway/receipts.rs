@@ -39,7 +39,7 @@ impl Exchange {
             && self.sensors.values().any(|sensor| self.could_pay(sensor))
     }
 
-    fn could_pay(&self, sensor: &Sensor) -> bool {
+    pub(super) fn could_pay(&self, sensor: &Sensor) -> bool {
         sensor.needs(self.update.version)
             && !sensor.is_claimed()
             && (sensor.pending().is_some() || sensor.next_attempt(self.policy.max_attempts).is_some())
@@ -160,7 +160,8 @@ impl Exchange {
             return false;
         }
         let complete = acked >= least as usize && !self.expects_more(s, now);
-        let over = self.due(first.saturating_add(window), now);
+        let wait = if acked >= least as usize { window.min(self.policy.gather_ms) } else { window };
+        let over = self.due(first.saturating_add(wait), now);
         over || (complete && self.due(news.saturating_add(self.policy.quiet_ms), now))
     }
 
