@@ -117,11 +117,11 @@ fn default_slot_size() -> u32 {
 }
 
 fn default_block() -> u16 {
-    512
+    1024
 }
 
 fn default_window() -> u16 {
-    16
+    64
 }
 
 fn default_checkpoint() -> u32 {
@@ -255,7 +255,7 @@ mod tests {
     #[test]
     fn a_short_configuration_is_enough() {
         let settings = load(GOOD).unwrap();
-        assert_eq!(settings.block, 512);
+        assert_eq!((settings.block, settings.window), (1024, 64));
         let machine = settings.machine(DeviceKey::new([2; 33])).unwrap();
         assert_eq!(machine.product.vendor_id()[..3], [0, 0x11, 0x22]);
         assert_eq!(machine.window, 1);
