@@ -66,6 +66,6 @@ pub(crate) fn rumqttd() -> SocketAddr {
     };
     let v5 = Some(HashMap::from([("1".to_owned(), server)]));
     let config = rumqttd::Config { router, v5, ..rumqttd::Config::default() };
-    std::thread::spawn(move || rumqttd::Broker::new(config).start());
+    std::thread::spawn(move || rumqttd::Broker::new(config).start().unwrap());
     listen
 }
