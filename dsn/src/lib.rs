@@ -45,7 +45,7 @@ pub use libp2p::{Multiaddr, PeerId};
 
 pub use config::{Config, Limits, Network, Records, Role};
 pub use content::Codec;
-pub use fetch::{FetchError, Progress, WantError};
+pub use fetch::{Failure, FetchError, Progress, WantError};
 pub use handle::{Dsn, FileAdded};
 pub use identity::{peer_hash, verify_peer_signature};
 pub use lookup::Provider;

@@ -72,6 +72,16 @@ pub enum WantError {
     Busy,
 }
 
+/// One peer's failure to deliver.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{peer} {why}")]
+pub struct Failure {
+    /// Who was asked.
+    pub peer: PeerId,
+    /// What came of it.
+    pub why: WantError,
+}
+
 /// Why content could not be had. What has been verified stays on disk, and the same call takes it up.
 #[derive(Debug, Error)]
 pub enum FetchError {
@@ -82,16 +92,14 @@ pub enum FetchError {
     #[error("{0}: no provider found")]
     NotFound(Cid),
     /// Everybody who was asked failed; this is the last.
-    #[error("{cid}: none of {asked} peers delivered, the last ({peer}) {why}")]
+    #[error("{cid}: none of {asked} peers delivered, the last: {last}")]
     NotDelivered {
         /// What was wanted.
         cid: Cid,
         /// How many were asked.
         asked: usize,
         /// The last of them.
-        peer: PeerId,
-        /// What came of it.
-        why: WantError,
+        last: Box<Failure>,
     },
     /// The block is here, and longer than it may be.
     #[error("{cid} has {len} bytes, {max} are allowed")]

@@ -70,6 +70,7 @@ impl Pull {
     }
 
     /// Asks somebody who has not failed it for `need`; gives it back if there is nobody now.
+    #[allow(clippy::result_large_err, reason = "no error: what could not be assigned is the caller's again")]
     pub(super) fn assign(&mut self, mut need: Need) -> Result<(), Need> {
         if let Some(block) = self.early(&need) {
             self.in_flight.push(std::future::ready((need, None, Ok(Answer::Block(block)))).boxed());

@@ -11,7 +11,7 @@ use futures::{FutureExt, StreamExt};
 use libp2p::PeerId;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{FetchError, WantError};
+use super::{Failure, FetchError, WantError};
 use crate::bitswap::{Answer, Kind, Want};
 use crate::lookup::Provider;
 use crate::peer::Command;
@@ -62,7 +62,7 @@ pub(super) struct Sources {
     search: Search,
     /// The root, where a peer sent it at once instead of saying that it has it.
     pub(super) early: Option<Bytes>,
-    last: Option<(PeerId, WantError)>,
+    last: Option<Failure>,
 }
 
 impl Net {
@@ -141,7 +141,7 @@ impl Sources {
         if source.failures >= MAX_FAILURES {
             self.ready.retain(|source| source.peer != peer);
         }
-        self.last = Some((peer, error.clone()));
+        self.last = Some(Failure { peer, why: error.clone() });
     }
 
     /// Asks the DHT, unless that has been done.
@@ -186,9 +186,7 @@ impl Sources {
             return FetchError::Stopped;
         }
         match &self.last {
-            Some((peer, why)) => {
-                FetchError::NotDelivered { cid, asked: self.seen.len(), peer: *peer, why: why.clone() }
-            }
+            Some(last) => FetchError::NotDelivered { cid, asked: self.seen.len(), last: last.clone().into() },
             None => FetchError::NotFound(cid),
         }
     }
@@ -220,7 +218,7 @@ impl Sources {
                 true
             }
             Err(error) => {
-                self.last = Some((peer, error));
+                self.last = Some(Failure { peer, why: error });
                 false
             }
         }

@@ -14,25 +14,41 @@ const MAX_STREAMS: usize = 64;
 /// Streams in negotiation on one connection; DHT, bitswap and requests come in bursts.
 const MAX_NEGOTIATING: usize = 64;
 
+/// The stages that follow the resolver, whose types cannot be named.
+macro_rules! finish {
+    ($builder:expr, $limits:expr, $behaviour:expr) => {
+        $builder
+            .with_behaviour(|_| $behaviour)
+            .map_err(io::Error::other)?
+            .with_swarm_config(|config| {
+                config
+                    .with_idle_connection_timeout($limits.idle)
+                    .with_max_negotiating_inbound_streams(MAX_NEGOTIATING)
+            })
+            .with_connection_timeout($limits.dial)
+            .build()
+    };
+}
+
 /// Builds the swarm around `behaviour`.
 pub(super) fn swarm(config: &Config, behaviour: Behaviour) -> io::Result<Swarm<Behaviour>> {
-    let limits = config.limits.clone();
-    let swarm = SwarmBuilder::with_existing_identity(config.keypair.clone())
-        .with_tokio()
-        .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, muxer)
-        .map_err(io::Error::other)?
-        // Names are for the public network's bootstrap addresses; without a resolver, IP addresses still work.
-        .with_dns_config(dns::ResolverConfig::default(), dns::ResolverOpts::default())
-        .with_behaviour(|_| behaviour)
-        .map_err(io::Error::other)?
-        .with_swarm_config(|swarm| {
-            swarm
-                .with_idle_connection_timeout(limits.idle)
-                .with_max_negotiating_inbound_streams(MAX_NEGOTIATING)
-        })
-        .with_connection_timeout(limits.dial)
-        .build();
-    Ok(swarm)
+    let tcp = || {
+        SwarmBuilder::with_existing_identity(config.keypair.clone())
+            .with_tokio()
+            .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, muxer)
+            .map_err(io::Error::other)
+    };
+    let limits = &config.limits;
+    match tcp()?.with_dns() {
+        Ok(builder) => Ok(finish!(builder, limits, behaviour)),
+        Err(error) => {
+            // A machine without a resolver can still dial what is given by number.
+            tracing::warn!(%error, "no system resolver, names will not be found");
+            let builder =
+                tcp()?.with_dns_config(dns::ResolverConfig::default(), dns::ResolverOpts::default());
+            Ok(finish!(builder, limits, behaviour))
+        }
+    }
 }
 
 fn muxer() -> yamux::Config {

@@ -270,7 +270,7 @@ fn places(db: &Connection, cid: &Cid) -> Result<Vec<Place>, StoreError> {
     let sql = "SELECT path, start, len, prefix, suffix FROM extent JOIN file ON file.id = extent.file
                WHERE extent.cid = ?1 LIMIT ?2";
     let mut statement = db.prepare_cached(sql)?;
-    let rows = statement.query_map(params![key, MAX_PLACES], |row| Place::extent(row))?;
+    let rows = statement.query_map(params![key, MAX_PLACES], Place::extent)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 

@@ -29,7 +29,7 @@ pub enum DagError {
         /// Which.
         cid: Cid,
         /// Why.
-        source: NodeError,
+        source: Box<NodeError>,
     },
     /// What is beneath a block is not as long as declared.
     #[error("{cid} holds {found} bytes, {expected} were declared")]
@@ -107,7 +107,8 @@ impl Part {
     }
 
     fn node(&self, block: &Bytes) -> Result<Opened, DagError> {
-        let node = pb::decode(block, MAX_WIDTH).map_err(|source| DagError::Node { cid: self.cid, source })?;
+        let node = pb::decode(block, MAX_WIDTH)
+            .map_err(|source| DagError::Node { cid: self.cid, source: source.into() })?;
         if let Some(declared) = node.declared {
             self.sized(declared)?;
         }

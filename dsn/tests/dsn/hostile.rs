@@ -62,7 +62,7 @@ async fn answered_with(answer: Bitswap) -> WantError {
     };
     let (result, ()) = within(futures::future::join(asking, lying)).await;
     match result {
-        Err(FetchError::NotDelivered { why, .. }) => why,
+        Err(FetchError::NotDelivered { last, .. }) => last.why,
         other => panic!("{other:?}"),
     }
 }
@@ -90,8 +90,8 @@ async fn a_block_over_the_bound_is_refused() {
         raw.says(peer, &payload(&SHA256_RAW, &content));
     };
     let (result, ()) = within(futures::future::join(asking, sending)).await;
-    let Err(FetchError::NotDelivered { why, .. }) = result else { panic!("{result:?}") };
-    assert_eq!(why, WantError::TooLarge { len: 65, max: 64 });
+    let Err(FetchError::NotDelivered { last, .. }) = result else { panic!("{result:?}") };
+    assert_eq!(last.why, WantError::TooLarge { len: 65, max: 64 });
 }
 
 #[tokio::test]
@@ -208,8 +208,8 @@ async fn a_peer_that_has_the_root_and_then_nothing_is_asked_a_bounded_number_of_
         result = within(fetching) => result,
         () = refusing => unreachable!("it refuses for ever"),
     };
-    let Err(FetchError::NotDelivered { why, .. }) = result else { panic!("{result:?}") };
-    assert_eq!(why, WantError::DontHave);
+    let Err(FetchError::NotDelivered { last, .. }) = result else { panic!("{result:?}") };
+    assert_eq!(last.why, WantError::DontHave);
 }
 
 #[tokio::test]

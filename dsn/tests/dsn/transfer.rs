@@ -191,8 +191,8 @@ async fn everybody_failing_says_who_and_why() {
     let getter = node(&[&empty], |config| config.limits.lookup_retries = 0).await;
     let cid = Codec::Raw.cid(b"absent");
     let result = within(getter.dsn.get_block(cid, &[empty.dsn.peer_id()], 64)).await;
-    let Err(FetchError::NotDelivered { peer, why, asked, .. }) = result else { panic!("{result:?}") };
-    assert_eq!((peer, why, asked), (empty.dsn.peer_id(), WantError::DontHave, 1));
+    let Err(FetchError::NotDelivered { asked, last, .. }) = result else { panic!("{result:?}") };
+    assert_eq!((last.peer, &last.why, asked), (empty.dsn.peer_id(), &WantError::DontHave, 1));
 }
 
 #[tokio::test]
@@ -201,8 +201,8 @@ async fn a_block_over_the_callers_bound_is_refused() {
     let cid = seeder.dsn.put_block(vec![1; 2000], Codec::Raw).await.unwrap();
     let getter = node(&[&seeder], |config| config.limits.lookup_retries = 0).await;
     let result = within(getter.dsn.get_block(cid, &[seeder.dsn.peer_id()], 1999)).await;
-    let Err(FetchError::NotDelivered { why, .. }) = result else { panic!("{result:?}") };
-    assert_eq!(why, WantError::TooLarge { len: 2000, max: 1999 });
+    let Err(FetchError::NotDelivered { last, .. }) = result else { panic!("{result:?}") };
+    assert_eq!(last.why, WantError::TooLarge { len: 2000, max: 1999 });
     let result = within(seeder.dsn.get_block(cid, &[], 1999)).await;
     assert!(matches!(result, Err(FetchError::TooLarge { len: 2000, max: 1999, .. })), "{result:?}");
 }

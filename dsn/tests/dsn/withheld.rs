@@ -6,7 +6,7 @@ use crate::support::{Node, client, config, event, node, server, start, within};
 
 async fn refused(getter: &Node, seeder: &Node, cid: Cid) -> WantError {
     match within(getter.dsn.get_block(cid, &[seeder.dsn.peer_id()], 1 << 20)).await {
-        Err(FetchError::NotDelivered { why, .. }) => why,
+        Err(FetchError::NotDelivered { last, .. }) => last.why,
         other => panic!("{other:?}"),
     }
 }
@@ -52,7 +52,10 @@ async fn a_file_that_is_withheld_is_not_fetched() {
     let getter = node(&[&seeder], |config| config.limits.lookup_retries = 0).await;
     let (dest, from) = (getter.path("file"), [seeder.dsn.peer_id()]);
     let result = within(getter.dsn.fetch_file(file.cid, file.size, file.sha256, &dest, &from, |_| {})).await;
-    assert!(matches!(result, Err(FetchError::NotDelivered { why: WantError::DontHave, .. })), "{result:?}");
+    assert!(
+        matches!(result, Err(FetchError::NotDelivered { ref last, .. }) if last.why == WantError::DontHave),
+        "{result:?}"
+    );
 }
 
 #[tokio::test]
@@ -69,6 +72,9 @@ async fn a_restart_does_not_let_it_out() {
     let getter = client(&[]).await;
     getter.knows(&second).await;
     let result = within(getter.dsn.get_block(secret, &[second.dsn.peer_id()], 64)).await;
-    assert!(matches!(result, Err(FetchError::NotDelivered { why: WantError::DontHave, .. })), "{result:?}");
+    assert!(
+        matches!(result, Err(FetchError::NotDelivered { ref last, .. }) if last.why == WantError::DontHave),
+        "{result:?}"
+    );
     assert!(second.dsn.refused(secret) >= 1);
 }
