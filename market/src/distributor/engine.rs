@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use alloy::primitives::B256;
 use posthouse_circuits::cipher::apply_payload;
@@ -13,13 +13,13 @@ use posthouse_circuits::{ProvingKey, Statement, SystemRandomness};
 use posthouse_contracts::chain::At;
 use posthouse_dsn::{Codec, Dsn, Inbound, Reply};
 use posthouse_protocol::distributor::{
-    Call, Change, Distributor, Event, Head, Input, Observation, Output, Slot, Standing, Watch,
+    Call, Change, Distributor, Event, Head, Input, Observation, Output, Slot, Standing, Watch, Wei,
 };
 use posthouse_protocol::exchange::{Refusal, Request, Response};
 use posthouse_protocol::id::{Bounty, ContentId, LockHash, Payee, PeerHash};
 use posthouse_protocol::secret::KeyR;
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
 use zeroize::Zeroizing;
 
 use super::market::{Gateway, Goods, Prover, Shelf, campaign, proving_key};
@@ -33,6 +33,8 @@ use crate::release::{cid, payload_digest, withheld};
 pub(super) const INBOX: usize = 256;
 /// Readings of the chain under way for the machine's questions.
 const READINGS: usize = 16;
+/// Between two tries to announce a package.
+const ANNOUNCE_AGAIN: Duration = Duration::from_secs(2);
 
 /// What the tasks tell the engine.
 pub(super) enum Message {
@@ -159,20 +161,19 @@ impl Engine {
         self.store.over(&bounty)
     }
 
-    /// Commits the rows, then does the rest in order.
+    /// Commits the rows, then does the rest in order; again for what that brings.
     fn carry_out(&mut self, mut replies: HashMap<u64, Reply>) -> Result<(), DatabaseError> {
-        let (mut changes, mut rest) = (Vec::new(), Vec::new());
-        while let Some(output) = self.machine.poll() {
-            match output {
-                Output::Persist(change) => changes.push(change),
-                other => rest.push(other),
+        loop {
+            let batch = Batch::of(&mut self.machine);
+            if batch.is_empty() {
+                return Ok(());
+            }
+            self.store.write(&batch.changes, &batch.payments, &self.payee)?;
+            batch.changes.iter().for_each(crash_after);
+            for output in batch.rest {
+                self.act(output, &mut replies)?;
             }
         }
-        if !changes.is_empty() {
-            self.store.write(&changes, &self.payee)?;
-            changes.iter().for_each(crash_after);
-        }
-        rest.into_iter().try_for_each(|output| self.act(output, &mut replies))
     }
 
     fn act(&mut self, output: Output, replies: &mut HashMap<u64, Reply>) -> Result<(), DatabaseError> {
@@ -182,7 +183,7 @@ impl Engine {
                     answer(reply, &response);
                 }
             }
-            Output::Event(event) => self.tell(&event)?,
+            Output::Event(event) => tell(&event),
             Output::Inspect { bounty, index } => self.tasks.inspect(bounty, index),
             Output::Prove { bounty, gateway, s, r } => match self.shelf.get(&bounty) {
                 Some(goods) => self.tasks.prove(goods, gateway, s, r),
@@ -203,30 +204,57 @@ impl Engine {
         }
         Ok(())
     }
+}
 
-    fn tell(&mut self, event: &Event) -> Result<(), DatabaseError> {
-        match event {
-            Event::Moved { bounty, gateway, state } => {
-                tracing::info!(%bounty, %gateway, state, "exchange");
-            }
-            Event::Paid { bounty, index, amount } => {
-                tracing::info!(%bounty, device = index, wei = %amount, "paid");
-                self.store.paid(bounty, *index, *amount)?;
-            }
-            Event::Lost { bounty, index, fate } => {
-                tracing::warn!(%bounty, device = index, why = fate.name(), "a receipt is lost");
-            }
-            Event::Closed { bounty, gateway, why } => {
-                tracing::warn!(%bounty, %gateway, %why, "exchange given up");
-            }
-            Event::CallFailed { bounty, call, why } => {
-                tracing::warn!(%bounty, call, %why, "a call would not do");
-            }
-            Event::NonceWasted { nonce } => {
-                tracing::warn!(nonce, "a transaction had no effect");
+fn tell(event: &Event) {
+    match event {
+        Event::Moved { bounty, gateway, state } => {
+            tracing::info!(%bounty, %gateway, state, "exchange");
+        }
+        Event::Paid { bounty, index, amount } => {
+            tracing::info!(%bounty, device = index, wei = %amount, "paid");
+        }
+        Event::Lost { bounty, index, fate } => {
+            tracing::warn!(%bounty, device = index, why = fate.name(), "a receipt is lost");
+        }
+        Event::Closed { bounty, gateway, why } => {
+            tracing::warn!(%bounty, %gateway, %why, "exchange given up");
+        }
+        Event::CallFailed { bounty, call, why } => {
+            tracing::warn!(%bounty, call, %why, "a call would not do");
+        }
+        Event::NonceWasted { nonce } => {
+            tracing::warn!(nonce, "a transaction had no effect");
+        }
+    }
+}
+
+/// What the machine put out since it was last asked: first the rows, then the rest.
+struct Batch {
+    changes: Vec<Change>,
+    payments: Vec<(Bounty, u32, Wei)>,
+    rest: Vec<Output>,
+}
+
+impl Batch {
+    fn of(machine: &mut Distributor) -> Self {
+        let mut batch = Self { changes: Vec::new(), payments: Vec::new(), rest: Vec::new() };
+        while let Some(output) = machine.poll() {
+            match output {
+                Output::Persist(change) => batch.changes.push(change),
+                other => batch.rest.push(other),
             }
         }
-        Ok(())
+        // What was earned is told once, so it is kept with the rows that say that it was told.
+        batch.payments.extend(batch.rest.iter().filter_map(|output| match output {
+            Output::Event(Event::Paid { bounty, index, amount }) => Some((*bounty, *index, *amount)),
+            _ => None,
+        }));
+        batch
+    }
+
+    fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.rest.is_empty()
     }
 }
 
@@ -260,6 +288,7 @@ pub(super) struct Tasks {
     reader: Reader,
     dsn: Dsn,
     readings: Arc<Semaphore>,
+    announcing: Arc<Mutex<()>>,
     prover: Prover,
 }
 
@@ -271,8 +300,8 @@ impl Tasks {
         dsn: Dsn,
         prover: Prover,
     ) -> Self {
-        let readings = Arc::new(Semaphore::new(READINGS));
-        Self { runtime, inbox, reader, dsn, readings, prover }
+        let (readings, announcing) = (Arc::new(Semaphore::new(READINGS)), Arc::default());
+        Self { runtime, inbox, reader, dsn, readings, announcing, prover }
     }
 
     async fn send(&self, message: Message) {
@@ -356,15 +385,26 @@ impl Tasks {
         });
     }
 
-    /// Serves the package and says so in the DHT. What is for sale is withheld first.
+    /// Serves the package and says so in the DHT, until that has worked once; from then on the peer
+    /// repeats it. One at a time: releases share files. What is for sale is withheld first.
     fn announce(&self, goods: Arc<Goods>) {
         let tasks = self.clone();
         self.runtime.spawn(async move {
-            match tasks.provide(&goods).await {
-                Ok(()) => tracing::info!(bounty = %goods.bounty, u_id = %goods.release.u_id, "for sale"),
-                Err(error) => tracing::error!(bounty = %goods.bounty, %error, "cannot be announced"),
+            let bounty = goods.bounty;
+            while let Err(error) = tasks.in_turn(&goods).await {
+                tracing::warn!(%bounty, %error, "not announced yet");
+                tokio::time::sleep(ANNOUNCE_AGAIN).await;
+                if tasks.inbox.is_closed() {
+                    return;
+                }
             }
+            tracing::info!(%bounty, u_id = %goods.release.u_id, "for sale");
         });
+    }
+
+    async fn in_turn(&self, goods: &Goods) -> anyhow::Result<()> {
+        let _turn = self.announcing.lock().await;
+        self.provide(goods).await
     }
 
     async fn provide(&self, goods: &Goods) -> anyhow::Result<()> {

@@ -111,10 +111,22 @@ impl Store {
         Ok(database::look(&folder.join("distributor.db"), MIGRATIONS)?.map(Self))
     }
 
-    /// Writes all of them or none.
-    pub(super) fn write(&mut self, changes: &[Change], payee: &Payee) -> Result<()> {
+    /// Writes all of them or none: the machine's rows, and what they say was earned.
+    pub(super) fn write(
+        &mut self,
+        changes: &[Change],
+        payments: &[(Bounty, u32, Wei)],
+        payee: &Payee,
+    ) -> Result<()> {
+        if changes.is_empty() && payments.is_empty() {
+            return Ok(());
+        }
         let transaction = self.0.transaction()?;
         changes.iter().try_for_each(|change| write(&transaction, change, payee))?;
+        for (bounty, device, amount) in payments {
+            let sql = "INSERT OR IGNORE INTO payments VALUES (?1, ?2, ?3)";
+            transaction.execute(sql, params![bounty.as_bytes(), device, amount.to_string()])?;
+        }
         Ok(transaction.commit()?)
     }
 
@@ -183,12 +195,6 @@ impl Store {
     pub(super) fn sent(&self, nonce: u64, hash: &B256) -> Result<()> {
         let sql = "UPDATE transactions SET hash = ?2 WHERE nonce = ?1";
         self.0.execute(sql, params![nonce as i64, hash.as_slice()])?;
-        Ok(())
-    }
-
-    pub(super) fn paid(&self, bounty: &Bounty, device: u32, amount: Wei) -> Result<()> {
-        let sql = "INSERT OR IGNORE INTO payments VALUES (?1, ?2, ?3)";
-        self.0.execute(sql, params![bounty.as_bytes(), device, amount.to_string()])?;
         Ok(())
     }
 
@@ -376,23 +382,24 @@ mod tests {
     fn rows_come_back_as_they_went() {
         let folder = tempfile::tempdir().unwrap();
         let mut store = Store::open(folder.path()).unwrap();
-        store.write(&rows(), &PAYEE).unwrap();
+        store.write(&rows(), &[], &PAYEE).unwrap();
         store.sent(9, &B256::repeat_byte(1)).unwrap();
         drop(store);
         let mut store = Store::open(folder.path()).unwrap();
         assert_eq!(store.changes().unwrap(), rows());
         assert_eq!(store.transaction_rows().unwrap()[0].hash, Some(B256::repeat_byte(1)));
         let gone = [Change::Settled { nonce: 9 }, Change::Forget { bounty: BOUNTY, gateway: GATEWAY }];
-        store.write(&gone, &PAYEE).unwrap();
+        store.write(&gone, &[], &PAYEE).unwrap();
         assert_eq!(store.changes().unwrap(), []);
     }
 
     #[test]
     fn a_payment_is_counted_once() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path()).unwrap();
-        (0..2).for_each(|_| store.paid(&BOUNTY, 7, Wei::new(5)).unwrap());
-        store.paid(&BOUNTY, 8, Wei::new(6)).unwrap();
+        let mut store = Store::open(folder.path()).unwrap();
+        let payments = [(BOUNTY, 7, Wei::new(5)), (BOUNTY, 8, Wei::new(6))];
+        store.write(&[], &payments[..1], &PAYEE).unwrap();
+        store.write(&[], &payments, &PAYEE).unwrap();
         assert_eq!(store.earned(&BOUNTY).unwrap(), (2, 11));
     }
 

@@ -4,6 +4,7 @@
 //! until enough distributors have joined (paper, 4.4.2).
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
@@ -13,7 +14,7 @@ use posthouse_protocol::join;
 use posthouse_protocol::package::Package;
 use posthouse_protocol::release;
 use serde::Serialize;
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
@@ -44,8 +45,8 @@ pub(super) async fn run(config: &Config, json: bool) -> anyhow::Result<()> {
     let addresses = dsn.addresses().iter().map(ToString::to_string).collect();
     console::report(json, &Ready { peer_id: dsn.peer_id().to_string(), addresses })?;
     let gate = Gate::new(config.chain.id(), config.join.clone());
-    let (begun, preparing) = (BTreeSet::new(), JoinSet::new());
-    let mut seeder = Seeder { config, store, dsn, gate, release_key, begun, preparing };
+    let (begun, preparing, turn) = (BTreeSet::new(), JoinSet::new(), Arc::default());
+    let mut seeder = Seeder { config, store, dsn, gate, release_key, begun, preparing, turn };
     let outcome = seeder.serve(inbound).await;
     seeder.dsn.stop().await;
     outcome
@@ -60,6 +61,8 @@ struct Seeder<'a> {
     begun: BTreeSet<u64>,
     /// Releases whose files are being hashed; requests are answered meanwhile.
     preparing: JoinSet<anyhow::Result<Seeded>>,
+    /// One at a time: releases share files.
+    turn: Arc<Mutex<()>>,
 }
 
 /// A package that is served: its secret may be given out.
@@ -95,7 +98,8 @@ impl Seeder<'_> {
         for row in self.store.releases()? {
             if matches!(row.state, State::Published(..)) && self.begun.insert(row.version) {
                 let files = Files::of(self.config, row.version, row.mode);
-                self.preparing.spawn(prepare(self.dsn.clone(), row, files, self.release_key));
+                let (dsn, turn) = (self.dsn.clone(), self.turn.clone());
+                self.preparing.spawn(prepare(dsn, row, files, self.release_key, turn));
             }
         }
         Ok(())
@@ -118,7 +122,14 @@ async fn announce_one(dsn: Dsn, cid: Cid) {
     }
 }
 
-async fn prepare(dsn: Dsn, row: ReleaseRow, files: Files, release_key: ReleaseKey) -> anyhow::Result<Seeded> {
+async fn prepare(
+    dsn: Dsn,
+    row: ReleaseRow,
+    files: Files,
+    release_key: ReleaseKey,
+    turn: Arc<Mutex<()>>,
+) -> anyhow::Result<Seeded> {
+    let _turn = turn.lock().await;
     let version = row.version;
     let prepared = serve(&dsn, row, &files, &release_key).await;
     prepared.with_context(|| format!("version {version}"))

@@ -49,6 +49,7 @@ async fn a_sale_survives_a_kill_in_each_state() {
         "locked",
         "revealing",
         "paid",
+        "claiming",
     ];
     for (at, point) in points.into_iter().enumerate() {
         let image = world.image(point, 2000 + at);
@@ -83,16 +84,17 @@ async fn a_sale_survives_a_kill_in_each_state() {
         until("all are paid", || {
             let status = world.distributor("d1", &["status"]);
             let bounties = status["bounties"].as_array().unwrap();
-            bounties.iter().any(|row| row["bounty"] == *bounty && row["devices_paid"] == 3)
+            bounties.iter().any(|row| row["bounty"] == *bounty && row["devices_paid"] == 4)
         });
         let address: Address = bounty.as_str().unwrap().parse().unwrap();
-        assert_eq!(world.chain.balance(address), U256::from(2_000_000_000u64), "{point}");
+        assert_eq!(world.chain.balance(address), U256::from(1_000_000_000u64), "{point}");
         drop(restarted);
         gateway.dsn.clone().stop().await;
     }
 }
 
-/// One attempt to buy for three sensors, from the beginning: all requests are idempotent.
+/// One attempt to buy for three sensors and a late one, from the beginning: all requests are
+/// idempotent.
 async fn buy(gateway: &mut Gateway, world: &World) -> Option<Vec<u8>> {
     let peer = gateway.find().await;
     let offer = gateway.offer(world, peer).await?;
@@ -102,7 +104,11 @@ async fn buy(gateway: &mut Gateway, world: &World) -> Option<Vec<u8>> {
     }
     gateway.try_ask(peer, &gateway.seal(&offer)).await?;
     match gateway.try_ask(peer, &gateway.poll(&offer)).await? {
-        Response::Key { r } => Some(gateway.open(&offer, &r, peer).await),
+        Response::Key { r } => {
+            let late = gateway.try_ask(peer, &gateway.receipt(world, &offer, 3)).await?;
+            assert_eq!(late, Response::Ack { index: 3 });
+            Some(gateway.open(&offer, &r, peer).await)
+        }
         other => panic!("{other:?}"),
     }
 }
