@@ -1,0 +1,155 @@
+//! The whole life of a bounty on the dev chain, sent by the crate's calls and read through its boundary.
+
+use alloy::primitives::{Address, U256};
+use posthouse_contracts::calls;
+use posthouse_contracts::chain::{At, Chain as _, ChainError};
+use posthouse_contracts::receipts::Batch;
+use posthouse_contracts::terms::TermsError;
+use posthouse_protocol::id::{Attempt, Bounty, Curve, Version};
+use posthouse_protocol::secret::KeyR;
+
+use crate::fixture::{GENESIS, LOCK, Market, PRODUCT, SHARE, balance, secret};
+
+const PAYEE: usize = 1;
+const RIVAL: usize = 2;
+const RELAYER: usize = 3;
+
+#[tokio::test]
+async fn reserve_and_reveal_are_read_as_they_happen() {
+    for curve in [Curve::Secp256k1, Curve::P256] {
+        let market = Market::open(curve, 5).await;
+        market.finalize();
+        let (t, bounty, reader) = (secret(7), market.bounty, &market.reader);
+        let deal = market.deal(PAYEE, &t);
+        let batch = Batch::new(deal, market.receipts(&deal, &[0, 2, 4], 1), market.fleet.tree()).unwrap();
+        let before = balance(&market.chain, &deal.payee);
+
+        assert!(market.send(RELAYER, calls::reserve(batch, U256::ONE)).await.status());
+        let reserved = reader.head(At::Latest).await.unwrap();
+        let until = reserved.timestamp + u64::from(LOCK);
+        let claims = reader.claims(&bounty, &[1, 2], At::Latest).await.unwrap();
+        assert_eq!((claims[0].claimed, claims[0].lock, claims[0].attempt), (false, None, Attempt::new(0)));
+        let lock = claims[1].lock.unwrap();
+        assert_eq!((lock.payee, lock.s, lock.until), (deal.payee, deal.s, until));
+        assert_eq!(claims[1].attempt, Attempt::new(1));
+        assert_eq!(claims[1].locked_until(until), Some(until));
+        assert_eq!(claims[1].locked_until(until + 1), None);
+        let held = reader.reservation(&bounty, &deal.s, &deal.payee, &[0, 1, 4], At::Latest);
+        assert_eq!(held.await.unwrap(), [Some(until), None, Some(until)]);
+        let final_ = reader.reservation(&bounty, &deal.s, &deal.payee, &[0], At::Finalized);
+        assert_eq!(final_.await.unwrap(), [None], "not final yet");
+        market.finalize();
+        let final_ = reader.reservation(&bounty, &deal.s, &deal.payee, &[0], At::Finalized);
+        assert_eq!(final_.await.unwrap(), [Some(until)]);
+
+        let reveal = calls::reveal(&bounty, &deal.payee, &t, vec![0, 2, 4]);
+        assert!(market.send(RELAYER, reveal).await.status());
+        let terms = reader.terms(&bounty).await.unwrap();
+        let worth = |index| terms.share_at(index, reserved.timestamp).unwrap();
+        assert_eq!(balance(&market.chain, &deal.payee) - before, worth(0) + worth(2) + worth(4));
+        let revealed = reader.revealed(&bounty, 0).await.unwrap();
+        assert_eq!(revealed.iter().map(|key| key.index).collect::<Vec<_>>(), [0, 2, 4]);
+        for key in revealed {
+            assert_eq!((key.payee, key.s, key.amount), (deal.payee, deal.s, worth(key.index)));
+            assert_eq!((key.r.lock(), &key.r), (deal.s, &KeyR::derive(&deal.payee, &t)));
+        }
+        let claims = reader.claims(&bounty, &[0, 1], At::Latest).await.unwrap();
+        assert!(claims[0].claimed && claims[0].lock.is_none() && !claims[1].claimed);
+    }
+}
+
+#[tokio::test]
+async fn one_step_claims_pay_both_ways() {
+    for curve in [Curve::Secp256k1, Curve::P256] {
+        let market = Market::open(curve, 5).await;
+        let t = secret(8);
+        let deal = market.deal(PAYEE, &t);
+        let claim = deal.claim(&market.receipt(&deal, 3, 1), &t, market.fleet.tree()).unwrap();
+        assert!(market.send(PAYEE, calls::publish_proof(&deal, claim)).await.status());
+        let batch = Batch::new(deal, market.receipts(&deal, &[1, 4], 1), market.fleet.tree()).unwrap();
+        assert!(market.send(PAYEE, calls::publish_proofs(batch, &t, U256::ONE)).await.status());
+        let claims = market.reader.claims(&market.bounty, &[0, 1, 2, 3, 4], At::Latest).await.unwrap();
+        assert_eq!(claims.map_claimed(), [false, true, false, true, true]);
+    }
+}
+
+trait Claimed {
+    fn map_claimed(&self) -> Vec<bool>;
+}
+
+impl Claimed for Vec<posthouse_contracts::chain::Claim> {
+    fn map_claimed(&self) -> Vec<bool> {
+        self.iter().map(|claim| claim.claimed).collect()
+    }
+}
+
+#[tokio::test]
+async fn an_ended_lock_is_found_and_passed() {
+    let market = Market::open(Curve::Secp256k1, 5).await;
+    let rival = market.deal(RIVAL, &secret(9));
+    let batch = Batch::new(rival, market.receipts(&rival, &[2], 1), market.fleet.tree()).unwrap();
+    assert!(market.send(RIVAL, calls::reserve(batch, U256::ONE)).await.status());
+    market.chain.increase_time(std::time::Duration::from_secs(u64::from(LOCK) + 1)).unwrap();
+    market.chain.mine();
+
+    let deal = market.deal(PAYEE, &secret(7));
+    let lock = market.reader.claims(&market.bounty, &[2], At::Latest).await.unwrap()[0].lock.unwrap();
+    assert_eq!(posthouse_contracts::receipts::tag(&lock.s, &lock.payee), rival.tag());
+    let batch = Batch::new(deal, market.receipts(&deal, &[2], 2), market.fleet.tree()).unwrap();
+    let passing = batch.past([(rival.tag(), 2)]);
+    assert!(market.send(PAYEE, calls::reserve(passing, U256::ONE)).await.status());
+    let lock = market.reader.claims(&market.bounty, &[2], At::Latest).await.unwrap()[0].lock.unwrap();
+    assert_eq!((lock.payee, lock.s), (deal.payee, deal.s), "the newest reservation is the one that holds");
+}
+
+#[tokio::test]
+async fn the_vendor_gets_the_rest_back() {
+    let market = Market::open(Curve::Secp256k1, 5).await;
+    let terms = market.reader.terms(&market.bounty).await.unwrap();
+    assert_eq!(
+        terms.deposit(),
+        U256::from(SHARE) * U256::from(2 * 3) + U256::from(SHARE / 2) * U256::from(9)
+    );
+    market.chain.set_next_block_timestamp(terms.refund_from()).unwrap();
+    let vendor = terms.vendor.into_array().into();
+    let before = balance(&market.chain, &vendor);
+    assert!(market.send(RELAYER, calls::refund(&market.bounty)).await.status());
+    assert_eq!(balance(&market.chain, &vendor) - before, terms.deposit());
+}
+
+#[tokio::test]
+async fn the_latest_version_is_read_when_it_is_final() {
+    let market = Market::open(Curve::Secp256k1, 5).await;
+    let vendor = market.chain.accounts()[0].address();
+    assert_eq!(market.reader.latest(vendor, &PRODUCT).await.unwrap(), None);
+    market.finalize();
+    let latest = market.reader.latest(vendor, &PRODUCT).await.unwrap().unwrap();
+    assert_eq!((latest.version, latest.bounty), (Version::new(1), market.bounty));
+    assert_eq!(market.reader.latest(Address::ZERO, &PRODUCT).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn what_is_no_bounty_is_named() {
+    let market = Market::open(Curve::Secp256k1, 5).await;
+    for address in [Address::ZERO, market.reader.factory()] {
+        let bounty = Bounty::new(address.into_array());
+        let error = market.reader.terms(&bounty).await.unwrap_err();
+        assert!(matches!(error, ChainError::NotABounty { reason: TermsError::NotAClone, .. }), "{error}");
+    }
+    let nobody = Bounty::new([9; 20]);
+    let error = market.reader.claims(&nobody, &[0], At::Latest).await.unwrap_err();
+    assert!(matches!(error, ChainError::Refused { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn blocks_are_found_by_their_time() {
+    let market = Market::open(Curve::Secp256k1, 5).await;
+    market.chain.mine_many(40).unwrap();
+    let head = market.reader.head(At::Latest).await.unwrap();
+    for number in [0, 1, 17, head.number] {
+        let time = market.chain.block(number).unwrap().timestamp();
+        assert_eq!(market.reader.block_since(time).await.unwrap(), number);
+    }
+    assert_eq!(market.reader.block_since(GENESIS - 1).await.unwrap(), 0);
+    assert_eq!(market.reader.block_since(head.timestamp + 1).await.unwrap(), head.number + 1);
+}

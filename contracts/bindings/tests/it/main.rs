@@ -1,0 +1,9 @@
+//! The bindings against the contracts themselves, on the dev chain, and against hostile endpoints.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod bounty;
+mod endpoint;
+mod fixture;
+mod fleet;
+mod receipts;
+mod terms;
