@@ -65,7 +65,7 @@ pub struct Lock {
 
 /// A `KeyRevealed` event: a share was earned and `r` is public.
 ///
-/// `r` needs no trust in whoever tells it: check `r.lock() == s`.
+/// `r` needs no trust in whoever tells it: `r.lock() == s`, which [`RpcChain`] checks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Revealed {
     /// Who was paid.

@@ -1,5 +1,8 @@
 //! A chain as JSON-RPC endpoints tell it. They are believed; only what proves itself is checked.
 
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::RangeInclusive;
+
 use alloy::contract::Error as CallError;
 use alloy::eips::{BlockId, BlockNumberOrTag};
 use alloy::primitives::{Address, B256};
@@ -10,6 +13,7 @@ use alloy::sol_types::SolEvent;
 use alloy::transports::TransportError;
 use async_trait::async_trait;
 use posthouse_protocol::id::{Bounty, ChainId, LockHash, Payee, ProductId};
+use posthouse_protocol::secret::KeyR;
 
 use super::endpoint::{Endpoints, Limits};
 use super::{At, Chain, ChainError, Claim, Head, Latest, Lock, Revealed};
@@ -88,24 +92,54 @@ impl RpcChain {
         if fits { Ok(logs) } else { Err(wrong("eth_getLogs", "logs that were not asked for")) }
     }
 
-    /// The lock that holds a device: of the reservations of its page the newest that names it, because
-    /// it can be reserved again only after the one before was released.
-    async fn lock_of(&self, bounty: &Bounty, index: u32, head: Head) -> Result<Lock, ChainError> {
-        let missing = wrong("eth_getLogs", "no reservation of a device that is reserved");
+    /// The locks that hold devices which are known to be held.
+    async fn locks(
+        &self,
+        bounty: &Bounty,
+        held: Vec<u32>,
+        head: Head,
+    ) -> Result<HashMap<u32, Lock>, ChainError> {
+        let mut found = HashMap::new();
+        if held.is_empty() {
+            return Ok(found);
+        }
         let start = self.block_since(self.terms(bounty).await?.start).await?;
-        let filter = Filter::new()
-            .address(Address::from(bounty.to_bytes()))
-            .event_signature(UpdateBounty::Reserved::SIGNATURE_HASH)
-            .topic3(B256::left_padding_from(&(index / PAGE).to_be_bytes()));
-        let mut to = head.number;
+        let mut pages: BTreeMap<u32, HashSet<u32>> = BTreeMap::new();
+        held.into_iter().for_each(|index| {
+            pages.entry(index / PAGE).or_default().insert(index);
+        });
+        for (page, wanted) in pages {
+            let filter = reservations(bounty).topic3(B256::left_padding_from(&page.to_be_bytes()));
+            self.locks_of_page(&filter, wanted, start..=head.number, &mut found).await?;
+        }
+        Ok(found)
+    }
+
+    /// Goes back through the reservations of a page. The newest one that names a device is the one that
+    /// holds it, because it can be reserved again only after the one before was released.
+    async fn locks_of_page(
+        &self,
+        filter: &Filter,
+        mut wanted: HashSet<u32>,
+        blocks: RangeInclusive<u64>,
+        found: &mut HashMap<u32, Lock>,
+    ) -> Result<(), ChainError> {
+        let (start, mut to) = blocks.into_inner();
         loop {
             let from = start.max(to.saturating_sub(LOG_SPAN - 1));
-            let logs = self.logs(&filter, from, to).await?;
-            if let Some(lock) = logs.iter().rev().find_map(|log| reserved(log, index)) {
-                return Ok(lock);
+            for log in self.logs(filter, from, to).await?.iter().rev() {
+                wanted.retain(|index| {
+                    reserved(log, *index).is_none_or(|lock| {
+                        found.insert(*index, lock);
+                        false
+                    })
+                });
+            }
+            if wanted.is_empty() {
+                return Ok(());
             }
             if from == start {
-                return Err(missing);
+                return Err(wrong("eth_getLogs", "no reservation of a device that is reserved"));
             }
             to = from - 1;
         }
@@ -141,20 +175,23 @@ impl Chain for RpcChain {
     async fn claims(&self, bounty: &Bounty, indices: &[u32], at: At) -> Result<Vec<Claim>, ChainError> {
         let head = self.head(at).await?;
         let contract = self.bounty(bounty);
-        let mut claims = Vec::with_capacity(indices.len());
+        let mut devices = Vec::with_capacity(indices.len());
         for chunk in indices.chunks(DEVICES) {
             let call = contract.devices(chunk.to_vec()).block(head.hash.into());
-            let devices = call.call().await.map_err(refused("devices"))?;
-            if devices.len() != chunk.len() {
+            let answer = call.call().await.map_err(refused("devices"))?;
+            if answer.len() != chunk.len() {
                 return Err(wrong("devices", "another number of devices"));
             }
-            for (device, index) in devices.iter().zip(chunk) {
-                let held = device.reserved && !device.claimed;
-                let lock = if held { Some(self.lock_of(bounty, *index, head).await?) } else { None };
-                claims.push(Claim { claimed: device.claimed, attempt: device.attempt.into(), lock });
-            }
+            devices.extend(chunk.iter().copied().zip(answer));
         }
-        Ok(claims)
+        let held = devices.iter().filter(|(_, device)| device.reserved && !device.claimed);
+        let locks = self.locks(bounty, held.map(|(index, _)| *index).collect(), head).await?;
+        let claim = |(index, device): (u32, UpdateBounty::Device)| Claim {
+            claimed: device.claimed,
+            attempt: device.attempt.into(),
+            lock: locks.get(&index).copied(),
+        };
+        Ok(devices.into_iter().map(claim).collect())
     }
 
     async fn revealed(&self, bounty: &Bounty, from: u64) -> Result<Vec<Revealed>, ChainError> {
@@ -236,6 +273,11 @@ fn block_id(at: At) -> BlockId {
     tag(at).into()
 }
 
+fn reservations(bounty: &Bounty) -> Filter {
+    let address = Address::from(bounty.to_bytes());
+    Filter::new().address(address).event_signature(UpdateBounty::Reserved::SIGNATURE_HASH)
+}
+
 fn reserved(log: &Log, index: u32) -> Option<Lock> {
     let event = UpdateBounty::Reserved::decode_log(&log.inner).ok()?;
     let names_it = event.page == index / PAGE && event.devices.bit((index % PAGE) as usize);
@@ -250,11 +292,15 @@ fn key_revealed(log: &Log) -> Result<Revealed, ChainError> {
     let event = UpdateBounty::KeyRevealed::decode_log(&log.inner)
         .map_err(|_| wrong("eth_getLogs", "a KeyRevealed that does not decode"))?;
     let pending = || wrong("eth_getLogs", "a log outside a block");
+    let (r, s) = (KeyR::new(event.r.0), LockHash::new(event.s.0));
+    if r.lock() != s {
+        return Err(wrong("eth_getLogs", "a KeyRevealed whose r does not open its s"));
+    }
     Ok(Revealed {
         payee: event.payee.into_array().into(),
         index: event.index,
-        s: event.s.0.into(),
-        r: event.r.0.into(),
+        s,
+        r,
         amount: event.amount,
         block: log.block_number.ok_or_else(pending)?,
         transaction: log.transaction_hash.ok_or_else(pending)?,

@@ -153,3 +153,17 @@ async fn blocks_are_found_by_their_time() {
     assert_eq!(market.reader.block_since(GENESIS - 1).await.unwrap(), 0);
     assert_eq!(market.reader.block_since(head.timestamp + 1).await.unwrap(), head.number + 1);
 }
+
+#[tokio::test]
+async fn each_device_has_its_own_lock() {
+    let market = Market::open(Curve::Secp256k1, 5).await;
+    for (account, indices) in [(PAYEE, [0, 3]), (RIVAL, [1, 4])] {
+        let deal = market.deal(account, &secret(7));
+        let batch = Batch::new(deal, market.receipts(&deal, &indices, 1), market.fleet.tree()).unwrap();
+        assert!(market.send(RELAYER, calls::reserve(batch, U256::ONE)).await.status());
+    }
+    let claims = market.reader.claims(&market.bounty, &[4, 3, 2, 1, 0], At::Latest).await.unwrap();
+    let holders: Vec<_> = claims.iter().map(|claim| claim.lock.map(|lock| lock.payee)).collect();
+    let (payee, rival) = (Some(market.payee(PAYEE)), Some(market.payee(RIVAL)));
+    assert_eq!(holders, [rival, payee, None, rival, payee]);
+}
