@@ -107,7 +107,7 @@ fn update(follow: &Follow, view: &ExchangeStatus) -> status::Update {
         vendor: format!("0x{}", hex::encode(follow.vendor)),
         product: update.product.to_string(),
         version: update.version.get(),
-        bounty: update.bounty.to_string(),
+        bounty: format!("0x{}", update.bounty),
         u_id: release.map(|release| release.u_id.to_string()),
         size: release.map(|release| release.size),
         mode: release.map(|release| mode(release.mode)),
@@ -121,7 +121,7 @@ fn exchange(follow: &Follow, view: &ExchangeStatus) -> status::Exchange {
     let update = follow.machine.update();
     let event = |(at, text): &(u64, String)| status::Event { at: *at, text: text.clone() };
     status::Exchange {
-        bounty: update.bounty.to_string(),
+        bounty: format!("0x{}", update.bounty),
         product: update.product.to_string(),
         version: update.version.get(),
         state: view.state.to_string(),
