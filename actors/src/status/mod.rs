@@ -1,7 +1,7 @@
 //! The local REST status: what the gateway knows, read-only, under `/v1`.
 //!
 //! Who sends: people and programs, over HTTP on loopback. Whom it asks: whoever answers [`GetSnapshot`]. When that one
-//! does not answer in [`ANSWER`], the client gets 503 with the reason and nothing is kept. It changes nothing, so that it
+//! does not answer in five seconds, the client gets 503 with the reason and nothing is kept. It changes nothing, so that it
 //! needs no authentication; an address other than loopback is the site's own decision.
 
 mod server;
