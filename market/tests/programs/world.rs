@@ -179,6 +179,7 @@ impl Running {
     }
 
     /// Waits until it dies by itself.
+    #[cfg(feature = "fault-injection")]
     pub(crate) fn wait(&mut self) {
         until("the program dies", || self.child.try_wait().unwrap().is_some());
     }
