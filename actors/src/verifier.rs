@@ -76,7 +76,10 @@ impl Handler<VerifyOffer> for Verifier {
     type Result = MessageResult<VerifyOffer>;
 
     fn handle(&mut self, VerifyOffer { check, vk }: VerifyOffer, _: &mut Self::Context) -> Self::Result {
-        MessageResult(check.run(&Groth16(&vk)))
+        let begun = std::time::Instant::now();
+        let verdict = check.run(&Groth16(&vk));
+        tracing::info!(verify_us = begun.elapsed().as_micros(), "offer checked");
+        MessageResult(verdict)
     }
 }
 

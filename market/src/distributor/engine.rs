@@ -445,6 +445,8 @@ fn prove(goods: &Goods, key: &ProvingKey, r: &KeyR) -> anyhow::Result<(Vec<u8>, 
     apply_payload(r.as_bytes(), &mut cipher);
     let statement =
         Statement { s: r.lock().to_bytes(), u_id: payload_digest(&goods.release), cipher: &cipher };
+    let begun = std::time::Instant::now();
     let proof = key.prove(&statement, r.as_bytes(), &mut SystemRandomness::new()?)?;
+    tracing::info!(bounty = %goods.bounty, prove_ms = begun.elapsed().as_millis(), "proof made");
     Ok((cipher.clone(), proof.to_bytes().to_vec()))
 }

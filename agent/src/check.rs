@@ -1,0 +1,41 @@
+//! `posthouse check-config`.
+
+use std::path::Path;
+
+use posthouse_actors::Config;
+
+/// Says that the configuration is one to run with, and what of it a site should think about.
+#[allow(clippy::print_stdout, reason = "what the command is for")]
+pub(crate) fn explain(file: &Path, config: &Config, json: bool) {
+    let warnings = warnings(config);
+    if json {
+        let line = serde_json::json!({ "file": file, "ok": true, "warnings": warnings });
+        println!("{line}");
+        return;
+    }
+    println!("{}: ok", file.display());
+    for warning in warnings {
+        println!("warning: {warning}");
+    }
+}
+
+/// What is allowed and still unwise, one line each.
+pub(crate) fn warnings(config: &Config) -> Vec<&'static str> {
+    let mqtt_open = config.sensors.mqtt.as_ref().is_some_and(|m| !m.authenticated);
+    let open = [
+        (true, "chain: the RPC endpoints are believed; use nodes that you run"),
+        (
+            config.sensors.allow_unauthenticated_signing && (mqtt_open || config.sensors.coap.is_some()),
+            "sensors.allow_unauthenticated_signing: whoever speaks on the carriers can have receipts signed for himself",
+        ),
+        (
+            !config.sensors.allow_unauthenticated_signing && mqtt_open && config.sensors.coap.is_none(),
+            "mqtt.authenticated is false: no sensor will be asked to sign, so that none is updated",
+        ),
+        (
+            config.status.listen.is_some_and(|at| !at.ip().is_loopback()),
+            "status.listen: the status is served beyond this machine",
+        ),
+    ];
+    open.into_iter().filter_map(|(holds, text)| holds.then_some(text)).collect()
+}

@@ -1,0 +1,106 @@
+//! The command line.
+
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+use posthouse_actors::Config;
+
+use crate::{check, config, run, status};
+
+const DEFAULT_CONFIG: &str = "/etc/posthouse/posthouse.toml";
+
+/// The gateway agent: buys firmware updates for the sensors behind it.
+#[derive(Parser)]
+#[command(name = "posthouse", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the gateway until SIGTERM or SIGINT.
+    Run(Source),
+    /// Ask a running gateway how it fares.
+    Status {
+        #[command(flatten)]
+        source: Source,
+        /// One line of JSON instead of a table.
+        #[arg(long)]
+        json: bool,
+        /// Ask this address instead of the one in the configuration, as HOST:PORT.
+        #[arg(long)]
+        address: Option<std::net::SocketAddr>,
+    },
+    /// Say whether the configuration is one to run with; touches nothing.
+    CheckConfig {
+        #[command(flatten)]
+        source: Source,
+        /// One line of JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(clap::Args)]
+struct Source {
+    /// The configuration file. `POSTHOUSE_SECTION__KEY` variables override its keys.
+    #[arg(long, short, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+    config: PathBuf,
+}
+
+pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(usage) => {
+            // Asking for help or the version is no mistake; clap tells which stream is due.
+            let code = if usage.use_stderr() { 2 } else { 0 };
+            drop(usage.print());
+            return ExitCode::from(code);
+        }
+    };
+    let done = match cli.command {
+        Command::Run(source) => load(&source).and_then(|c| run::run(&c).map(drop).map_err(Failure::Failed)),
+        Command::Status { source, json, address } => {
+            let address = address.map_or_else(|| load(&source).and_then(|c| served_at(&c)), Ok);
+            address.and_then(|a| status::print(a, json).map_err(Failure::Failed))
+        }
+        Command::CheckConfig { source, json } => {
+            load(&source).map(|c| check::explain(&source.config, &c, json))
+        }
+    };
+    done.map_or_else(|failure| failure.report(), |()| ExitCode::SUCCESS)
+}
+
+enum Failure {
+    Configuration(config::ConfigError),
+    Failed(anyhow::Error),
+}
+
+impl Failure {
+    /// One line on standard error, and the exit code that belongs to it.
+    #[allow(clippy::print_stderr, reason = "the one line that the caller of a program reads")]
+    fn report(self) -> ExitCode {
+        match self {
+            Self::Configuration(why) => {
+                eprintln!("posthouse: {why}");
+                ExitCode::from(2)
+            }
+            Self::Failed(why) => {
+                eprintln!("posthouse: {why:#}");
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+fn load(source: &Source) -> Result<Config, Failure> {
+    config::load(&source.config).map_err(Failure::Configuration)
+}
+
+fn served_at(config: &Config) -> Result<std::net::SocketAddr, Failure> {
+    let none = || {
+        Failure::Failed(anyhow::anyhow!("status.listen is not set: the gateway does not serve its status"))
+    };
+    config.status.listen.ok_or_else(none)
+}

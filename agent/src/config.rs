@@ -1,0 +1,187 @@
+//! The configuration file: one TOML file, every key overridable from the environment, unknown keys refused.
+
+use std::path::{Path, PathBuf};
+
+use figment::{
+    Figment,
+    error::Kind,
+    providers::{Env, Format as _, Toml},
+};
+use posthouse_actors::Config;
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+
+/// Reads and checks the file; touches nothing.
+///
+/// # Errors
+/// The first thing that is wrong, in one line.
+pub fn load(file: &Path) -> Result<Config, ConfigError> {
+    let config: Config = read(file)?;
+    let wrong = |why: &dyn std::fmt::Display| {
+        let line = one_line(&why.to_string());
+        ConfigError::Contradiction { file: file.to_path_buf(), why: line }
+    };
+    config.check().map_err(|why| wrong(&why))?;
+    config.sensors.mqtt().map_err(|why| wrong(&why))?;
+    if config.sensors.mqtt.is_none() && config.sensors.coap.is_none() {
+        return Err(wrong(&"sensors: neither mqtt nor coap is there, so that no sensor could be reached"));
+    }
+    Ok(config)
+}
+
+/// What is wrong with a configuration: which file, which key, which value, in one line.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{}: {why}", file.display())]
+    Unreadable {
+        /// The configuration file.
+        file: PathBuf,
+        /// What the system says.
+        why: std::io::Error,
+    },
+    /// It is not TOML.
+    #[error("{}: not TOML: {why}", file.display())]
+    Malformed {
+        /// The configuration file.
+        file: PathBuf,
+        /// Place and reason.
+        why: String,
+    },
+    /// A key is missing, unknown, or has a value of the wrong kind.
+    #[error("{place}: {why}")]
+    Key {
+        /// The file or the environment, and the key.
+        place: String,
+        /// What is wrong with the value.
+        why: String,
+    },
+    /// Each value is possible, but not this one here, or not together with another.
+    #[error("{}: {why}", file.display())]
+    Contradiction {
+        /// The configuration file.
+        file: PathBuf,
+        /// The key, its value, and why it cannot be.
+        why: String,
+    },
+}
+
+/// Variables that start so override keys: `POSTHOUSE_STATUS__LISTEN` is `status.listen`.
+const PREFIX: &str = "POSTHOUSE_";
+
+fn read<T: DeserializeOwned>(file: &Path) -> Result<T, ConfigError> {
+    let unreadable = |why| ConfigError::Unreadable { file: file.to_path_buf(), why };
+    let text = std::fs::read_to_string(file).map_err(unreadable)?;
+    if let Err(why) = toml::from_str::<toml::Table>(&text) {
+        let place = why.span().map_or(0, |span| text[..span.start].matches('\n').count() + 1);
+        let why = format!("line {place}: {}", one_line(why.message()));
+        return Err(ConfigError::Malformed { file: file.to_path_buf(), why });
+    }
+    Figment::from(Toml::string(&text))
+        // A variable without a section is no setting: POSTHOUSE_CRASH_AT and the like.
+        .merge(Env::prefixed(PREFIX).filter(|key| key.as_str().contains("__")).split("__"))
+        .extract()
+        .map_err(|why| key_error(file, &why))
+}
+
+fn key_error(file: &Path, why: &figment::Error) -> ConfigError {
+    let from_environment = why.metadata.as_ref().is_some_and(|m| m.name.contains("environment"));
+    let mut path = why.path.clone();
+    if let Kind::UnknownField(name, _) = &why.kind {
+        path.extend((path.last() != Some(name)).then(|| name.clone()));
+    }
+    if let Kind::MissingField(name) = &why.kind {
+        path.extend((path.last().map(String::as_str) != Some(name.as_ref())).then(|| name.to_string()));
+    }
+    let key = path.join(".");
+    let place = if from_environment {
+        format!("{PREFIX}{} (environment)", key.to_uppercase().replace('.', "__"))
+    } else if key.is_empty() {
+        file.display().to_string()
+    } else {
+        format!("{}: {key}", file.display())
+    };
+    ConfigError::Key { place, why: one_line(&why.kind.to_string()) }
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+        state_dir = "state"
+        [chain]
+        rpc = ["http://127.0.0.1:8545"]
+        id = 1
+        factory = "0x0000000000000000000000000000000000000001"
+        [[products]]
+        vendor = "0x0000000000000000000000000000000000000002"
+        vendor_id = "00112233-4455-6677-8899-aabbccddeeff"
+        class_id = "ffeeddccbbaa99887766554433221100"
+        release_key = "036b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296"
+        [dsn]
+        [sensors.coap]
+        listen = "127.0.0.1:0"
+    "#;
+
+    fn loaded(text: &str) -> Result<Config, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("posthouse.toml");
+        std::fs::write(&file, text).unwrap();
+        let outcome = load(&file).map_err(|why| why.to_string());
+        // Reading a configuration makes nothing.
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        if let Err(line) = &outcome {
+            assert!(line.starts_with(&file.display().to_string()) && !line.contains('\n'), "{line}");
+        }
+        outcome
+    }
+
+    #[test]
+    fn a_short_configuration_is_enough() {
+        let config = loaded(GOOD).unwrap();
+        assert!(config.status.listen.is_none());
+        assert!(!config.sensors.allow_unauthenticated_signing);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_file_key_and_value() {
+        let cases = [
+            (GOOD.replace("id = 1\n", "id = \"one\"\n"), "chain.id", "one"),
+            (GOOD.replace("[dsn]", "[dsn]\ncolour = 1"), "dsn.colour", "colour"),
+            (GOOD.replace("state_dir", "state_dri"), "state_dri", "state_dri"),
+            (
+                GOOD.replace("        factory = \"0x0000000000000000000000000000000000000001\"\n", ""),
+                "chain.factory",
+                "",
+            ),
+            (GOOD.replace("http://", "ftp://"), "chain.rpc", "ftp://"),
+            (GOOD.replace("036b", "046b"), "release_key", "046b"),
+            (GOOD.replace("[sensors.coap]\n        listen = \"127.0.0.1:0\"", ""), "sensors", "no sensor"),
+            (GOOD.replace("[sensors.coap]", "[sensors.mqtt]\nhost = 7\n[sensors.coap]"), "sensors.mqtt", "7"),
+            (
+                GOOD.replace(
+                    "[sensors.coap]",
+                    "[sensors.mqtt]\nhost = \"a\"\nusername = \"x\"\n[sensors.coap]",
+                ),
+                "sensors.mqtt",
+                "together",
+            ),
+            (GOOD.replace("[chain]", "[chain"), "", "line 3"),
+        ];
+        for (text, key, value) in cases {
+            let line = loaded(&text).unwrap_err();
+            assert!(line.contains(key) && line.contains(value), "{key}: {line}");
+        }
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let line = load(Path::new("/nonexistent/posthouse.toml")).unwrap_err().to_string();
+        assert!(line.starts_with("/nonexistent/posthouse.toml: "), "{line}");
+    }
+}

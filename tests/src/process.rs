@@ -1,0 +1,103 @@
+//! A process of the testbed: its output goes to a file, and it ends with its owner.
+
+use std::{
+    ffi::OsStr,
+    fs::File,
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use tokio::process::{Child, Command};
+
+use crate::roles::{AS, Role};
+
+/// The executable that has every role, see [`crate::roles::dispatch`].
+#[derive(Clone, Debug)]
+pub struct Programs(PathBuf);
+
+impl Programs {
+    /// `executable` must call [`crate::roles::dispatch`] first thing in its `main`.
+    #[must_use]
+    pub fn new(executable: impl Into<PathBuf>) -> Self {
+        Self(executable.into())
+    }
+
+    /// A command that runs as `role`; add arguments to it.
+    #[must_use]
+    pub fn command(&self, role: Role) -> Command {
+        let mut command = Command::new(&self.0);
+        command.arg(AS).arg(role.program());
+        command
+    }
+
+    /// Run to the end and return what was printed on standard output; any other exit than 0 is an error that carries
+    /// the standard error.
+    pub async fn output<S: AsRef<OsStr>>(
+        &self,
+        role: Role,
+        args: impl IntoIterator<Item = S>,
+    ) -> Result<String> {
+        let mut command = self.command(role);
+        command.args(args).stdin(Stdio::null()).kill_on_drop(true);
+        let out = command.output().await.with_context(|| format!("cannot start {}", role.program()))?;
+        let err = String::from_utf8_lossy(&out.stderr);
+        ensure!(out.status.success(), "{} ended with {}: {err}", role.program(), out.status);
+        Ok(String::from_utf8(out.stdout)?)
+    }
+}
+
+/// A running process. Dropping it kills it.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Start `command`; both output streams are appended to `log`.
+    pub fn start(name: impl Into<String>, mut command: Command, log: &Path) -> Result<Self> {
+        let name = name.into();
+        let file =
+            File::options().create(true).append(true).open(log).with_context(|| log.display().to_string())?;
+        command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).kill_on_drop(true);
+        let child = command.spawn().with_context(|| format!("cannot start {name}"))?;
+        Ok(Self { name, child, log: log.to_path_buf() })
+    }
+
+    /// What it is called in messages.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Everything that it has printed, over all its runs.
+    #[must_use]
+    pub fn printed(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// `kill -9`, and wait until it is gone.
+    pub async fn kill(&mut self) -> Result<()> {
+        self.child.kill().await.with_context(|| format!("cannot kill {}", self.name))
+    }
+
+    /// SIGTERM, as systemd sends it, and wait for the exit.
+    pub async fn terminate(&mut self) -> Result<ExitStatus> {
+        if let Some(pid) = self.child.id().and_then(|id| rustix::process::Pid::from_raw(id.cast_signed())) {
+            rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+        }
+        self.exit().await
+    }
+
+    /// Wait for the exit.
+    pub async fn exit(&mut self) -> Result<ExitStatus> {
+        self.child.wait().await.with_context(|| format!("cannot wait for {}", self.name))
+    }
+
+    /// The exit status if it has ended.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        self.child.try_wait().with_context(|| format!("cannot ask for {}", self.name))
+    }
+}
