@@ -15,7 +15,7 @@ use libp2p::core::transport::ListenerId;
 use libp2p::kad::store::RecordStore;
 use libp2p::kad::{self, GetProvidersOk, QueryId, QueryResult};
 use libp2p::multiaddr::Protocol;
-use libp2p::swarm::dial_opts::DialOpts;
+use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{ConnectionId, NetworkBehaviour, Swarm, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, StreamProtocol, identify};
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -44,6 +44,14 @@ pub(crate) struct Started {
     pub(crate) addresses: Arc<RwLock<Vec<Multiaddr>>>,
 }
 
+type DialDone = oneshot::Sender<Result<PeerId, DialError>>;
+
+/// A caller that waits for a connection.
+struct Dial {
+    addr: Multiaddr,
+    done: DialDone,
+}
+
 struct Actor {
     swarm: Swarm<Behaviour>,
     commands: mpsc::Receiver<Command>,
@@ -53,7 +61,9 @@ struct Actor {
     limits: Limits,
     announce_listeners: bool,
     addresses: Arc<RwLock<Vec<Multiaddr>>>,
-    dials: HashMap<ConnectionId, (Multiaddr, oneshot::Sender<Result<PeerId, DialError>>)>,
+    dials: HashMap<ConnectionId, Dial>,
+    /// Dials to a peer that is being dialled for somebody else.
+    awaited: HashMap<PeerId, Vec<Dial>>,
     provides: HashMap<QueryId, (Cid, oneshot::Sender<Result<(), ProvideError>>)>,
     provided: HashSet<Cid>,
     lookups: Lookups,
@@ -105,6 +115,7 @@ impl Actor {
             announce_listeners: config.external.is_empty(),
             addresses: Arc::default(),
             dials: HashMap::new(),
+            awaited: HashMap::new(),
             provides: HashMap::new(),
             provided: HashSet::new(),
             lookups: Lookups::default(),
@@ -188,25 +199,57 @@ impl Actor {
         }
     }
 
-    fn dial(&mut self, addr: Multiaddr, done: oneshot::Sender<Result<PeerId, DialError>>) {
-        if let Some(peer) = peer_of(&addr) {
-            self.swarm.behaviour_mut().addresses.name(peer, addr.clone());
-            if self.swarm.is_connected(&peer) {
-                done.send(Ok(peer)).ok();
-                return;
-            }
-        }
-        let opts = match peer_of(&addr) {
-            Some(peer) => DialOpts::peer_id(peer)
-                .condition(libp2p::swarm::dial_opts::PeerCondition::Always)
-                .addresses(vec![addr.clone()])
-                .build(),
-            None => DialOpts::unknown_peer_id().address(addr.clone()).build(),
+    fn dial(&mut self, addr: Multiaddr, done: DialDone) {
+        let Some(peer) = peer_of(&addr) else {
+            let opts = DialOpts::unknown_peer_id().address(addr.clone()).build();
+            return self.start_dial(opts, None, Dial { addr, done });
         };
+        self.swarm.behaviour_mut().addresses.name(peer, addr.clone());
+        self.dial_peer(peer, Dial { addr, done });
+    }
+
+    /// Dials, or waits for the dial to the same peer that is under way: two connections would only be in each
+    /// other's way.
+    fn dial_peer(&mut self, peer: PeerId, dial: Dial) {
+        if self.swarm.is_connected(&peer) {
+            dial.done.send(Ok(peer)).ok();
+            return;
+        }
+        let opts = DialOpts::peer_id(peer).condition(PeerCondition::DisconnectedAndNotDialing);
+        let opts = opts.addresses(vec![dial.addr.clone()]).extend_addresses_through_behaviour().build();
+        self.start_dial(opts, Some(peer), dial);
+    }
+
+    fn start_dial(&mut self, opts: DialOpts, peer: Option<PeerId>, dial: Dial) {
         let connection = opts.connection_id();
-        match self.swarm.dial(opts) {
-            Ok(()) => drop(self.dials.insert(connection, (addr, done))),
-            Err(error) => drop(done.send(Err(DialError::Unreachable { addr, why: error.to_string() }))),
+        match (self.swarm.dial(opts), peer) {
+            (Ok(()), _) => drop(self.dials.insert(connection, dial)),
+            (Err(libp2p::swarm::DialError::DialPeerConditionFalse(_)), Some(peer)) => {
+                self.awaited.entry(peer).or_default().push(dial);
+            }
+            (Err(error), _) => dial.fail(&error),
+        }
+    }
+
+    fn on_connected(&mut self, peer: PeerId, connection: ConnectionId) {
+        let dials = self.dials.remove(&connection).into_iter();
+        for dial in dials.chain(self.awaited.remove(&peer).unwrap_or_default()) {
+            dial.done.send(Ok(peer)).ok();
+        }
+    }
+
+    fn on_dial_failed(
+        &mut self,
+        peer: Option<PeerId>,
+        connection: ConnectionId,
+        error: &libp2p::swarm::DialError,
+    ) {
+        if let Some(dial) = self.dials.remove(&connection) {
+            dial.fail(error);
+        }
+        // The dial that these waited for may not have tried their address.
+        for dial in peer.and_then(|peer| self.awaited.remove(&peer)).unwrap_or_default() {
+            self.dial_peer(peer.expect("its dials were found"), dial);
         }
     }
 
@@ -261,9 +304,7 @@ impl Actor {
             SwarmEvent::NewListenAddr { address, .. } => self.on_address(address),
             SwarmEvent::ExpiredListenAddr { address, .. } => self.on_address_gone(&address),
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, num_established, .. } => {
-                if let Some((_, done)) = self.dials.remove(&connection_id) {
-                    done.send(Ok(peer_id)).ok();
-                }
+                self.on_connected(peer_id, connection_id);
                 if num_established.get() == 1 {
                     self.tell(Event::Connected(peer_id));
                 }
@@ -271,10 +312,8 @@ impl Actor {
             SwarmEvent::ConnectionClosed { peer_id, num_established: 0, .. } => {
                 self.tell(Event::Disconnected(peer_id));
             }
-            SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
-                if let Some((addr, done)) = self.dials.remove(&connection_id) {
-                    done.send(Err(DialError::Unreachable { addr, why: error.to_string() })).ok();
-                }
+            SwarmEvent::OutgoingConnectionError { peer_id, connection_id, error } => {
+                self.on_dial_failed(peer_id, connection_id, &error);
             }
             SwarmEvent::IncomingConnectionError { error, send_back_addr, .. } => {
                 tracing::debug!(%send_back_addr, %error, "inbound connection refused or broken");
@@ -400,6 +439,13 @@ impl Actor {
     /// Nobody may listen, which is not an error.
     fn tell(&self, event: Event) {
         self.events.send(event).ok();
+    }
+}
+
+impl Dial {
+    fn fail(self, error: &libp2p::swarm::DialError) {
+        let Self { addr, done } = self;
+        done.send(Err(DialError::Unreachable { addr, why: error.to_string() })).ok();
     }
 }
 

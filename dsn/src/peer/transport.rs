@@ -8,9 +8,12 @@ use libp2p::{SwarmBuilder, dns, noise, tcp, yamux};
 use super::behaviour::Behaviour;
 use crate::config::Config;
 
-/// Streams on one connection. Each may hold a window of 256 KiB unread, so a stranger's connection is bounded
-/// by 16 MiB.
-const MAX_STREAMS: usize = 64;
+/// Streams that Yamux allows on one connection, chosen for what it does to windows: a connection's windows are
+/// 1 GiB together, of which each of these streams is assured 256 KiB, so 768 KiB are left to grow by and no window
+/// exceeds 1 MiB. A larger one lets js-libp2p send frames as large, which rust-yamux answers by ending the
+/// connection (seen with Helia at 1.3 MiB). The streams that really are open are bounded by those in negotiation
+/// and by each protocol's own bound, far below this.
+const MAX_STREAMS: usize = 4096 - 3;
 /// Streams in negotiation on one connection; DHT, bitswap and requests come in bursts.
 const MAX_NEGOTIATING: usize = 64;
 
