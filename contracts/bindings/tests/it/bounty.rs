@@ -1,10 +1,11 @@
 //! The whole life of a bounty on the dev chain, sent by the crate's calls and read through its boundary.
 
-use alloy::primitives::{Address, U256};
-use posthouse_contracts::calls;
+use alloy::primitives::{Address, B256, U256};
+use alloy::providers::Provider as _;
 use posthouse_contracts::chain::{At, Chain as _, ChainError};
 use posthouse_contracts::receipts::Batch;
 use posthouse_contracts::terms::TermsError;
+use posthouse_contracts::{calls, layout};
 use posthouse_protocol::id::{Attempt, Bounty, Curve, Version};
 use posthouse_protocol::secret::KeyR;
 
@@ -166,4 +167,36 @@ async fn each_device_has_its_own_lock() {
     let holders: Vec<_> = claims.iter().map(|claim| claim.lock.map(|lock| lock.payee)).collect();
     let (payee, rival) = (Some(market.payee(PAYEE)), Some(market.payee(RIVAL)));
     assert_eq!(holders, [rival, payee, None, rival, payee]);
+}
+
+/// A light client proves slots and asks no function: they must say what the functions say.
+#[tokio::test]
+async fn storage_says_what_the_calls_say() {
+    let market = Market::open(Curve::Secp256k1, 60).await;
+    let (t, bounty) = (secret(7), market.bounty);
+    let deal = market.deal(PAYEE, &t);
+    let indices = [0, 24, 25, 26, 59];
+    let batch = Batch::new(deal, market.receipts(&deal, &indices, 9), market.fleet.tree()).unwrap();
+    assert!(market.send(PAYEE, calls::reserve(batch, U256::ONE)).await.status());
+    assert!(market.send(PAYEE, calls::reveal(&bounty, &deal.payee, &t, vec![24, 59])).await.status());
+    market.finalize();
+
+    let word = async |address: Address, slot: B256| {
+        market.reader.provider().get_storage_at(address, slot.into()).await.unwrap()
+    };
+    let vendor = market.chain.accounts()[0].address();
+    let latest = layout::latest(word(market.reader.factory(), layout::latest_slot(vendor, &PRODUCT)).await);
+    assert_eq!(latest, market.reader.latest(vendor, &PRODUCT).await.unwrap());
+    let address = Address::from(bounty.to_bytes());
+    let all: Vec<u32> = (0..60).collect();
+    let claims = market.reader.claims(&bounty, &all, At::Latest).await.unwrap();
+    let held = market.reader.reservation(&bounty, &deal.s, &deal.payee, &all, At::Latest).await.unwrap();
+    let lock = word(address, layout::lock_slot(deal.tag(), 0)).await;
+    for (index, claim) in all.iter().zip(&claims) {
+        let device = layout::device(word(address, layout::row_slot(*index)).await, *index);
+        assert_eq!((device.claimed, device.attempt), (claim.claimed, claim.attempt), "device {index}");
+        assert_eq!(device.held, indices.contains(index), "device {index}");
+        assert_eq!(layout::held_until(lock, *index), held[*index as usize], "device {index}");
+    }
+    assert_eq!(layout::latest(U256::ZERO), None);
 }
