@@ -1,7 +1,9 @@
 #!/usr/bin/env node
-// Runs forge or anvil from npm: foundry.mjs TOOL ARGS…
-// The wrappers that @foundry-rs delivers end with 0 whatever the tool said, so that failing tests
-// would pass for good; this calls the same binary and ends as it does.
+// Runs forge or anvil: foundry.mjs TOOL ARGS…
+// From npm where that has the tool for this platform, else the one on PATH. The binaries' packages are
+// dependencies themselves, without the wrappers @foundry-rs/forge and anvil: those end with 0 whatever the
+// tool said, so that failing tests would pass for good, and their lists of platforms name packages that
+// do not exist, over which `npm ci` stumbles.
 import { spawnSync } from "node:child_process";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
@@ -11,8 +13,11 @@ const ARCHITECTURES = { x64: "amd64", arm64: "arm64" };
 
 export function binary(tool) {
   const platform = `${process.platform}-${ARCHITECTURES[process.arch] ?? process.arch}`;
-  const suffix = process.platform === "win32" ? ".exe" : "";
-  return createRequire(import.meta.url).resolve(`@foundry-rs/${tool}-${platform}/bin/${tool}${suffix}`);
+  try {
+    return createRequire(import.meta.url).resolve(`@foundry-rs/${tool}-${platform}/bin/${tool}`);
+  } catch {
+    return tool;
+  }
 }
 
 export function run(tool, args, stdio = "inherit") {
