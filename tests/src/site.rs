@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use posthouse_actors::status::{Device, Exchange};
+use posthouse_actors::status::{self, Device, Exchange};
 use posthouse_protocol::{id::Curve, key::SigningKey};
 use rand::RngCore as _;
 use serde_json::Value;
@@ -348,6 +348,18 @@ impl Site {
     pub async fn exchanges(&self) -> Vec<Exchange> {
         let answer = self.get("exchanges").await;
         answer.and_then(|value| serde_json::from_value(value).ok()).unwrap_or_default()
+    }
+
+    /// Sensors as the exchange about this version knows them.
+    pub async fn sensors_of(&self, version: u64) -> Vec<status::Sensor> {
+        let exchanges = self.exchanges().await;
+        exchanges.into_iter().filter(|one| one.version == version).flat_map(|one| one.sensors).collect()
+    }
+
+    /// The last lines that the gateway printed.
+    #[must_use]
+    pub fn tail(&self) -> String {
+        tail(&self.plan.folder.join("gateway.log"))
     }
 
     /// Sensors whose flash holds exactly this image.
