@@ -20,6 +20,7 @@
 //! - two different receipts of one sensor never carry the same attempt;
 //! - a message leaves only after the record that it depends on.
 
+mod answer;
 mod ask;
 mod book;
 mod drive;
