@@ -96,7 +96,9 @@ impl Dsn {
     pub async fn status(&self) -> Result<Status, Stopped> {
         let (done, status) = oneshot::channel();
         self.command(Command::Status { done }).await?;
-        status.await.map_err(|_| Stopped)
+        let status = status.await.map_err(|_| Stopped)?;
+        let remembered = self.inner.store.remembered().await.map_or(0, |peers| peers.len());
+        Ok(Status { remembered, ..status })
     }
 
     /// Connects to whoever is at `addr`, and remembers the address if it ends in `/p2p/<peer id>`.

@@ -12,7 +12,7 @@
 //! | `peer` | the task that owns the swarm |
 //! | `lookup` | finding providers, with back-off |
 //! | `bitswap` | `/ipfs/bitswap/1.2.0`: message, handler, behaviour |
-//! | [`unixfs`] | files as DAGs: writing our layout, reading any |
+//! | `unixfs` | files as DAGs: writing our layout, reading any |
 //! | [`store`] | blocks on disk, in SQLite or inside the files they came from |
 //! | [`fetch`] | a file from several providers to disk, resumable |
 //! | [`request`] | one opaque body each way over a named protocol |

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use cid::Cid;
 use futures::StreamExt;
-use libp2p::core::Endpoint;
 use libp2p::core::transport::ListenerId;
+use libp2p::core::{ConnectedPoint, Endpoint};
 use libp2p::kad::store::RecordStore;
 use libp2p::kad::{self, GetProvidersOk, QueryId, QueryResult};
 use libp2p::multiaddr::Protocol;
@@ -28,6 +28,7 @@ use crate::bitswap::{self, Broken};
 use crate::config::{Config, Limits, peer_of};
 use crate::lookup::{Lookup, Lookups, Provider};
 use crate::request::Inbound;
+use crate::store::Store;
 
 /// How often a peer without connections dials its bootstrap peers again.
 const LONELY: Duration = Duration::from_secs(15);
@@ -58,6 +59,11 @@ struct Actor {
     events: broadcast::Sender<Event>,
     kad_protocol: StreamProtocol,
     bootstrap: Vec<(PeerId, Multiaddr)>,
+    /// DHT servers of earlier runs, tried where those do not answer.
+    remembered: Vec<(PeerId, Multiaddr)>,
+    /// Where connected peers were reached by our own dials.
+    reached: HashMap<PeerId, Multiaddr>,
+    store: Store,
     limits: Limits,
     announce_listeners: bool,
     addresses: Arc<RwLock<Vec<Multiaddr>>>,
@@ -80,16 +86,19 @@ pub(crate) async fn start(
     inbound: mpsc::Sender<Inbound>,
     events: broadcast::Sender<Event>,
 ) -> Result<Started, StartError> {
+    let store = source.store.clone();
+    let remembered = store.remembered().await?;
     let behaviour = Behaviour::new(config, source, inbound)?;
     let swarm = transport::swarm(config, behaviour).map_err(StartError::Transport)?;
     let (sender, commands) = mpsc::channel(super::COMMANDS);
-    let mut actor = Actor::new(config, swarm, commands, events)?;
+    let mut actor = Actor::new(config, store, swarm, commands, events)?;
+    actor.remembered = remembered.into_iter().filter_map(|addr| Some((peer_of(&addr)?, addr))).collect();
     known.iter().for_each(|cid| actor.records.know(cid));
     actor.listen(&config.listen).await?;
     for addr in &config.external {
         actor.swarm.add_external_address(addr.clone());
     }
-    actor.bootstrap();
+    actor.bootstrap_if_lonely();
     let addresses = actor.addresses.clone();
     tokio::spawn(actor.run());
     Ok(Started { commands: sender, addresses })
@@ -98,6 +107,7 @@ pub(crate) async fn start(
 impl Actor {
     fn new(
         config: &Config,
+        store: Store,
         swarm: Swarm<Behaviour>,
         commands: mpsc::Receiver<Command>,
         events: broadcast::Sender<Event>,
@@ -111,6 +121,9 @@ impl Actor {
             events,
             kad_protocol: config.network.kad_protocol()?,
             bootstrap: config.bootstrap_peers()?,
+            remembered: Vec::new(),
+            reached: HashMap::new(),
+            store,
             limits: config.limits.clone(),
             announce_listeners: config.external.is_empty(),
             addresses: Arc::default(),
@@ -273,12 +286,17 @@ impl Actor {
     fn status(&mut self) -> Status {
         let routing = self.swarm.behaviour_mut().kad.kbuckets().map(|bucket| bucket.num_entries()).sum();
         let connected = self.swarm.connected_peers().copied().collect();
-        Status { connected, routing, provided: self.provided.len() }
+        Status { connected, routing, provided: self.provided.len(), ..Status::default() }
     }
 
     fn bootstrap_if_lonely(&mut self) {
         if self.swarm.connected_peers().next().is_none() {
             self.bootstrap();
+            for (peer, addr) in self.remembered.clone() {
+                self.swarm.behaviour_mut().kad.add_address(&peer, addr.clone());
+                self.swarm.behaviour_mut().addresses.learn(peer, addr);
+                self.swarm.dial(peer).ok();
+            }
         }
     }
 
@@ -303,13 +321,19 @@ impl Actor {
             SwarmEvent::Behaviour(event) => self.on_behaviour(event),
             SwarmEvent::NewListenAddr { address, .. } => self.on_address(address),
             SwarmEvent::ExpiredListenAddr { address, .. } => self.on_address_gone(&address),
-            SwarmEvent::ConnectionEstablished { peer_id, connection_id, num_established, .. } => {
+            SwarmEvent::ConnectionEstablished {
+                peer_id, connection_id, num_established, endpoint, ..
+            } => {
+                if let ConnectedPoint::Dialer { address, .. } = endpoint {
+                    self.reached.insert(peer_id, address);
+                }
                 self.on_connected(peer_id, connection_id);
                 if num_established.get() == 1 {
                     self.tell(Event::Connected(peer_id));
                 }
             }
             SwarmEvent::ConnectionClosed { peer_id, num_established: 0, .. } => {
+                self.reached.remove(&peer_id);
                 self.tell(Event::Disconnected(peer_id));
             }
             SwarmEvent::OutgoingConnectionError { peer_id, connection_id, error } => {
@@ -354,10 +378,23 @@ impl Actor {
     /// A peer that answers DHT queries belongs into the routing table, also where it was it that dialled.
     fn on_identified(&mut self, peer: PeerId, info: identify::Info) {
         if info.protocols.contains(&self.kad_protocol) {
+            self.remember(peer);
             for addr in info.listen_addrs.into_iter().take(MAX_ADDRESSES) {
                 self.swarm.behaviour_mut().kad.add_address(&peer, addr);
             }
         }
+    }
+
+    /// Keeps where a DHT server was reached for the next start.
+    fn remember(&self, peer: PeerId) {
+        let Some(addr) = self.reached.get(&peer).cloned() else { return };
+        let Ok(addr) = addr.with_p2p(peer) else { return };
+        let store = self.store.clone();
+        tokio::spawn(async move {
+            if let Err(error) = store.remember(&addr).await {
+                tracing::warn!(%error, "a peer's address is not kept");
+            }
+        });
     }
 
     fn on_kad(&mut self, event: kad::Event) {

@@ -66,6 +66,8 @@ pub struct Status {
     pub routing: usize,
     /// Own provider records, renewed until they are taken back.
     pub provided: usize,
+    /// DHT servers kept on disk for the next start.
+    pub remembered: usize,
 }
 
 /// Why a peer did not start. Nothing is left running.

@@ -5,6 +5,7 @@
 //! is read: a block that this store hands out is the content of its CID, always.
 
 mod add;
+mod peers;
 mod progress;
 mod schema;
 

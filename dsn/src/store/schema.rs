@@ -13,6 +13,8 @@
 //! | | `cid` | CIDv1 of the block |
 //! | | `prefix`, `suffix` | what a dag-pb leaf has around those bytes; empty for raw leaves |
 //! | `root` | `cid` | CIDv1 of what was put, added or fetched by name: content that this peer has to do with |
+//! | `peer` | `addr` | a DHT server that was reached there, ending in `/p2p/<peer id>` |
+//! | | `seen` | grows with each time; the least is forgotten first |
 //! | `withheld` | `digest` | SHA-256 of content that is never sent, under whatever codec it is asked for |
 
 use rusqlite::Connection;
@@ -20,7 +22,8 @@ use rusqlite::Connection;
 use super::StoreError;
 
 /// Each takes the database from one version, its place here, to the next.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE block (cid BLOB PRIMARY KEY, data BLOB NOT NULL) STRICT;
     CREATE TABLE file (
         id INTEGER PRIMARY KEY, path BLOB NOT NULL UNIQUE, root BLOB NOT NULL,
@@ -34,7 +37,9 @@ const MIGRATIONS: &[&str] = &["
     CREATE INDEX extent_cid ON extent(cid);
     CREATE TABLE root (cid BLOB PRIMARY KEY) STRICT, WITHOUT ROWID;
     CREATE TABLE withheld (digest BLOB PRIMARY KEY) STRICT, WITHOUT ROWID;
-"];
+",
+    "CREATE TABLE peer (addr TEXT PRIMARY KEY, seen INTEGER NOT NULL) STRICT, WITHOUT ROWID;",
+];
 
 /// Sets the connection up and brings the database to this version.
 pub(super) fn prepare(connection: &mut Connection) -> Result<(), StoreError> {
@@ -90,6 +95,8 @@ mod tests {
             "file.root BLOB",
             "file.size INTEGER",
             "file.complete INTEGER",
+            "peer.addr TEXT",
+            "peer.seen INTEGER",
             "root.cid BLOB",
             "withheld.digest BLOB",
         ];

@@ -2,7 +2,7 @@
 
 use posthouse_dsn::{Codec, DialError, Event, FetchError, Records, StartError};
 
-use crate::support::{bytes, client, event, node, server, server_with, within};
+use crate::support::{bytes, client, config, event, node, server, server_with, start, within};
 
 #[tokio::test]
 async fn two_peers_find_content_and_fetch_it() {
@@ -76,6 +76,30 @@ async fn a_lookup_without_peers_is_retried_until_there_is_one() {
     let mut providers = getter.dsn.providers(cid).await.unwrap();
     within(getter.dsn.dial(seeder.dsn.addresses().remove(0))).await.unwrap();
     assert_eq!(within(providers.recv()).await.unwrap().peer, seeder.dsn.peer_id());
+}
+
+#[tokio::test]
+async fn a_peer_that_has_met_the_network_needs_no_bootstrap_peer_again() {
+    let hub = server(&[]).await;
+    let cid = hub.dsn.put_block(&b"again"[..], Codec::Raw).await.unwrap();
+    within(hub.dsn.provide(cid)).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config(folder.path());
+    config.bootstrap = hub.dsn.addresses();
+    let first = start(tempfile::tempdir().unwrap(), config.clone()).await;
+    within(first.dsn.get_block(cid, &[], 64)).await.unwrap();
+    // The address is kept after the identification, which need not be over when a block has come.
+    within(async {
+        while first.dsn.status().await.unwrap().remembered == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    within(first.dsn.stop()).await;
+
+    config.bootstrap.clear();
+    let second = start(tempfile::tempdir().unwrap(), config).await;
+    assert_eq!(within(second.dsn.get_block(cid, &[], 64)).await.unwrap(), "again");
 }
 
 #[tokio::test]
