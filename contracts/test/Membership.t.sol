@@ -96,6 +96,24 @@ contract MembershipTest is Fixture {
         bounty.publishProofs(T, PAYEE, batch, 0);
     }
 
+    /// In a lopsided tree a leaf stands right below the root: what has not the exact depth is no path.
+    function test_RevertWhen_ALeafStandsHigherThanTheTreeIsDeep() public {
+        bytes32 sibling = keccak256("sibling");
+        Publish memory update = _update();
+        update.version = 8;
+        update.root = keccak256(abi.encodePacked(tree.leaves[0], sibling));
+        bounty = _publish(update);
+        Claim memory claim = _claim(0, 1, PAYEE, T);
+        claim.path = new bytes32[](1);
+        claim.path[0] = sibling;
+        _expect(IUpdateBounty.BadMembership.selector, 0);
+        bounty.publishProof(claim, PAYEE);
+        Batch memory batch = _batch(_list(0), 1, PAYEE, T);
+        batch.path = claim.path;
+        _expect(IUpdateBounty.BadMembership.selector, 0);
+        bounty.publishProofs(T, PAYEE, batch, 0);
+    }
+
     /// A tree whose root is an inner node of the real one, with one level less: what was a leaf's parent
     /// would be a leaf.
     function test_RevertWhen_AnInnerNodeIsGivenAsALeaf() public {
