@@ -31,7 +31,7 @@ impl Broker {
     pub async fn embedded() -> Result<Self> {
         let address = free_port()?;
         let mut broker = rumqttd::Broker::new(config(address));
-        std::thread::Builder::new().name("broker".into()).spawn(move || broker.start())?;
+        std::thread::Builder::new().name("broker".into()).spawn(move || broker.start().map_err(Box::new))?;
         listening("the embedded broker", address).await?;
         Ok(Self { address, _process: None })
     }

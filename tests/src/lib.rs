@@ -7,7 +7,9 @@
 pub mod broker;
 pub mod chain;
 pub mod demo;
+pub mod hostile;
 pub mod poll;
 pub mod process;
 pub mod roles;
+pub mod scene;
 pub mod site;
