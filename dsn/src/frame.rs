@@ -137,4 +137,13 @@ mod tests {
         assert!(matches!(read_all(&[0x81], 10), Err(FrameError::Io(_))));
         assert!(matches!(read_all(&[3, 1, 2], 10), Err(FrameError::Io(_))));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_a_frame_within_bounds_or_an_error(bytes: Vec<u8>) {
+            if let Ok(Some(body)) = read_all(&bytes, 64) {
+                proptest::prop_assert!(body.len() <= 64 && body.len() < bytes.len());
+            }
+        }
+    }
 }

@@ -368,4 +368,23 @@ mod tests {
             assert_eq!(Received::decode(Bytes::copy_from_slice(bytes)), Err(MessageError::Malformed));
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes: Vec<u8>) {
+            if let Ok(received) = Received::decode(bytes.into()) {
+                proptest::prop_assert!(received.wants.len() <= MAX_WANTS);
+            }
+        }
+
+        #[test]
+        fn a_damaged_message_is_read_or_refused(at in 0usize..300, with: u8) {
+            let mut message = Outgoing::default();
+            (0..4).for_each(|n| message.want(&cid(n), Kind::Block));
+            let mut bytes = message.encode();
+            let place = at % bytes.len();
+            bytes[place] = with;
+            Received::decode(bytes.into()).ok();
+        }
+    }
 }

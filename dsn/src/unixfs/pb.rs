@@ -250,4 +250,23 @@ mod tests {
         let block = Bytes::from(encode(&[bad]));
         assert!(matches!(decode(&block, 8), Err(NodeError::Link(_))));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes: Vec<u8>) {
+            if let Ok(node) = decode(&bytes.into(), 8) {
+                proptest::prop_assert!(node.links.len() <= 8);
+            }
+        }
+
+        #[test]
+        fn a_damaged_node_is_read_or_refused(at in 0usize..200, with: u8) {
+            let mut bytes = encode(&[child(1, 10), child(2, 20), child(3, 5)]);
+            let place = at % bytes.len();
+            bytes[place] = with;
+            if let Ok(node) = decode(&bytes.into(), 8) {
+                proptest::prop_assert!(node.links.len() <= 8);
+            }
+        }
+    }
 }
