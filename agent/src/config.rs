@@ -184,4 +184,30 @@ mod tests {
         let line = load(Path::new("/nonexistent/posthouse.toml")).unwrap_err().to_string();
         assert!(line.starts_with("/nonexistent/posthouse.toml: "), "{line}");
     }
+
+    /// The shipped example is one to run with, and so it is with every default written out.
+    #[test]
+    fn the_example_is_valid_and_names_every_default() {
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/config/posthouse.toml");
+        let text = std::fs::read_to_string(example).unwrap();
+        let config = loaded(&text).unwrap();
+        // The broker's credentials and authority are files that only a site has.
+        let of_a_site = ["username", "password_file", "tls_ca"];
+        let is_key = |line: &str| {
+            line.split_once(" = ").is_some_and(|(key, _)| {
+                key.chars().all(|c| c.is_ascii_lowercase() || c == '_') && !of_a_site.contains(&key)
+            })
+        };
+        let uncomment = |line: &str| match line.strip_prefix("# ") {
+            Some(key) if is_key(key) => format!("{key}\n"),
+            _ => format!("{line}\n"),
+        };
+        let all: String = text.lines().map(uncomment).collect();
+        let full = loaded(&all).unwrap();
+        assert_eq!(format!("{:?}", full.exchange), format!("{:?}", config.exchange));
+        assert_eq!(full.chain.poll_ms, config.chain.poll_ms);
+        assert_eq!(full.sensors.max_registered, config.sensors.max_registered);
+        assert_eq!(full.sensors.retry_after_secs, config.sensors.retry_after_secs);
+        assert_eq!(full.staging.quota, config.staging.quota);
+    }
 }
