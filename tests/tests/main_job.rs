@@ -120,7 +120,7 @@ async fn the_main_job_on_anvil_costs_the_gas_that_the_devchain_takes() {
     .unwrap();
     let replayed = ProviderBuilder::new().connect_http(again.url().parse().unwrap());
     let head = provider.get_block_number().await.unwrap();
-    let mut transactions = 0;
+    let (mut transactions, mut now) = (0, genesis.header.timestamp);
     for number in 1..=head {
         let block = provider.get_block_by_number(number.into()).full().await.unwrap().unwrap();
         let sent: Vec<TxEnvelope> =
@@ -128,7 +128,9 @@ async fn the_main_job_on_anvil_costs_the_gas_that_the_devchain_takes() {
         if sent.is_empty() {
             continue;
         }
-        again.set_next_block_timestamp(block.header.timestamp).unwrap();
+        // anvil puts two blocks into one second when it mines at once; time rises strictly here.
+        now = block.header.timestamp.max(now + 1);
+        again.set_next_block_timestamp(now).unwrap();
         for tx in &sent {
             again.send(tx.clone()).unwrap();
         }

@@ -149,6 +149,27 @@ fn a_signature_verifies_only_for_its_key_digest_and_curve() {
     assert!(key::verify(Curve::Secp256k1, &p256.device_key(), &digest, &p256.sign(&digest)).is_err());
 }
 
+/// The paper's device signs a raw challenge, and its receipt is over `U_id ‖ s` (4.4.3): a distributor that chooses the one to
+/// be the other is paid without delivering. Here neither those bytes, nor a challenge or a delegation made of them, is a
+/// receipt.
+#[test]
+fn a_challenge_chosen_to_be_a_receipt_is_none() {
+    let receipt = digest::receipt(CHAIN, &BOUNTY, &PAYEE, &U_ID, &LOCK, Attempt::new(1));
+    let chosen: [u8; 32] = Sha256::new().chain_update(U_ID).chain_update(LOCK).finalize().into();
+    let signed = [
+        Digest::new(chosen),
+        digest::challenge(CHAIN, &BOUNTY, &PAYEE, &chosen),
+        digest::challenge(CHAIN, &BOUNTY, &PAYEE, &LOCK.to_bytes()),
+        digest::delegation(CHAIN, &BOUNTY, &PeerHash::new(chosen)),
+    ];
+    each_curve(|curve, key, _| {
+        for digest in &signed {
+            let verified = key::verify(curve, &key.device_key(), &receipt, &key.sign(digest));
+            assert_eq!(verified, Err(SignatureError::Mismatch));
+        }
+    });
+}
+
 #[test]
 fn the_other_half_of_s_is_refused() {
     each_curve(|curve, key, digest| {
