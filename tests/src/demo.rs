@@ -90,7 +90,10 @@ pub(crate) struct Earned {
 
 /// Run the demo with the process's arguments.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    // `cargo demo -- --json` and `cargo demo --json` mean the same: cargo's alias has put one `--` there already.
+    let args =
+        std::env::args_os().enumerate().filter(|(at, arg)| !(*at == 1 && arg == "--")).map(|(_, arg)| arg);
+    let cli = Cli::parse_from(args);
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(why) => {

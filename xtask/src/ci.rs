@@ -1,11 +1,11 @@
 //! `cargo ci`: every check, in the order in which a mistake shows soonest.
 
-use std::{path::PathBuf, time::Instant};
+use std::{path::PathBuf, process::Command, time::Instant};
 
 use anyhow::{Result, bail};
 
 use crate::{
-    run::{cmd, run},
+    run::{cmd, run, run_to_end},
     tools,
 };
 
@@ -59,7 +59,9 @@ pub(crate) fn check(full: bool, only: Option<&str>) -> Result<()> {
                 total.passed += count.passed;
                 total.failed += count.failed;
                 total.skipped += count.skipped;
-                println!("== {} ok, {:.0} s", step.name, begun.elapsed().as_secs_f32());
+                let word = if count.failed == 0 { "ok" } else { "FAILED" };
+                println!("== {} {word}, {:.0} s", step.name, begun.elapsed().as_secs_f32());
+                failures.extend((count.failed > 0).then_some(step.name));
             }
             Err(why) => {
                 println!("== {} FAILED, {:.0} s: {why:#}", step.name, begun.elapsed().as_secs_f32());
@@ -101,9 +103,19 @@ fn audit() -> Result<Count> {
 }
 
 fn contracts() -> Result<Count> {
-    let printed = run(cmd("npm run --silent test").current_dir("contracts"))?;
+    let count = counted(cmd("npm run --silent test").current_dir("contracts"), "tests passed")?;
     run(cmd("npm run --silent check").current_dir("contracts"))?;
-    Ok(count(&printed, "tests passed"))
+    Ok(count)
+}
+
+/// Runs tests; that some failed is in the count, anything else that went wrong is an error.
+fn counted(command: &mut Command, mark: &str) -> Result<Count> {
+    let (printed, status) = run_to_end(command)?;
+    let count = count(&printed, mark);
+    if !status.success() && count.failed == 0 {
+        bail!("{command:?} ended with {status}");
+    }
+    Ok(count)
 }
 
 /// The sensor's half must build without an allocator, and link into something that has none.
@@ -119,8 +131,7 @@ fn docs() -> Result<Count> {
 }
 
 fn tests() -> Result<Count> {
-    let printed = run(&mut cmd("cargo nextest run --workspace --all-features --no-fail-fast"))?;
-    Ok(count(&printed, "tests run:"))
+    counted(&mut cmd("cargo nextest run --workspace --all-features --no-fail-fast"), "tests run:")
 }
 
 fn demo_large() -> Result<Count> {

@@ -3,7 +3,7 @@
 use std::{
     io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Command, ExitStatus, Stdio},
     thread,
 };
 
@@ -25,6 +25,15 @@ pub(crate) fn cmd(line: &str) -> Command {
 
 /// Run to the end, echo both streams, return them joined; an exit other than 0 is an error that names the command.
 pub(crate) fn run(command: &mut Command) -> Result<String> {
+    let (text, status) = run_to_end(command)?;
+    if !status.success() {
+        bail!("{command:?} ended with {status}");
+    }
+    Ok(text)
+}
+
+/// Run to the end, echo both streams, return them joined, and the exit status.
+pub(crate) fn run_to_end(command: &mut Command) -> Result<(String, ExitStatus)> {
     let name = format!("{command:?}");
     let mut child = command
         .stdin(Stdio::null())
@@ -35,11 +44,7 @@ pub(crate) fn run(command: &mut Command) -> Result<String> {
     let out = child.stdout.take().map(|s| thread::spawn(move || echo(s)));
     let err = child.stderr.take().map(|s| thread::spawn(move || echo(s)));
     let text = [out, err].into_iter().flatten().map(|t| t.join().unwrap_or_default()).collect::<String>();
-    let status = child.wait()?;
-    if !status.success() {
-        bail!("{name} ended with {status}");
-    }
-    Ok(text)
+    Ok((text, child.wait()?))
 }
 
 /// Whether the program answers at all.
