@@ -2,12 +2,10 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bytes::Bytes;
 use cid::Cid;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
@@ -23,16 +21,15 @@ use libp2p::{Multiaddr, PeerId};
 use tokio::sync::oneshot;
 
 use super::handler::{Handler, Told};
-use super::message::{Outgoing, Received};
+use super::message::Received;
+use super::peer::{Peer, Waiting};
 use super::serve::{Batch, Queue, Source};
-use super::{Answer, Kind, Want};
+use super::{Kind, Want};
 use crate::fetch::WantError;
 use crate::withheld::digest;
 
 /// Wants to one peer that are under way.
 const MAX_ASKED: usize = 256;
-/// Wants taken back lately whose blocks may still come.
-const MAX_RECENT: usize = 128;
 /// Batches in the making for all peers together: blocks in memory that are on no connection yet.
 const MAX_BATCHES: usize = 8;
 
@@ -41,27 +38,6 @@ const MAX_BATCHES: usize = 8;
 pub(crate) struct Broken {
     pub(crate) peer: PeerId,
     pub(crate) rule: String,
-}
-
-/// A want that waits for its answer.
-struct Waiting {
-    id: u64,
-    cid: Cid,
-    kind: Kind,
-    max_len: usize,
-    answer: oneshot::Sender<Result<Answer, WantError>>,
-}
-
-/// What there is with one peer, connected or being dialled.
-#[derive(Default)]
-struct Peer {
-    connections: Vec<ConnectionId>,
-    /// How many wait; the connections look at it.
-    wanted: Arc<AtomicUsize>,
-    waiting: HashMap<[u8; 32], Vec<Waiting>>,
-    recent: VecDeque<[u8; 32]>,
-    outbox: Outgoing,
-    queue: Queue,
 }
 
 /// A want's end for another reason than an answer.
@@ -261,75 +237,6 @@ impl Behaviour {
     }
 }
 
-impl Peer {
-    fn wait(&mut self, waiting: Waiting) {
-        self.wanted.fetch_add(1, Ordering::Relaxed);
-        self.waiting.entry(digest(&waiting.cid)).or_default().push(waiting);
-    }
-
-    fn answered(&mut self, digest: [u8; 32]) -> Vec<Waiting> {
-        let waiting = self.waiting.remove(&digest).unwrap_or_default();
-        self.wanted.fetch_sub(waiting.len(), Ordering::Relaxed);
-        waiting
-    }
-
-    fn on_presence(&mut self, digest: [u8; 32], have: bool) {
-        for waiting in self.answered(digest) {
-            match (have, waiting.kind) {
-                (false, _) => drop(waiting.answer.send(Err(WantError::DontHave))),
-                (true, Kind::Have) => drop(waiting.answer.send(Ok(Answer::Have))),
-                // The block itself is still to come.
-                (true, Kind::Block) => self.wait(waiting),
-            }
-        }
-    }
-
-    /// `false`: nobody has asked for this block.
-    fn on_block(&mut self, digest: [u8; 32], block: Bytes) -> bool {
-        let waiting = self.answered(digest);
-        let expected = !waiting.is_empty() || self.recent.contains(&digest);
-        for waiting in waiting {
-            let (len, max) = (block.len(), waiting.max_len);
-            let answer = match len <= max {
-                true => Ok(Answer::Block(block.clone())),
-                false => Err(WantError::TooLarge { len, max }),
-            };
-            waiting.answer.send(answer).ok();
-        }
-        expected
-    }
-
-    /// The peer has answered with something else: whatever it owes will not come.
-    fn fail_blocks(&mut self) {
-        self.fail_all(&WantError::WrongHash);
-    }
-
-    fn fail_all(&mut self, error: &WantError) {
-        for waiting in std::mem::take(&mut self.waiting).into_values().flatten() {
-            self.wanted.fetch_sub(1, Ordering::Relaxed);
-            waiting.answer.send(Err(error.clone())).ok();
-        }
-    }
-
-    /// Ends a want that has not been answered. The CID if nobody else waits for it: to be cancelled.
-    fn expire(&mut self, digest: [u8; 32], id: u64) -> Option<Cid> {
-        let waiting = self.waiting.get_mut(&digest)?;
-        let place = waiting.iter().position(|waiting| waiting.id == id)?;
-        let expired = waiting.swap_remove(place);
-        self.wanted.fetch_sub(1, Ordering::Relaxed);
-        expired.answer.send(Err(WantError::Timeout)).ok();
-        if !self.waiting.get(&digest)?.is_empty() {
-            return None;
-        }
-        self.waiting.remove(&digest);
-        self.recent.push_back(digest);
-        if self.recent.len() > MAX_RECENT {
-            self.recent.pop_front();
-        }
-        Some(expired.cid)
-    }
-}
-
 /// Ends when time is up or nobody waits any more, whichever is first.
 fn expire(
     expired: Expired,
@@ -425,73 +332,5 @@ impl NetworkBehaviour for Behaviour {
             self.waker = Some(cx.waker().clone());
             return Poll::Pending;
         }
-    }
-}
-
-/// One want and what became of it, without a network; the wire is tested in `tests/`.
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::content::Codec;
-
-    fn wanting(kind: Kind, max_len: usize) -> (Peer, oneshot::Receiver<Result<Answer, WantError>>) {
-        let (answer, answered) = oneshot::channel();
-        let mut peer = Peer::default();
-        peer.wait(Waiting { id: 1, cid: Codec::Raw.cid(b"block"), kind, max_len, answer });
-        (peer, answered)
-    }
-
-    fn block(bytes: &'static [u8]) -> ([u8; 32], Bytes) {
-        (digest(&Codec::Raw.cid(bytes)), Bytes::from_static(bytes))
-    }
-
-    #[test]
-    fn a_block_answers_whoever_waits_for_it() {
-        let (mut peer, mut answered) = wanting(Kind::Block, 5);
-        let (digest, bytes) = block(b"block");
-        assert!(peer.on_block(digest, bytes.clone()));
-        assert_eq!(answered.try_recv().unwrap(), Ok(Answer::Block(bytes.clone())));
-        assert_eq!(peer.wanted.load(Ordering::Relaxed), 0);
-        assert!(!peer.on_block(digest, bytes), "sent twice, it is unsolicited");
-    }
-
-    #[test]
-    fn a_block_over_the_bound_is_an_error() {
-        let (mut peer, mut answered) = wanting(Kind::Block, 4);
-        let (digest, bytes) = block(b"block");
-        assert!(peer.on_block(digest, bytes));
-        assert_eq!(answered.try_recv().unwrap(), Err(WantError::TooLarge { len: 5, max: 4 }));
-    }
-
-    #[test]
-    fn having_answers_the_question_and_not_the_want() {
-        let key = digest(&Codec::Raw.cid(b"block"));
-        let (mut peer, mut answered) = wanting(Kind::Have, 5);
-        peer.on_presence(key, true);
-        assert_eq!(answered.try_recv().unwrap(), Ok(Answer::Have));
-        let (mut peer, mut answered) = wanting(Kind::Block, 5);
-        peer.on_presence(key, true);
-        assert!(answered.try_recv().is_err());
-        peer.on_presence(key, false);
-        assert_eq!(answered.try_recv().unwrap(), Err(WantError::DontHave));
-    }
-
-    #[test]
-    fn another_block_is_not_the_answer() {
-        let (mut peer, mut answered) = wanting(Kind::Block, 5);
-        let (digest, bytes) = block(b"other");
-        assert!(!peer.on_block(digest, bytes));
-        peer.fail_blocks();
-        assert_eq!(answered.try_recv().unwrap(), Err(WantError::WrongHash));
-    }
-
-    #[test]
-    fn a_late_block_is_no_offence() {
-        let (mut peer, mut answered) = wanting(Kind::Block, 5);
-        let (digest, bytes) = block(b"block");
-        assert_eq!(peer.expire(digest, 1), Some(Codec::Raw.cid(b"block")));
-        assert_eq!(answered.try_recv().unwrap(), Err(WantError::Timeout));
-        assert!(peer.on_block(digest, bytes));
-        assert!(peer.waiting.is_empty() && peer.expire(digest, 1).is_none());
     }
 }

@@ -4,12 +4,16 @@
 //! question to a single peer with a single answer: the block, "have", "don't have", or one of the errors of
 //! [`WantError`]. Who is asked, and who next, is for [`crate::fetch`] to say.
 //!
+//! A want of theirs is answered at once, with "don't have" where the block is not here (yet): no list of what peers
+//! still hope for is kept. Kubo and Helia ask again by themselves.
+//!
 //! Blocks are verified before they are matched with a want; what nobody asked for is dropped. Withheld content
 //! and content that is not here get the same answer.
 
 mod behaviour;
 mod handler;
 mod message;
+mod peer;
 mod serve;
 
 pub(crate) use behaviour::{Behaviour, Broken};

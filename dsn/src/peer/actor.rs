@@ -3,6 +3,8 @@
 //! It never blocks: disk and long hashing are elsewhere. It ends when told to, or when the last handle is gone,
 //! and takes every connection with it.
 
+mod dials;
+
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::{Arc, RwLock};
@@ -15,15 +17,15 @@ use libp2p::core::{ConnectedPoint, Endpoint};
 use libp2p::kad::store::RecordStore;
 use libp2p::kad::{self, GetProvidersOk, QueryId, QueryResult};
 use libp2p::multiaddr::Protocol;
-use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{ConnectionId, NetworkBehaviour, Swarm, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, StreamProtocol, identify};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
+use self::dials::Dial;
 use super::behaviour::{Behaviour, BehaviourEvent};
 use super::records::{Records, key};
-use super::{Command, DialError, Event, ProvideError, StartError, Status, transport};
+use super::{Command, Event, ProvideError, StartError, Status, transport};
 use crate::bitswap::{self, Broken};
 use crate::config::{Config, Limits, peer_of};
 use crate::lookup::{Lookup, Lookups, Provider};
@@ -45,14 +47,6 @@ pub(crate) struct Started {
     pub(crate) addresses: Arc<RwLock<Vec<Multiaddr>>>,
 }
 
-type DialDone = oneshot::Sender<Result<PeerId, DialError>>;
-
-/// A caller that waits for a connection.
-struct Dial {
-    addr: Multiaddr,
-    done: DialDone,
-}
-
 struct Actor {
     swarm: Swarm<Behaviour>,
     commands: mpsc::Receiver<Command>,
@@ -66,6 +60,8 @@ struct Actor {
     store: Store,
     limits: Limits,
     announce_listeners: bool,
+    /// Nothing but loopback is listened on, so that is what others have to know.
+    all_loopback: bool,
     addresses: Arc<RwLock<Vec<Multiaddr>>>,
     dials: HashMap<ConnectionId, Dial>,
     /// Dials to a peer that is being dialled for somebody else.
@@ -126,6 +122,7 @@ impl Actor {
             store,
             limits: config.limits.clone(),
             announce_listeners: config.external.is_empty(),
+            all_loopback: config.listen.iter().all(is_loopback),
             addresses: Arc::default(),
             dials: HashMap::new(),
             awaited: HashMap::new(),
@@ -212,60 +209,6 @@ impl Actor {
         }
     }
 
-    fn dial(&mut self, addr: Multiaddr, done: DialDone) {
-        let Some(peer) = peer_of(&addr) else {
-            let opts = DialOpts::unknown_peer_id().address(addr.clone()).build();
-            return self.start_dial(opts, None, Dial { addr, done });
-        };
-        self.swarm.behaviour_mut().addresses.name(peer, addr.clone());
-        self.dial_peer(peer, Dial { addr, done });
-    }
-
-    /// Dials, or waits for the dial to the same peer that is under way: two connections would only be in each
-    /// other's way.
-    fn dial_peer(&mut self, peer: PeerId, dial: Dial) {
-        if self.swarm.is_connected(&peer) {
-            dial.done.send(Ok(peer)).ok();
-            return;
-        }
-        let opts = DialOpts::peer_id(peer).condition(PeerCondition::DisconnectedAndNotDialing);
-        let opts = opts.addresses(vec![dial.addr.clone()]).extend_addresses_through_behaviour().build();
-        self.start_dial(opts, Some(peer), dial);
-    }
-
-    fn start_dial(&mut self, opts: DialOpts, peer: Option<PeerId>, dial: Dial) {
-        let connection = opts.connection_id();
-        match (self.swarm.dial(opts), peer) {
-            (Ok(()), _) => drop(self.dials.insert(connection, dial)),
-            (Err(libp2p::swarm::DialError::DialPeerConditionFalse(_)), Some(peer)) => {
-                self.awaited.entry(peer).or_default().push(dial);
-            }
-            (Err(error), _) => dial.fail(&error),
-        }
-    }
-
-    fn on_connected(&mut self, peer: PeerId, connection: ConnectionId) {
-        let dials = self.dials.remove(&connection).into_iter();
-        for dial in dials.chain(self.awaited.remove(&peer).unwrap_or_default()) {
-            dial.done.send(Ok(peer)).ok();
-        }
-    }
-
-    fn on_dial_failed(
-        &mut self,
-        peer: Option<PeerId>,
-        connection: ConnectionId,
-        error: &libp2p::swarm::DialError,
-    ) {
-        if let Some(dial) = self.dials.remove(&connection) {
-            dial.fail(error);
-        }
-        // The dial that these waited for may not have tried their address.
-        for dial in peer.and_then(|peer| self.awaited.remove(&peer)).unwrap_or_default() {
-            self.dial_peer(peer.expect("its dials were found"), dial);
-        }
-    }
-
     fn provide(&mut self, cid: Cid, done: oneshot::Sender<Result<(), ProvideError>>) {
         self.records.know(&cid);
         match self.swarm.behaviour_mut().kad.start_providing(key(&cid)) {
@@ -347,7 +290,7 @@ impl Actor {
     }
 
     fn on_address(&mut self, addr: Multiaddr) {
-        if self.announce_listeners {
+        if self.announce_listeners && (self.all_loopback || !is_loopback(&addr)) {
             // ADD_PROVIDER carries external addresses only; without them a record leads nowhere.
             self.swarm.add_external_address(addr.clone());
         }
@@ -479,16 +422,32 @@ impl Actor {
     }
 }
 
-impl Dial {
-    fn fail(self, error: &libp2p::swarm::DialError) {
-        let Self { addr, done } = self;
-        done.send(Err(DialError::Unreachable { addr, why: error.to_string() })).ok();
-    }
+/// Listening on every interface includes loopback, which is no use to others, and their own at that.
+fn is_loopback(addr: &Multiaddr) -> bool {
+    addr.iter().any(|part| match part {
+        Protocol::Ip4(ip) => ip.is_loopback(),
+        Protocol::Ip6(ip) => ip.is_loopback(),
+        _ => false,
+    })
 }
 
 async fn sleep_until(at: Option<tokio::time::Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_is_told_from_the_rest() {
+        for (addr, expected) in
+            [("/ip4/127.0.0.1/tcp/1", true), ("/ip6/::1/tcp/1", true), ("/ip4/10.0.0.1/tcp/1", false)]
+        {
+            assert_eq!(is_loopback(&addr.parse().unwrap()), expected, "{addr}");
+        }
     }
 }
