@@ -10,8 +10,9 @@ import {IUpdateBounty} from "../interfaces/IUpdateBounty.sol";
 abstract contract Purse is IUpdateBounty {
     /// Enough for the proxies and delegated accounts in use, too little to make a batch dear.
     uint256 private constant PUSH_GAS = 50_000;
-    /// A call passes on 63/64 of what is left after its own price (cold, value, new account: 36,600).
-    /// Below this the payee could run dry for the sender's thrift and be credited instead of paid.
+    /// A call passes on 63/64 of what is left after its own price (cold, value, new account: 36,600), so
+    /// below this the payee could run dry for the sender's thrift. It would not be credited instead, as
+    /// the 64th that remains does not pay for writing that; but the sender learns here what was wrong.
     uint256 private constant PUSH_NEEDS = 90_000;
 
     uint256 internal _owed;
