@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use alloy::primitives::Address;
+use posthouse_contracts::receipts::MAX_BATCH;
 use posthouse_dsn::Multiaddr;
 use posthouse_protocol::distributor::{Limits, Policy, Wei};
 use posthouse_protocol::id::{ProductId, ReleaseKey};
@@ -181,8 +182,9 @@ fn policy(file: &Path, sale: &Sale, limits: &LimitsSection) -> Result<Policy, Se
         let why = "is longer than 136 years";
         u32::try_from(span.0.0).map_err(|_| SettingsError::value(file, &format!("sale.{key}"), span.0.0, why))
     };
-    if sale.max_batch == 0 || sale.max_batch > 256 {
-        return Err(SettingsError::value(file, "sale.max_batch", sale.max_batch, "must be 1 to 256"));
+    if sale.max_batch == 0 || usize::from(sale.max_batch) > MAX_BATCH {
+        let why = format!("must be 1 to {MAX_BATCH}, as much as one transaction holds");
+        return Err(SettingsError::value(file, "sale.max_batch", sale.max_batch, why));
     }
     if sale.min_receipts == 0 || sale.min_receipts > u32::from(sale.max_batch) {
         let why = "must be at least 1 and at most sale.max_batch";
