@@ -1,0 +1,1 @@
+//! Execution: what a verified block header commits to.

@@ -1,0 +1,1 @@
+//! Consensus: what a sync committee signed.
