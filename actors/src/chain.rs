@@ -4,7 +4,7 @@
 //! [`KeysRevealed`], [`ChainSeen`]). What answers is whatever stands behind
 //! [`posthouse_contracts::chain::Chain`]. On failure nothing is assumed: the next reading asks again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use actix::{
     WrapFuture as _,
 };
 use alloy::primitives::Address;
-use posthouse_contracts::chain::{At, Chain as ReadChain, ChainError, Claim, Head, Latest, Revealed};
+use posthouse_contracts::chain::{At, Chain as ReadChain, ChainError, Claim, Head, Health, Key, Latest};
 use posthouse_protocol::gateway::{ClaimEntry, ClaimState, Update};
 use posthouse_protocol::id::{Bounty, ChainId, LockHash, Payee, ProductId, Version};
 
@@ -49,7 +49,7 @@ pub struct KeysRevealed {
     /// Which contract.
     pub bounty: Bounty,
     /// Oldest first; some may be known.
-    pub keys: Vec<Revealed>,
+    pub keys: Vec<Key>,
 }
 
 /// How the last reading went.
@@ -58,6 +58,10 @@ pub struct KeysRevealed {
 pub struct ChainSeen {
     /// The newest final block, or why there is none.
     pub head: Result<Head, String>,
+    /// What is believed, and how far it is to be relied on.
+    pub health: Health,
+    /// What could not be read beside the block.
+    pub trouble: Option<String>,
 }
 
 /// Looks for keys of a bounty from now on.
@@ -107,16 +111,30 @@ pub struct Chain {
     products: Vec<Followed>,
     /// The last version that was told, for each product.
     told: BTreeMap<ProductId, Version>,
-    /// Bounties whose keys are looked for, and from which block; `None` until that is known.
-    watched: BTreeMap<Bounty, Option<u64>>,
+    /// Bounties whose keys are looked for.
+    watched: BTreeMap<Bounty, Watched>,
     reading: bool,
+}
+
+/// How far the keys of a bounty are read.
+#[derive(Debug, Clone, Default)]
+struct Watched {
+    /// First block that can show a key, and the next one to read; `None` until they are known.
+    blocks: Option<(u64, u64)>,
+    /// Devices of this site whose shares were asked for.
+    devices: BTreeSet<u32>,
+    /// Devices whose keys were shown.
+    shown: BTreeSet<u32>,
+    /// The final block by which the devices were held against the keys.
+    compared: u64,
 }
 
 /// What one reading brought.
 struct Reading {
     head: Result<Head, ChainError>,
     announced: Vec<Announced>,
-    revealed: Vec<(Bounty, u64, Vec<Revealed>)>,
+    revealed: Vec<(Bounty, Watched, Vec<Key>)>,
+    trouble: Option<ChainError>,
 }
 
 impl Chain {
@@ -153,17 +171,20 @@ impl Chain {
                 self.told.insert(product, version);
             }
         }
-        for (bounty, from, keys) in reading.revealed {
+        for (bounty, read, keys) in reading.revealed {
             let told = keys.is_empty() || self.revealed.try_send(KeysRevealed { bounty, keys }).is_ok();
-            if let Some(watch) = self.watched.get_mut(&bounty)
+            if let Some(watched) = self.watched.get_mut(&bounty)
                 && told
             {
-                *watch = Some(from);
+                // Devices that were asked for meanwhile stay.
+                let devices = std::mem::take(&mut watched.devices);
+                *watched = Watched { devices, ..read };
             }
         }
         let head = reading.head.map_err(|error| error.to_string());
+        let trouble = reading.trouble.map(|error| error.to_string());
         // Only the status shows it; the next reading tells it again.
-        let _full = self.seen.try_send(ChainSeen { head });
+        let _full = self.seen.try_send(ChainSeen { head, health: self.reader.health(), trouble });
     }
 }
 
@@ -180,7 +201,7 @@ impl Handler<Watch> for Chain {
     type Result = ();
 
     fn handle(&mut self, Watch(bounty): Watch, _: &mut Self::Context) {
-        self.watched.entry(bounty).or_insert(None);
+        self.watched.entry(bounty).or_default();
     }
 }
 
@@ -196,6 +217,9 @@ impl Handler<ReadClaims> for Chain {
     type Result = ResponseFuture<Result<Vec<ClaimEntry>, ChainError>>;
 
     fn handle(&mut self, ask: ReadClaims, _: &mut Self::Context) -> Self::Result {
+        if let Some(watched) = self.watched.get_mut(&ask.bounty) {
+            watched.devices.extend(&ask.indices);
+        }
         let reader = Arc::clone(&self.reader);
         Box::pin(async move {
             let claims = reader.claims(&ask.bounty, &ask.indices, At::Latest).await?;
@@ -222,23 +246,31 @@ async fn read(
     id: ChainId,
     products: &[Followed],
     told: &BTreeMap<ProductId, Version>,
-    watched: BTreeMap<Bounty, Option<u64>>,
+    watched: BTreeMap<Bounty, Watched>,
 ) -> Reading {
-    let mut announced = Vec::new();
+    let (mut announced, mut trouble) = (Vec::new(), None);
+    let head = reader.head(At::Finalized).await;
     for followed in products {
         match newest(reader, id, followed, told.get(&followed.product).copied()).await {
             Ok(found) => announced.extend(found),
-            Err(error) => tracing::warn!(product = %followed.product, %error, "announcements not read"),
+            Err(error) => {
+                tracing::warn!(product = %followed.product, %error, "announcements not read");
+                trouble = Some(error);
+            }
         }
     }
     let mut revealed = Vec::new();
-    for (bounty, from) in watched {
-        match keys(reader, &bounty, from).await {
-            Ok((next, keys)) => revealed.push((bounty, next, keys)),
-            Err(error) => tracing::warn!(%bounty, %error, "keys not read"),
+    for (bounty, mut watched) in watched {
+        let mut keys = Vec::new();
+        let read = look_for_keys(reader, &bounty, &mut watched, head.as_ref().ok(), &mut keys).await;
+        if let Err(error) = read {
+            tracing::warn!(%bounty, %error, "keys not read");
+            trouble = Some(error);
         }
+        // One that is hidden keeps no other waiting.
+        revealed.push((bounty, watched, keys));
     }
-    Reading { head: reader.head(At::Finalized).await, announced, revealed }
+    Reading { head, announced, revealed, trouble }
 }
 
 /// The product's latest update, if it is newer than what was told.
@@ -284,26 +316,50 @@ fn rises(told: Option<Version>, latest: &Latest) -> bool {
     new > told
 }
 
-/// Keys shown from a block on, and from where to read the next time.
-async fn keys(
+/// Reads the keys that are new. A key proves itself, so any endpoint's word will do; that there is none
+/// is believed of nobody: each share that is gone in a final block had its key shown.
+async fn look_for_keys(
     reader: &dyn ReadChain,
     bounty: &Bounty,
-    from: Option<u64>,
-) -> Result<(u64, Vec<Revealed>), ChainError> {
-    let from = match from {
-        Some(from) => from,
-        None => reader.block_since(reader.terms(bounty).await?.start).await?,
+    watched: &mut Watched,
+    finalized: Option<&Head>,
+    found: &mut Vec<Key>,
+) -> Result<(), ChainError> {
+    let (start, next) = match watched.blocks {
+        Some(blocks) => blocks,
+        None => {
+            let start = reader.block_since(reader.terms(bounty).await?.start).await?;
+            (start, start)
+        }
     };
     let head = reader.head(At::Latest).await?.number;
-    let keys = reader.revealed(bounty, from).await?;
-    Ok((head.saturating_sub(REORG).max(from), keys))
+    found.extend(reader.keys(bounty, next, &[]).await?);
+    watched.blocks = Some((start, head.saturating_sub(REORG).max(next)));
+    watched.shown.extend(found.iter().map(|key| key.index));
+
+    let Some(finalized) = finalized.filter(|head| head.number > watched.compared) else { return Ok(()) };
+    let open: Vec<u32> = watched.devices.difference(&watched.shown).copied().collect();
+    if !open.is_empty() {
+        let claimed = reader.claimed(bounty, &open, At::Finalized).await?;
+        let gone: Vec<u32> =
+            open.iter().zip(claimed).filter_map(|(index, gone)| gone.then_some(*index)).collect();
+        if !gone.is_empty() {
+            found.extend(reader.keys(bounty, start, &gone).await?);
+            watched.shown.extend(&gone);
+        }
+    }
+    watched.compared = finalized.number;
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use posthouse_contracts::chain::Lock;
+    use async_trait::async_trait;
+    use posthouse_contracts::chain::{Lock, Payments, Trust};
+    use posthouse_contracts::terms::Terms;
     use posthouse_protocol::id::Attempt;
+    use posthouse_protocol::secret::KeyR;
 
     fn latest(version: u64) -> Latest {
         Latest { version: Version::new(version), bounty: Bounty::new([1; 20]) }
@@ -327,5 +383,120 @@ mod tests {
         let other = entry(4, &claim, &[(s, Payee::new([3; 20]))]);
         assert_eq!(other.state, ClaimState::Locked { until: 7, by: None });
         assert_eq!((other.index, other.attempt), (4, 3));
+    }
+
+    /// A chain on which devices 1 and 2 were paid for at block 7, told by an endpoint that shows the key
+    /// of some of them, and a second one that shows all where it is asked for the rest.
+    struct Told {
+        shown: Vec<u32>,
+        honest_behind: bool,
+        finalized: u64,
+    }
+
+    fn shown(index: u32) -> Key {
+        let r = KeyR::new([7; 32]);
+        Key { payee: Payee::new([2; 20]), index, s: r.lock(), r }
+    }
+
+    fn block(number: u64) -> Head {
+        Head { number, hash: Default::default(), timestamp: number }
+    }
+
+    #[async_trait]
+    impl ReadChain for Told {
+        async fn latest(&self, _: Address, _: &ProductId) -> Result<Option<Latest>, ChainError> {
+            Ok(None)
+        }
+
+        async fn terms(&self, bounty: &Bounty) -> Result<Terms, ChainError> {
+            Err(ChainError::Hidden { bounty: *bounty, index: 0 })
+        }
+
+        async fn claims(&self, _: &Bounty, _: &[u32], _: At) -> Result<Vec<Claim>, ChainError> {
+            Ok(Vec::new())
+        }
+
+        async fn claimed(&self, _: &Bounty, indices: &[u32], _: At) -> Result<Vec<bool>, ChainError> {
+            Ok(indices.iter().map(|index| [1, 2].contains(index) && self.finalized >= 7).collect())
+        }
+
+        async fn keys(&self, bounty: &Bounty, from: u64, claimed: &[u32]) -> Result<Vec<Key>, ChainError> {
+            match claimed.iter().find(|index| !self.shown.contains(index)) {
+                Some(_) if self.honest_behind => Ok(vec![shown(1), shown(2)]),
+                Some(index) => Err(ChainError::Hidden { bounty: *bounty, index: *index }),
+                None => Ok(self.shown.iter().filter(|_| from <= 7).map(|index| shown(*index)).collect()),
+            }
+        }
+
+        async fn payments(&self, _: &Bounty, _: u64) -> Result<Payments, ChainError> {
+            Ok(Payments { list: Vec::new(), to: self.finalized })
+        }
+
+        async fn reservation(
+            &self,
+            _: &Bounty,
+            _: &LockHash,
+            _: &Payee,
+            indices: &[u32],
+            _: At,
+        ) -> Result<Vec<Option<u64>>, ChainError> {
+            Ok(vec![None; indices.len()])
+        }
+
+        async fn nonce(&self, _: Address, _: At) -> Result<u64, ChainError> {
+            Ok(0)
+        }
+
+        async fn head(&self, at: At) -> Result<Head, ChainError> {
+            Ok(block(if at == At::Finalized { self.finalized } else { 100 }))
+        }
+
+        async fn block_since(&self, _: u64) -> Result<u64, ChainError> {
+            Ok(3)
+        }
+
+        fn health(&self) -> Health {
+            Health { trust: Trust::Rpc, slot: None, alarm: None }
+        }
+    }
+
+    async fn look(told: &Told, watched: &mut Watched) -> (Vec<u32>, Result<(), ChainError>) {
+        let (bounty, head, mut keys) = (Bounty::new([1; 20]), block(told.finalized), Vec::new());
+        let done = look_for_keys(told, &bounty, watched, Some(&head), &mut keys).await;
+        (keys.iter().map(|key| key.index).collect(), done)
+    }
+
+    fn watching() -> Watched {
+        Watched { blocks: Some((3, 3)), devices: BTreeSet::from([1, 2, 5]), ..Watched::default() }
+    }
+
+    #[actix::test]
+    async fn a_key_that_an_endpoint_hides_is_missed_when_the_share_is_gone() {
+        let mut told = Told { shown: vec![1], honest_behind: false, finalized: 6 };
+        let mut watched = watching();
+        let (keys, done) = look(&told, &mut watched).await;
+        assert_eq!(keys, [1]);
+        assert!(done.is_ok(), "nothing is final that says otherwise");
+        told.finalized = 8;
+        for _ in 0..2 {
+            let (_, done) = look(&told, &mut watched).await;
+            assert!(matches!(done, Err(ChainError::Hidden { index: 2, .. })), "{done:?}");
+        }
+        told.honest_behind = true;
+        let (keys, done) = look(&told, &mut watched).await;
+        assert!(done.is_ok() && keys.contains(&2), "{keys:?}");
+        told.honest_behind = false;
+        told.finalized = 9;
+        assert!(look(&told, &mut watched).await.1.is_ok(), "what was shown once is not asked for again");
+    }
+
+    #[actix::test]
+    async fn what_is_final_is_compared_once() {
+        let mut watched = watching();
+        let told = Told { shown: vec![1, 2], honest_behind: false, finalized: 8 };
+        let (keys, done) = look(&told, &mut watched).await;
+        assert!(done.is_ok());
+        assert_eq!((keys, watched.compared), (vec![1, 2], 8));
+        assert_eq!(watched.blocks, Some((3, 36)), "the last blocks are read again");
     }
 }

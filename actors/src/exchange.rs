@@ -17,6 +17,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use actix::{
     Actor, ActorFutureExt as _, Addr, AsyncContext as _, Context, Handler, Recipient, WrapFuture as _,
 };
+use posthouse_contracts::chain::Trust;
 use posthouse_protocol::gateway::{Input, PackageFault, Policy, Report};
 use posthouse_protocol::id::{Bounty, PeerHash, ProductId, ReleaseKey, UpdateId};
 
@@ -59,6 +60,8 @@ pub struct Site {
     pub quota: u64,
     /// EIP-155 chain id.
     pub chain: u64,
+    /// Whose word about the chain is taken.
+    pub trust: Trust,
 }
 
 impl Site {

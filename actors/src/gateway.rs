@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use actix::{Actor as _, Addr, Arbiter, AsyncContext as _, Context, SyncArbiter};
-use posthouse_contracts::chain::{Chain as ReadChain, ChainError, Limits, RpcChain, RpcConfig};
+use posthouse_contracts::chain::{Chain as ReadChain, ChainError, Limits, RpcChain, RpcConfig, Trust};
 use posthouse_dsn::{Keypair, Network, PeerId};
 use posthouse_protocol::exchange::PROTOCOL;
 use posthouse_protocol::id::{PeerHash, ProductId, Version};
@@ -128,7 +128,7 @@ impl Gateway {
         let (images, quota) = (folders.images.clone(), config.staging.quota);
         let stage = SyncArbiter::start(1, move || Stage::new(images.clone(), quota));
         let verifier = SyncArbiter::start(VERIFIERS, || Verifier);
-        let site = site(config, &folders, keypair.public().to_peer_id());
+        let site = site(config, &folders, keypair.public().to_peer_id(), reader.health().trust);
         let told = told(&loaded, &site);
         let found = find(loaded, &folders, config, &stage).await?;
 
@@ -231,7 +231,7 @@ fn distributors(config: &Config) -> Result<Vec<PeerId>, StartError> {
     Ok(named.into_iter().map(|(peer, _)| peer).collect())
 }
 
-fn site(config: &Config, folders: &Folders, peer: PeerId) -> Site {
+fn site(config: &Config, folders: &Folders, peer: PeerId, trust: Trust) -> Site {
     Site {
         peer_id: peer.to_string(),
         gateway: PeerHash::new(posthouse_dsn::peer_hash(&peer)),
@@ -245,6 +245,7 @@ fn site(config: &Config, folders: &Folders, peer: PeerId) -> Site {
         images: folders.images.clone(),
         quota: config.staging.quota,
         chain: config.chain.id,
+        trust,
     }
 }
 

@@ -93,11 +93,11 @@ impl Scene {
     async fn paid_once_each(&self) -> Result<()> {
         let (bounty, honest): (Bounty, Payee) =
             (self.published.bounty.parse()?, self.site.distributors[HONEST].address.parse()?);
-        let revealed = reader(&self.site)?.revealed(&bounty, 0).await?;
-        let paid: BTreeSet<u32> = revealed.iter().map(|event| event.index).collect();
-        ensure!(revealed.iter().all(|event| event.payee == honest), "somebody else was paid: {revealed:?}");
-        ensure!(paid.len() == revealed.len(), "a device was paid for twice: {revealed:?}");
-        ensure!(paid.len() == self.site.sensors.len(), "a device was not paid for: {revealed:?}");
+        let payments = reader(&self.site)?.payments(&bounty, 0).await?.list;
+        let paid: BTreeSet<u32> = payments.iter().map(|payment| payment.index).collect();
+        ensure!(payments.iter().all(|one| one.payee == honest), "somebody else was paid: {payments:?}");
+        ensure!(paid.len() == payments.len(), "a device was paid for twice: {payments:?}");
+        ensure!(paid.len() == self.site.sensors.len(), "a device was not paid for: {payments:?}");
         Ok(())
     }
 

@@ -41,8 +41,6 @@ impl Exchanges {
             let state = follow.0.machine.state();
             !state.is_over() && state.name().as_str() != "done"
         };
-        let head = self.chain_seen.as_ref().map(|seen| &seen.head);
-        let finalized = head.and_then(|head| head.as_ref().ok());
         status::Status {
             agent: status::Agent {
                 version: env!("CARGO_PKG_VERSION").into(),
@@ -52,18 +50,30 @@ impl Exchanges {
                 devices: self.registry.rows.len(),
                 active_exchanges: views.iter().filter(active).count(),
             },
-            chain: status::ChainStatus {
-                trust: "rpc".into(),
-                id: self.site.chain,
-                finalized: finalized.map(|head| head.number),
-                finalized_at: finalized.map(|head| head.timestamp),
-                error: head.and_then(|head| head.as_ref().err().cloned()),
-            },
+            chain: self.chain(),
             staging: status::Staging {
                 images: self.staged.len(),
                 bytes: self.staged.values().sum(),
                 quota: self.site.quota,
             },
+        }
+    }
+
+    fn chain(&self) -> status::ChainStatus {
+        let seen = self.chain_seen.as_ref();
+        let head = seen.map(|seen| &seen.head);
+        let finalized = head.and_then(|head| head.as_ref().ok());
+        let health = seen.map(|seen| &seen.health);
+        let failed = head.and_then(|head| head.as_ref().err().cloned());
+        status::ChainStatus {
+            trust: self.site.trust.as_str().into(),
+            id: self.site.chain,
+            finalized: finalized.map(|head| head.number),
+            finalized_slot: health.and_then(|health| health.slot),
+            finalized_at: finalized.map(|head| head.timestamp),
+            age_secs: finalized.map(|head| (self.last_now / 1000).saturating_sub(head.timestamp)),
+            alarm: health.and_then(|health| health.alarm.clone()),
+            error: failed.or_else(|| seen.and_then(|seen| seen.trouble.clone())),
         }
     }
 

@@ -59,15 +59,21 @@ pub struct Agent {
 /// The chain as this agent sees it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ChainStatus {
-    /// `rpc`: the endpoint is believed.
+    /// `light-client`: nobody is believed; `rpc`: the endpoints are.
     pub trust: String,
     /// EIP-155 chain id.
     pub id: u64,
     /// Number of the newest finalized block that was read; none yet.
     pub finalized: Option<u64>,
-    /// Its timestamp.
+    /// Slot of the final beacon block that proves it, under a light client.
+    pub finalized_slot: Option<u64>,
+    /// Its timestamp, Unix seconds.
     pub finalized_at: Option<u64>,
-    /// Why the last reading failed, if it did.
+    /// Seconds since then.
+    pub age_secs: Option<u64>,
+    /// What somebody should look into: finality that does not come, a clock that is wrong.
+    pub alarm: Option<String>,
+    /// Why the last reading failed, if it did, in whole or in part.
     pub error: Option<String>,
 }
 

@@ -63,11 +63,11 @@ pub struct Lock {
     pub until: u64,
 }
 
-/// A `KeyRevealed` event: a share was earned and `r` is public.
+/// A key that a `KeyRevealed` event showed.
 ///
-/// `r` needs no trust in whoever tells it: `r.lock() == s`, which [`RpcChain`] checks.
+/// `r` proves itself, whoever tells it: `r.lock() == s` was checked. Nothing else of the event is proven.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Revealed {
+pub struct Key {
     /// Who was paid.
     pub payee: Payee,
     /// For which device.
@@ -76,12 +76,60 @@ pub struct Revealed {
     pub s: LockHash,
     /// The key.
     pub r: KeyR,
+}
+
+/// A share that was paid, by a `KeyRevealed` event in a final block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Payment {
+    /// To whom.
+    pub payee: Payee,
+    /// For which device.
+    pub index: u32,
+    /// Under which lock hash.
+    pub s: LockHash,
     /// Wei.
     pub amount: U256,
     /// Number of the block.
     pub block: u64,
-    /// Hash of the transaction.
-    pub transaction: B256,
+}
+
+/// All payments of a bounty in a range of blocks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Payments {
+    /// Oldest first.
+    pub list: Vec<Payment>,
+    /// Number of the final block up to which these are all.
+    pub to: u64,
+}
+
+/// Whose word about the chain is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Trust {
+    /// The endpoints are believed.
+    Rpc,
+    /// Nobody's: what they say is proven.
+    LightClient,
+}
+
+impl Trust {
+    /// As the configuration and the status name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rpc => "rpc",
+            Self::LightClient => "light-client",
+        }
+    }
+}
+
+/// How reading a chain fares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// Whose word is taken.
+    pub trust: Trust,
+    /// Slot of the newest final beacon block that was proven, under a light client that has one.
+    pub slot: Option<u64>,
+    /// What somebody should look into: finality that does not come, a clock that is wrong.
+    pub alarm: Option<String>,
 }
 
 /// A block.
@@ -118,6 +166,14 @@ pub enum ChainError {
         #[source]
         reason: TermsError,
     },
+    /// A device's share is gone, and no endpoint shows the event that says so and carries the key.
+    #[error("{bounty}: device {index} was paid for, and every endpoint hides the key")]
+    Hidden {
+        /// The contract.
+        bounty: Bounty,
+        /// A device whose key is hidden.
+        index: u32,
+    },
     /// The answer contradicts the question or itself.
     #[error("{call}: the endpoint's answer is wrong: {reason}")]
     WrongAnswer {
@@ -143,11 +199,22 @@ pub trait Chain: Send + Sync {
     /// What the contract knows of devices, in the order asked for.
     async fn claims(&self, bounty: &Bounty, indices: &[u32], at: At) -> Result<Vec<Claim>, ChainError>;
 
-    /// The keys revealed from block `from` to the newest one, oldest first.
-    async fn revealed(&self, bounty: &Bounty, from: u64) -> Result<Vec<Revealed>, ChainError>;
+    /// Whether the shares of devices are gone, in the order asked for.
+    async fn claimed(&self, bounty: &Bounty, indices: &[u32], at: At) -> Result<Vec<bool>, ChainError>;
+
+    /// The keys that were shown from block `from` to the newest one, oldest first. No endpoint is
+    /// believed when it says that there is none: `claimed` are devices whose share is known to be gone
+    /// since then, so that a key was shown for each. Where an endpoint's answer lacks one the next is asked.
+    ///
+    /// # Errors
+    /// [`ChainError::Hidden`] when every endpoint hides one.
+    async fn keys(&self, bounty: &Bounty, from: u64, claimed: &[u32]) -> Result<Vec<Key>, ChainError>;
+
+    /// All that was paid from block `from` to the newest final one.
+    async fn payments(&self, bounty: &Bounty, from: u64) -> Result<Payments, ChainError>;
 
     /// For each index until when the lock of this payee and `s` holds it, unix seconds, be that over or
-    /// not; `None` if it does not. Whether the share is gone meanwhile is for [`Chain::claims`] to say.
+    /// not; `None` if it does not, or if the share is gone already.
     async fn reservation(
         &self,
         bounty: &Bounty,
@@ -157,10 +224,16 @@ pub trait Chain: Send + Sync {
         at: At,
     ) -> Result<Vec<Option<u64>>, ChainError>;
 
+    /// How many transactions an account has sent.
+    async fn nonce(&self, account: Address, at: At) -> Result<u64, ChainError>;
+
     /// The newest block of its kind.
     async fn head(&self, at: At) -> Result<Head, ChainError>;
 
     /// The first block that is not older than `timestamp`, unix seconds: where to look for the events
     /// of a bounty from its start. The number after the newest block if all are older.
     async fn block_since(&self, timestamp: u64) -> Result<u64, ChainError>;
+
+    /// What is believed, and how far it is to be relied on now; asks nobody.
+    fn health(&self) -> Health;
 }

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use alloy::eips::BlockNumberOrTag;
 use posthouse_contracts::calls::{self, Call as ContractCall};
-use posthouse_contracts::chain::{At, Chain, ChainError, Claim, Head as Block, Revealed};
+use posthouse_contracts::chain::{At, Chain, ChainError, Claim, Head as Block, Payment};
 use posthouse_contracts::receipts::{Batch, Deal, Receipt, tag};
 use posthouse_protocol::distributor::{
     Call, CallFailure, Head, Item, Observation, Seen, Standing, Watch, Wei,
@@ -43,8 +42,9 @@ pub(super) struct Reader {
 impl Reader {
     /// Head and wallet; the final nonce first, as the machine asks.
     pub(super) async fn head(&self) -> Result<Head, ReadError> {
-        let final_nonce = self.wallet.nonce(BlockNumberOrTag::Finalized).await?;
-        let latest_nonce = self.wallet.nonce(BlockNumberOrTag::Latest).await?;
+        // By who reads the locks as well: a nonce that is final elsewhere says nothing of them.
+        let final_nonce = self.chain.nonce(self.wallet.address(), At::Finalized).await?;
+        let latest_nonce = self.chain.nonce(self.wallet.address(), At::Latest).await?;
         let timestamp = self.chain.head(At::Latest).await?.timestamp;
         Ok(Head { timestamp, latest_nonce, final_nonce })
     }
@@ -59,40 +59,29 @@ impl Reader {
     ) -> Result<(Vec<Observation>, u64), ReadError> {
         let finalized = self.chain.head(At::Finalized).await?;
         let latest = self.chain.head(At::Latest).await?;
-        let revealed = self.chain.revealed(bounty, from).await?;
-        let mut observations = Vec::with_capacity(watches.len());
-        for watch in watches {
-            let paid = |up_to: u64| paid(&revealed, &watch, &self.payee, up_to);
-            let (final_paid, latest_paid) = (paid(finalized.number), paid(latest.number));
-            observations.push(Observation {
+        let mut standings = Vec::with_capacity(watches.len());
+        for watch in &watches {
+            let Watch { bounty, s, indices, .. } = watch;
+            let last = self.standings(bounty, s, indices, At::Latest, &latest).await?;
+            standings.push((last, self.standings(bounty, s, indices, At::Finalized, &finalized).await?));
+        }
+        // Read last, so that no share is final and gone without the payment that tells to whom.
+        let payments = self.chain.payments(bounty, from).await?;
+        let observations = watches.iter().zip(standings).map(|(watch, (latest, finalized))| {
+            let paid = paid(&payments.list, watch, &self.payee);
+            Observation {
                 bounty: watch.bounty,
                 gateway: watch.gateway,
-                latest: self.seen(&watch, &latest_paid, At::Latest, &latest).await?,
-                finalized: self.seen(&watch, &final_paid, At::Finalized, &finalized).await?,
-                paid: final_paid.into_iter().collect(),
-            });
-        }
-        Ok((observations, finalized.number))
+                latest: settled(latest, &paid),
+                finalized: settled(finalized, &paid),
+                paid: paid.into_iter().collect(),
+            }
+        });
+        Ok((observations.collect(), payments.to))
     }
 
-    async fn seen(
-        &self,
-        watch: &Watch,
-        paid: &BTreeMap<u32, Wei>,
-        at: At,
-        block: &Block,
-    ) -> Result<Vec<Seen>, ReadError> {
-        let open: Vec<u32> =
-            watch.indices.iter().copied().filter(|index| !paid.contains_key(index)).collect();
-        let claimed = paid.keys().map(|index| Seen { index: *index, standing: Standing::Claimed });
-        let mut seen: Vec<Seen> = claimed.collect();
-        seen.extend(self.standings(&watch.bounty, &watch.s, &open, at, block).await?);
-        seen.sort_unstable_by_key(|seen| seen.index);
-        Ok(seen)
-    }
-
-    /// How shares stand that were not paid to us. Our own lock is asked for first: it costs one call
-    /// for 128 devices, and who holds another's lock one search of events for each.
+    /// How shares stand, by index. Our own lock is asked for first: it costs one call for a page of
+    /// devices, and who holds another's lock one search of events for each.
     pub(super) async fn standings(
         &self,
         bounty: &Bounty,
@@ -118,6 +107,7 @@ impl Reader {
             index: *index,
             standing: standing(claim, s, &self.payee, block.timestamp),
         }));
+        seen.sort_unstable_by_key(|seen| seen.index);
         Ok(seen)
     }
 
@@ -197,15 +187,20 @@ fn failure(error: &ReadError) -> CallFailure {
     }
 }
 
-fn paid(events: &[Revealed], watch: &Watch, payee: &Payee, up_to: u64) -> BTreeMap<u32, Wei> {
-    let ours = events.iter().filter(|event| {
-        event.payee == *payee
-            && event.s == watch.s
-            && event.block <= up_to
-            && watch.indices.contains(&event.index)
+fn paid(payments: &[Payment], watch: &Watch, payee: &Payee) -> BTreeMap<u32, Wei> {
+    let ours = payments.iter().filter(|payment| {
+        payment.payee == *payee && payment.s == watch.s && watch.indices.contains(&payment.index)
     });
     // The contract's shares have 96 bits and a bonus of at most 16.
-    ours.map(|event| (event.index, Wei::new(event.amount.saturating_to()))).collect()
+    ours.map(|payment| (payment.index, Wei::new(payment.amount.saturating_to()))).collect()
+}
+
+/// What was paid is gone, also where the block of the reading was the one before.
+fn settled(mut seen: Vec<Seen>, paid: &BTreeMap<u32, Wei>) -> Vec<Seen> {
+    for one in seen.iter_mut().filter(|one| paid.contains_key(&one.index)) {
+        one.standing = Standing::Claimed;
+    }
+    seen
 }
 
 fn standing(claim: &Claim, s: &LockHash, payee: &Payee, now: u64) -> Standing {

@@ -77,12 +77,12 @@ async fn release(row: &ReleaseRow, chain: &RpcChain) -> Release {
 async fn on_chain(published: &Published, chain: &RpcChain) -> anyhow::Result<OnChain> {
     let terms = chain.terms(&published.bounty).await?;
     let from = chain.block_since(terms.start).await?;
-    let revealed = chain.revealed(&published.bounty, from).await?;
-    let paid = revealed.iter().fold(U256::ZERO, |sum, event| sum + event.amount);
+    let payments = chain.payments(&published.bounty, from).await?.list;
+    let paid = payments.iter().fold(U256::ZERO, |sum, payment| sum + payment.amount);
     let balance = chain.provider().get_balance(published.bounty.to_bytes().into()).await?;
     Ok(OnChain {
         devices: terms.fleet_size(),
-        devices_paid: revealed.len(),
+        devices_paid: payments.len(),
         paid_wei: paid.to_string(),
         balance_wei: balance.to_string(),
         refund_from: terms.refund_from(),

@@ -14,9 +14,6 @@ use crate::exchange::{Member, Redeem, Refusal, Response, Terms};
 use crate::id::{Attempt, DeviceKey, LockHash, Payee};
 use crate::secret::KeyR;
 
-/// Keys that do not fit, from one distributor, before it counts as a liar.
-const MAX_WRONG_KEYS: u32 = 3;
-
 /// The terms of an offer that was asked for as a copy: nothing is collected under it yet.
 const COPY_TERMS: Terms = Terms { window_secs: 0, min_receipts: 0, redeem: Redeem::ReserveReveal };
 
@@ -230,14 +227,10 @@ impl Exchange {
             self.on_key(s, r, KeySource::Distributor, now);
             return;
         }
+        // No honest distributor has another preimage of its own lock. It may still redeem the receipts
+        // that it has: the chain's key is taken whoever was left.
         self.ignore_key(s);
-        let (_, most) = self.policy.poll_ms;
-        self.poll_later(&s, most, now);
-        let entry = self.book.entry(peer);
-        entry.wrong_keys += 1;
-        if entry.wrong_keys >= MAX_WRONG_KEYS {
-            self.leave(peer, Fault::WrongKey, now);
-        }
+        self.leave(peer, Fault::WrongKey, now);
     }
 
     fn on_refused(&mut self, peer: Peer, ask: &Ask, reason: Refusal, now: u64) {

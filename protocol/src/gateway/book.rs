@@ -38,8 +38,6 @@ pub(super) struct Entry {
     pub(super) rounds: u32,
     /// Not chosen before this.
     pub(super) rests_until: u64,
-    /// Keys that did not fit.
-    pub(super) wrong_keys: u32,
     /// Whether it was asked for a copy in vain.
     pub(super) no_copy: bool,
 }
@@ -54,7 +52,6 @@ impl Entry {
             retry_at: 0,
             rounds: 0,
             rests_until: 0,
-            wrong_keys: 0,
             no_copy: false,
         }
     }

@@ -268,7 +268,7 @@ pub enum Fault {
     #[error("its key opens something else than the update")]
     #[n(1)]
     KeyMisfit,
-    /// It sent keys that do not fit the lock.
+    /// It sent a key that does not fit the lock.
     #[error("its key does not fit the lock")]
     #[n(2)]
     WrongKey,

@@ -79,6 +79,17 @@ impl Endpoints {
         self.all.iter().all(|endpoint| is_loopback(&endpoint.url))
     }
 
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Asks another one first from now on: the one that answered was found to hide something.
+    pub(super) fn prefer_next(&self) {
+        let next = (self.preferred.load(Ordering::Relaxed) + 1) % self.all.len();
+        self.preferred.store(next, Ordering::Relaxed);
+    }
+
     async fn send(self, request: RequestPacket) -> Result<ResponsePacket, TransportError> {
         let count = self.all.len();
         let first = self.preferred.load(Ordering::Relaxed);

@@ -16,7 +16,7 @@ use posthouse_protocol::id::{Bounty, ChainId, LockHash, Payee, ProductId};
 use posthouse_protocol::secret::KeyR;
 
 use super::endpoint::{Endpoints, Limits};
-use super::{At, Chain, ChainError, Claim, Head, Latest, Lock, Revealed};
+use super::{At, Chain, ChainError, Claim, Head, Health, Key, Latest, Lock, Payment, Payments, Trust};
 use crate::abi::{UpdateBounty, UpdateFactory};
 use crate::receipts::PAGE;
 use crate::terms::{Implementations, Terms};
@@ -42,6 +42,7 @@ pub struct RpcConfig {
 /// A chain as JSON-RPC endpoints tell it. Cheap to clone.
 #[derive(Clone)]
 pub struct RpcChain {
+    endpoints: Endpoints,
     provider: RootProvider,
     factory: Address,
     implementations: Implementations,
@@ -53,8 +54,10 @@ impl RpcChain {
     /// # Errors
     /// [`ChainError::Endpoint`]: no URL, or one that cannot be used.
     pub fn new(config: &RpcConfig) -> Result<Self, ChainError> {
+        let endpoints = Endpoints::new(&config.urls, config.chain, config.limits)?;
         Ok(Self {
-            provider: provider(&config.urls, config.chain, config.limits)?,
+            provider: over(endpoints.clone()),
+            endpoints,
             factory: config.factory,
             implementations: Implementations::of(config.factory),
         })
@@ -90,6 +93,40 @@ impl RpcChain {
                 && log.block_number.is_some_and(|n| (from..=to).contains(&n))
         });
         if fits { Ok(logs) } else { Err(wrong("eth_getLogs", "logs that were not asked for")) }
+    }
+
+    /// What the contract's ledger says of devices after a block, in the order asked for.
+    async fn devices(
+        &self,
+        bounty: &Bounty,
+        indices: &[u32],
+        block: B256,
+    ) -> Result<Vec<UpdateBounty::Device>, ChainError> {
+        let contract = self.bounty(bounty);
+        let mut devices = Vec::with_capacity(indices.len());
+        for chunk in indices.chunks(DEVICES) {
+            let call = contract.devices(chunk.to_vec()).block(block.into());
+            let answer = call.call().await.map_err(refused("devices"))?;
+            if answer.len() != chunk.len() {
+                return Err(wrong("devices", "another number of devices"));
+            }
+            devices.extend(answer);
+        }
+        Ok(devices)
+    }
+
+    /// All `KeyRevealed` events of a bounty in a range of blocks, oldest first.
+    async fn revealed(&self, bounty: &Bounty, from: u64, to: u64) -> Result<Vec<Log>, ChainError> {
+        let filter = Filter::new()
+            .address(Address::from(bounty.to_bytes()))
+            .event_signature(UpdateBounty::KeyRevealed::SIGNATURE_HASH);
+        let (mut revealed, mut begin) = (Vec::new(), from);
+        while begin <= to {
+            let end = to.min(begin.saturating_add(LOG_SPAN - 1));
+            revealed.extend(self.logs(&filter, begin, end).await?);
+            begin = end + 1;
+        }
+        Ok(revealed)
     }
 
     /// The locks that hold devices which are known to be held.
@@ -151,9 +188,12 @@ impl RpcChain {
 /// # Errors
 /// [`ChainError::Endpoint`]: no URL, or one that cannot be used.
 pub fn provider(urls: &[String], chain: ChainId, limits: Limits) -> Result<RootProvider, ChainError> {
-    let endpoints = Endpoints::new(urls, chain, limits)?;
+    Ok(over(Endpoints::new(urls, chain, limits)?))
+}
+
+fn over(endpoints: Endpoints) -> RootProvider {
     let local = endpoints.is_local();
-    Ok(RootProvider::new(RpcClient::new(endpoints, local)))
+    RootProvider::new(RpcClient::new(endpoints, local))
 }
 
 #[async_trait]
@@ -174,16 +214,8 @@ impl Chain for RpcChain {
 
     async fn claims(&self, bounty: &Bounty, indices: &[u32], at: At) -> Result<Vec<Claim>, ChainError> {
         let head = self.head(at).await?;
-        let contract = self.bounty(bounty);
-        let mut devices = Vec::with_capacity(indices.len());
-        for chunk in indices.chunks(DEVICES) {
-            let call = contract.devices(chunk.to_vec()).block(head.hash.into());
-            let answer = call.call().await.map_err(refused("devices"))?;
-            if answer.len() != chunk.len() {
-                return Err(wrong("devices", "another number of devices"));
-            }
-            devices.extend(chunk.iter().copied().zip(answer));
-        }
+        let devices = self.devices(bounty, indices, head.hash).await?;
+        let devices: Vec<_> = indices.iter().copied().zip(devices).collect();
         let held = devices.iter().filter(|(_, device)| device.reserved && !device.claimed);
         let locks = self.locks(bounty, held.map(|(index, _)| *index).collect(), head).await?;
         let claim = |(index, device): (u32, UpdateBounty::Device)| Claim {
@@ -194,21 +226,29 @@ impl Chain for RpcChain {
         Ok(devices.into_iter().map(claim).collect())
     }
 
-    async fn revealed(&self, bounty: &Bounty, from: u64) -> Result<Vec<Revealed>, ChainError> {
-        let head = self.head(At::Latest).await?.number;
-        let filter = Filter::new()
-            .address(Address::from(bounty.to_bytes()))
-            .event_signature(UpdateBounty::KeyRevealed::SIGNATURE_HASH);
-        let mut revealed = Vec::new();
-        let mut begin = from;
-        while begin <= head {
-            let end = head.min(begin + LOG_SPAN - 1);
-            for log in self.logs(&filter, begin, end).await? {
-                revealed.push(key_revealed(&log)?);
-            }
-            begin = end + 1;
+    async fn claimed(&self, bounty: &Bounty, indices: &[u32], at: At) -> Result<Vec<bool>, ChainError> {
+        let block = self.head(at).await?.hash;
+        let devices = self.devices(bounty, indices, block).await?;
+        Ok(devices.into_iter().map(|device| device.claimed).collect())
+    }
+
+    async fn keys(&self, bounty: &Bounty, from: u64, claimed: &[u32]) -> Result<Vec<Key>, ChainError> {
+        let mut hidden = Ok(Vec::new());
+        for _ in 0..self.endpoints.count() {
+            let head = self.head(At::Latest).await?.number;
+            let logs = self.revealed(bounty, from, head).await?;
+            let keys: Vec<Key> = logs.iter().map(key).collect::<Result<_, _>>()?;
+            let Some(index) = missing(&keys, claimed) else { return Ok(keys) };
+            hidden = Err(ChainError::Hidden { bounty: *bounty, index });
+            self.endpoints.prefer_next();
         }
-        Ok(revealed)
+        hidden
+    }
+
+    async fn payments(&self, bounty: &Bounty, from: u64) -> Result<Payments, ChainError> {
+        let to = self.head(At::Finalized).await?.number;
+        let logs = self.revealed(bounty, from, to).await?;
+        Ok(Payments { list: logs.iter().map(payment).collect::<Result<_, _>>()?, to })
     }
 
     async fn reservation(
@@ -221,9 +261,11 @@ impl Chain for RpcChain {
     ) -> Result<Vec<Option<u64>>, ChainError> {
         let block = self.head(at).await?.hash;
         let contract = self.bounty(bounty);
+        let gone: Vec<bool> =
+            self.devices(bounty, indices, block).await?.iter().map(|device| device.claimed).collect();
         let mut known: Option<(u32, UpdateBounty::lockOfReturn)> = None;
         let mut held = Vec::with_capacity(indices.len());
-        for index in indices {
+        for (index, gone) in indices.iter().zip(gone) {
             let page = index / PAGE;
             let lock = match known {
                 Some((at, lock)) if at == page => lock,
@@ -234,10 +276,15 @@ impl Chain for RpcChain {
                 }
             };
             let bit = lock.held.bit((index % PAGE) as usize);
-            held.push(bit.then(|| lock.until.to()));
+            held.push((bit && !gone).then(|| lock.until.to()));
             known = Some((page, lock));
         }
         Ok(held)
+    }
+
+    async fn nonce(&self, account: Address, at: At) -> Result<u64, ChainError> {
+        let count = self.provider.get_transaction_count(account).block_id(block_id(at));
+        count.await.map_err(unreachable)
     }
 
     async fn head(&self, at: At) -> Result<Head, ChainError> {
@@ -259,6 +306,10 @@ impl Chain for RpcChain {
             }
         }
         Ok(found)
+    }
+
+    fn health(&self) -> Health {
+        Health { trust: Trust::Rpc, slot: None, alarm: None }
     }
 }
 
@@ -288,23 +339,36 @@ fn reserved(log: &Log, index: u32) -> Option<Lock> {
     })
 }
 
-fn key_revealed(log: &Log) -> Result<Revealed, ChainError> {
-    let event = UpdateBounty::KeyRevealed::decode_log(&log.inner)
-        .map_err(|_| wrong("eth_getLogs", "a KeyRevealed that does not decode"))?;
-    let pending = || wrong("eth_getLogs", "a log outside a block");
+/// The key in a `KeyRevealed` event, if it opens the lock beside it.
+fn key(log: &Log) -> Result<Key, ChainError> {
+    let event = key_revealed(log)?;
     let (r, s) = (KeyR::new(event.r.0), LockHash::new(event.s.0));
     if r.lock() != s {
         return Err(wrong("eth_getLogs", "a KeyRevealed whose r does not open its s"));
     }
-    Ok(Revealed {
+    Ok(Key { payee: event.payee.into_array().into(), index: event.index, s, r })
+}
+
+fn payment(log: &Log) -> Result<Payment, ChainError> {
+    let event = key_revealed(log)?;
+    Ok(Payment {
         payee: event.payee.into_array().into(),
         index: event.index,
-        s,
-        r,
+        s: event.s.0.into(),
         amount: event.amount,
-        block: log.block_number.ok_or_else(pending)?,
-        transaction: log.transaction_hash.ok_or_else(pending)?,
+        block: log.block_number.ok_or(wrong("eth_getLogs", "a log outside a block"))?,
     })
+}
+
+fn key_revealed(log: &Log) -> Result<UpdateBounty::KeyRevealed, ChainError> {
+    let decoded = UpdateBounty::KeyRevealed::decode_log(&log.inner);
+    decoded.map(|log| log.data).map_err(|_| wrong("eth_getLogs", "a KeyRevealed that does not decode"))
+}
+
+/// A device that was paid for and whose key is not there.
+fn missing(keys: &[Key], claimed: &[u32]) -> Option<u32> {
+    let shown: HashSet<u32> = keys.iter().map(|key| key.index).collect();
+    claimed.iter().copied().find(|index| !shown.contains(index))
 }
 
 fn wrong(call: &'static str, reason: &'static str) -> ChainError {
