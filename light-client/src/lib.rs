@@ -3,9 +3,14 @@
 //! What is trusted: a checkpoint that the operator gives, and two thirds of each sync committee that follows from it. Every
 //! answer of a beacon or execution endpoint is proven against that, or refused with a typed error.
 //!
-//! [`spec`] and [`execution`] are pure: no clock, no network, no disk. The feature `client` adds what fetches, keeps and follows.
+//! [`spec`], [`execution`] and [`jsonrpc`] are pure: no clock, no network, no disk. The feature `client` adds what fetches, keeps and follows.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod execution;
+#[cfg(feature = "client")]
+pub mod http;
+pub mod jsonrpc;
 pub mod replay;
+#[cfg(feature = "client")]
+pub mod rpc;
 pub mod spec;

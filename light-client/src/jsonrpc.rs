@@ -1,0 +1,217 @@
+//! JSON-RPC 2.0 as a client speaks it: calls, alone or in a batch, and their answers.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use thiserror::Error;
+
+/// Characters of an endpoint's own words that are kept, in errors and in logs.
+const MAX_WORDS: usize = 200;
+
+/// A call: its method and its parameters.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Call {
+    /// Such as `eth_getProof`.
+    pub method: &'static str,
+    /// An array.
+    pub params: Value,
+}
+
+/// What the endpoint says went wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{message} (code {code})")]
+pub struct Complaint {
+    /// As in the JSON-RPC specification, or the endpoint's own.
+    pub code: i64,
+    /// The endpoint's words, cut to 200 characters.
+    pub message: String,
+}
+
+/// Why an answer is none.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Malformed {
+    /// Not JSON, or not an object with `result` or `error`.
+    #[error("not a JSON-RPC answer: {0}")]
+    Syntax(String),
+    /// Answers a call that was not asked.
+    #[error("answers another call: id {0}")]
+    Id(String),
+    /// More or fewer answers than calls, or two to the same.
+    #[error("{got} answers to {expected} calls")]
+    Count {
+        /// Calls.
+        expected: usize,
+        /// Answers.
+        got: usize,
+    },
+    /// One error in place of a list of answers: it does not take batches, or not of this size.
+    #[error("batch refused: {0}")]
+    Batch(Complaint),
+}
+
+/// What came back for one call: JSON that nobody has looked at, or a complaint.
+pub type Reply = Result<Box<RawValue>, Complaint>;
+
+#[derive(Deserialize)]
+struct Response<'a> {
+    #[serde(default)]
+    id: Value,
+    #[serde(default, deserialize_with = "present")]
+    result: Option<Box<RawValue>>,
+    #[serde(default, borrow)]
+    error: Option<Failure<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Failure<'a> {
+    #[serde(default)]
+    code: i64,
+    #[serde(default, borrow)]
+    message: Cow<'a, str>,
+}
+
+/// A `result` that is `null` is an answer, one that is not there is none.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    Box::<RawValue>::deserialize(deserializer).map(Some)
+}
+
+#[derive(Serialize)]
+struct Request<'a> {
+    jsonrpc: &'static str,
+    id: usize,
+    method: &'static str,
+    params: &'a Value,
+}
+
+/// The body that asks one call.
+#[must_use]
+pub fn single(call: &Call) -> Vec<u8> {
+    json!(request(0, call)).to_string().into_bytes()
+}
+
+/// The body that asks several calls; their ids are their positions.
+#[must_use]
+pub fn batch(calls: &[Call]) -> Vec<u8> {
+    let requests: Vec<_> = calls.iter().enumerate().map(|(id, call)| request(id, call)).collect();
+    json!(requests).to_string().into_bytes()
+}
+
+fn request(id: usize, call: &Call) -> Request<'_> {
+    Request { jsonrpc: "2.0", id, method: call.method, params: &call.params }
+}
+
+/// Reads the answer to [`single`].
+///
+/// # Errors
+/// [`Malformed::Syntax`], [`Malformed::Id`].
+pub fn read_single(body: &[u8]) -> Result<Reply, Malformed> {
+    let (id, reply) = serde_json::from_slice::<Response<'_>>(body).map_err(syntax)?.split()?;
+    // Some endpoints answer an error without an id, when they do not read as far.
+    if id == json!(0) || (id.is_null() && reply.is_err()) { Ok(reply) } else { Err(other_id(&id)) }
+}
+
+/// Reads the answers to [`batch`], and puts them into the order of the calls.
+///
+/// # Errors
+/// [`Malformed`].
+pub fn read_batch(body: &[u8], calls: usize) -> Result<Vec<Reply>, Malformed> {
+    if let Ok(single) = serde_json::from_slice::<Response<'_>>(body) {
+        return match single.split()?.1 {
+            Err(complaint) => Err(Malformed::Batch(complaint)),
+            Ok(_) => Err(Malformed::Count { expected: calls, got: 1 }),
+        };
+    }
+    let responses: Vec<Response<'_>> = serde_json::from_slice(body).map_err(syntax)?;
+    let got = responses.len();
+    let mut replies: Vec<Option<Reply>> = (0..calls).map(|_| None).collect();
+    for response in responses {
+        let (id, reply) = response.split()?;
+        let place = id.as_u64().and_then(|id| replies.get_mut(usize::try_from(id).ok()?));
+        *place.ok_or_else(|| other_id(&id))? = Some(reply);
+    }
+    let complete: Option<Vec<_>> = replies.into_iter().collect();
+    complete.filter(|_| got == calls).ok_or(Malformed::Count { expected: calls, got })
+}
+
+impl Response<'_> {
+    fn split(self) -> Result<(Value, Reply), Malformed> {
+        let reply = match (self.result, self.error) {
+            (_, Some(error)) => {
+                Err(Complaint { code: error.code, message: error.message.chars().take(MAX_WORDS).collect() })
+            }
+            (Some(result), None) => Ok(result),
+            (None, None) => return Err(Malformed::Syntax("neither result nor error".into())),
+        };
+        Ok((self.id, reply))
+    }
+}
+
+fn other_id(id: &Value) -> Malformed {
+    Malformed::Id(id.to_string().chars().take(40).collect())
+}
+
+fn syntax(error: serde_json::Error) -> Malformed {
+    Malformed::Syntax(error.to_string().chars().take(MAX_WORDS).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(reply: &Reply) -> &str {
+        reply.as_ref().unwrap().get()
+    }
+
+    #[test]
+    fn batches_are_put_into_order() {
+        let body = br#"[{"id":1,"result":"b"},{"id":0,"result":null}]"#;
+        let replies = read_batch(body, 2).unwrap();
+        assert_eq!((text(&replies[0]), text(&replies[1])), ("null", "\"b\""));
+    }
+
+    #[test]
+    fn batches_that_do_not_answer_each_call_once_are_refused() {
+        let count = |got| Malformed::Count { expected: 2, got };
+        let refused = |body: &[u8]| read_batch(body, 2).unwrap_err();
+        assert_eq!(refused(br#"[{"id":0,"result":1}]"#), count(1));
+        assert_eq!(refused(br#"[{"id":0,"result":1},{"id":0,"result":1}]"#), count(2));
+        assert_eq!(refused(br#"[{"id":0,"result":1},{"id":1,"result":1},{"id":1,"result":2}]"#), count(3));
+        assert_eq!(refused(br#"[{"id":0,"result":1},{"id":2,"result":1}]"#), Malformed::Id("2".into()));
+        assert_eq!(refused(br#"[{"id":0,"result":1},{"id":-1,"result":1}]"#), Malformed::Id("-1".into()));
+        assert_eq!(refused(br#"{"id":0,"result":1}"#), count(1));
+        let complaint = Complaint { code: -32600, message: "no batches".into() };
+        assert_eq!(
+            refused(br#"{"id":null,"error":{"code":-32600,"message":"no batches"}}"#),
+            Malformed::Batch(complaint)
+        );
+    }
+
+    #[test]
+    fn an_answer_to_another_call_is_refused() {
+        assert_eq!(read_single(br#"{"id":1,"result":1}"#).unwrap_err(), Malformed::Id("1".into()));
+        assert_eq!(read_single(br#"{"result":1}"#).unwrap_err(), Malformed::Id("null".into()));
+        assert!(matches!(read_single(br#"{"id":0}"#).unwrap_err(), Malformed::Syntax(_)));
+        assert!(matches!(read_single(b"<html></html>").unwrap_err(), Malformed::Syntax(_)));
+        assert!(read_single(br#"{"id":null,"error":{"message":"busy"}}"#).unwrap().is_err());
+    }
+
+    #[test]
+    fn what_is_written_is_what_the_specification_asks_for() {
+        let call = Call { method: "eth_getCode", params: json!(["0x00", "latest"]) };
+        let one: Value = serde_json::from_slice(&single(&call)).unwrap();
+        assert_eq!(
+            one,
+            json!({"jsonrpc": "2.0", "id": 0, "method": "eth_getCode", "params": ["0x00", "latest"]})
+        );
+        let two: Value = serde_json::from_slice(&batch(&[call.clone(), call])).unwrap();
+        assert_eq!((two[0]["id"].as_u64(), two[1]["id"].as_u64()), (Some(0), Some(1)));
+    }
+
+    #[test]
+    fn words_of_an_endpoint_are_cut() {
+        let body = json!({"id": 0, "error": {"code": 1, "message": "x".repeat(10_000)}}).to_string();
+        assert_eq!(read_single(body.as_bytes()).unwrap().unwrap_err().message.len(), MAX_WORDS);
+    }
+}
