@@ -18,7 +18,8 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::node::Node;
 use crate::reorg::Reorg;
-use crate::rpc::server::Server;
+use crate::rpc;
+use crate::server::Server;
 
 /// A running chain. It stops, server, miner and all, when it is dropped.
 ///
@@ -41,7 +42,7 @@ impl DevChain {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(refused)?;
         let url = format!("http://{}", listener.local_addr().map_err(refused)?);
         let node = Arc::new(Node::new(config));
-        let server = Server::start(listener, node.clone()).map_err(Error::Server)?;
+        let server = rpc::server::start(listener, node.clone()).map_err(Error::Server)?;
         let mut chain = Self { node: node.clone(), url, server: Some(server), miner: None };
         let miner = thread::Builder::new().name("devchain-miner".into());
         chain.miner = Some(miner.spawn(move || node.run_interval()).map_err(Error::Server)?);
@@ -50,6 +51,10 @@ impl DevChain {
 
     /// Ends the server and the miner, and waits until they have.
     pub fn stop(self) {}
+
+    pub(crate) fn node(&self) -> Arc<Node> {
+        self.node.clone()
+    }
 
     /// JSON-RPC endpoint, `http://127.0.0.1:PORT`.
     pub fn url(&self) -> &str {

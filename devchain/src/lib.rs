@@ -17,14 +17,15 @@
 //!
 //! What is kept: all blocks, and the state after each of the newest
 //! [`Config::state_history`](crate::Config::state_history) (512) of them. Calls, proofs and storage
-//! reads at older blocks are refused. There is no consensus behind it: finality is a distance from
-//! the head, and the system contracts of EIP-2935 and EIP-4788 are not deployed, which no
+//! reads at older blocks are refused. Finality is a distance from the head; [`beacon`] puts a sync
+//! committee's signatures on it, for light clients. The system contracts of EIP-2935 and EIP-4788 are not deployed, which no
 //! transaction's gas depends on.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod account;
 mod admission;
 mod assemble;
+pub mod beacon;
 mod block;
 mod canon;
 mod chain;
@@ -36,6 +37,7 @@ mod node;
 mod pool;
 mod reorg;
 mod rpc;
+mod server;
 mod state;
 mod time;
 mod trie;
