@@ -6,6 +6,12 @@
 //! [`spec`], [`execution`] and [`jsonrpc`] are pure: no clock, no network, no disk. The feature `client` adds what fetches, keeps and follows.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+#[cfg(feature = "client")]
+pub mod beacon;
+#[cfg(feature = "client")]
+pub mod checkpoint;
+#[cfg(feature = "client")]
+pub mod client;
 pub mod execution;
 #[cfg(feature = "client")]
 pub mod http;
@@ -14,3 +20,7 @@ pub mod replay;
 #[cfg(feature = "client")]
 pub mod rpc;
 pub mod spec;
+#[cfg(feature = "client")]
+pub mod store;
+#[cfg(feature = "client")]
+mod sync;

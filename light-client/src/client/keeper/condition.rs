@@ -1,0 +1,106 @@
+//! What is not as it should be.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use alloy::primitives::B256;
+
+use crate::client::{Alarm, ClientError, Clock, Seen, Stale};
+use crate::spec::{Header, Network, Refused, State};
+
+/// What happened that the state itself does not show.
+#[derive(Debug, Default)]
+pub(super) struct Condition {
+    /// A synchronisation ended well since the start: before that, a store of last week is no alarm.
+    answered: bool,
+    /// Why the last synchronisation ended early.
+    last_error: Option<String>,
+    /// What that means beyond this one failure.
+    last_alarm: Option<Alarm>,
+    /// A checkpoint of the operator's that no endpoint has.
+    pub(super) not_taken: Option<B256>,
+    /// Two finalized blocks of one slot.
+    pub(super) contradiction: Option<String>,
+}
+
+impl Condition {
+    /// A synchronisation is over.
+    pub(super) fn ended(&mut self, outcome: &Result<Arc<State>, ClientError>) {
+        self.answered |= outcome.is_ok();
+        let error = outcome.as_ref().err();
+        self.last_error = error.map(ToString::to_string);
+        self.last_alarm = error.and_then(alarm);
+    }
+
+    pub(super) fn last_error(&self) -> Option<String> {
+        self.last_error.clone()
+    }
+
+    /// All alarms at `now` (unix milliseconds).
+    pub(super) fn alarms(
+        &self,
+        network: &Network,
+        state: Option<&State>,
+        now: u64,
+        patience: Duration,
+    ) -> Vec<Alarm> {
+        let finality = state.and_then(|state| withheld(network, state, now, patience));
+        let stale = state.and_then(|state| stale(state, now)).map(|stale| Alarm::Stale {
+            age_secs: stale.age.as_secs(),
+            allowed_secs: stale.allowed.as_secs(),
+        });
+        let not_taken = self.not_taken.map(|checkpoint| Alarm::CheckpointNotTaken { checkpoint });
+        let contradiction = self.contradiction.clone().map(|what| Alarm::Contradiction { what });
+        let finality = finality.filter(|_| self.answered);
+        [self.last_alarm.clone(), finality, stale, not_taken, contradiction].into_iter().flatten().collect()
+    }
+}
+
+/// What an error means for the operator. An old checkpoint is seen in the state, where there is one.
+fn alarm(error: &ClientError) -> Option<Alarm> {
+    match error {
+        ClientError::ClockBehind { signed, now } => Some(Alarm::ClockBehind { signed: *signed, now: *now }),
+        ClientError::BeforeGenesis { .. } => Some(Alarm::BeforeGenesis),
+        ClientError::StaleCheckpoint(stale) => {
+            Some(Alarm::Stale { age_secs: stale.age.as_secs(), allowed_secs: stale.allowed.as_secs() })
+        }
+        ClientError::UnknownFork(Refused::UnknownFork(fork)) => {
+            Some(Alarm::UnknownFork { fork: fork.clone() })
+        }
+        _ => None,
+    }
+}
+
+fn withheld(network: &Network, state: &State, now: u64, patience: Duration) -> Option<Alarm> {
+    let slot = state.finalized().beacon.slot;
+    let age = age(network, slot, now);
+    (age > patience).then_some(Alarm::FinalityWithheld { slot, age_secs: age.as_secs() })
+}
+
+/// Whether the finalized header of `state` is too old to be believed by the clock.
+pub(super) fn too_old(state: &State, clock: &Clock) -> Result<(), Stale> {
+    stale(state, clock.now_ms()).map_or(Ok(()), Err)
+}
+
+fn stale(state: &State, now: u64) -> Option<Stale> {
+    let (network, slot) = (state.network(), state.finalized().beacon.slot);
+    let (age, allowed) = (age(network, slot, now), network.weak_subjectivity());
+    (age > allowed).then_some(Stale { slot, age, allowed })
+}
+
+/// A header as the status shows it.
+pub(super) fn seen(header: &Header, network: &Network, now: u64) -> Seen {
+    let (beacon, execution) = (&header.beacon, &header.execution);
+    Seen {
+        slot: beacon.slot,
+        root: beacon.root(),
+        number: execution.number,
+        hash: execution.block_hash,
+        age_secs: age(network, beacon.slot, now).as_secs(),
+    }
+}
+
+/// Since the slot began; none for one that has not.
+fn age(network: &Network, slot: u64, now: u64) -> Duration {
+    Duration::from_millis(now.saturating_sub(network.starts_at(slot)))
+}
