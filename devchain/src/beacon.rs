@@ -25,6 +25,7 @@ mod committee;
 mod config;
 mod container;
 mod ledger;
+mod lie;
 mod merkle;
 mod network;
 mod payload;
@@ -48,6 +49,7 @@ use crate::server::Server;
 use shared::Shared;
 
 pub use config::{Config, Fork, Slots, StartError};
+pub use lie::{Branch, Damage, Lie, Topic};
 
 /// A running beacon. It stops, with its server, when it is dropped.
 ///
@@ -138,6 +140,16 @@ impl Beacon {
     /// Gives the next block this slot, unless an earlier block has it or a later one.
     pub fn set_next_slot(&self, slot: u64) {
         self.shared.caught_up().controls.next_slot = Some(slot);
+    }
+
+    /// Lies in every answer from now on, or, with `None`, in none.
+    pub fn lie(&self, lie: Option<Lie>) {
+        self.shared.set_lie(lie.map(|lie| (None, lie)));
+    }
+
+    /// Lies about one topic from now on and is honest about all others.
+    pub fn lie_about(&self, topic: Topic, lie: Lie) {
+        self.shared.set_lie(Some((Some(topic), lie)));
     }
 
     /// Paths and queries that were asked for since the last call, in order.

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::container::{Container, Decimal, Field};
 use super::ledger::{Entry, Ledger};
+use super::lie::{Lie, Topic};
 use super::network::{SLOTS_PER_EPOCH, SLOTS_PER_PERIOD};
 use super::reply::{Answer, Encoding, Reply, Versioned};
 use super::shared::Shared;
@@ -20,15 +21,36 @@ pub(super) struct View<'a> {
     /// Blocks that show, oldest first.
     pub(super) entries: &'a [Entry],
     pub(super) now: u64,
+    lie: Option<&'a Lie>,
 }
 
 pub(super) fn reply(shared: &Shared, path: &str, query: &str, encoding: Encoding) -> Reply {
     let separator = if query.is_empty() { "" } else { "?" };
     shared.requests().push(format!("{path}{separator}{query}"));
+    let lie = shared.lie_about(topic(path));
+    if let Some(reply) = lie.as_ref().and_then(Lie::instead) {
+        return reply;
+    }
     let ledger = shared.caught_up();
     let showing = shared.head(&ledger).map_or(0, |head| head + 1);
-    let view = View { ledger: &ledger, entries: &ledger.entries()[..showing], now: shared.now(&ledger) };
-    Reply::encode(&view.answer(path, query), encoding)
+    let (entries, now) = (&ledger.entries()[..showing], shared.now(&ledger));
+    let view = View { ledger: &ledger, entries, now, lie: lie.as_ref() };
+    let mut reply = Reply::encode(&view.answer(path, query), encoding);
+    if let Some(lie) = lie {
+        lie.bend_reply(encoding, &mut reply);
+    }
+    reply
+}
+
+fn topic(path: &str) -> Topic {
+    let method = path.strip_prefix("/eth/v1/beacon/light_client/").unwrap_or_default();
+    match method.split('/').next() {
+        Some("bootstrap") => Topic::Bootstrap,
+        Some("updates") => Topic::Updates,
+        Some("finality_update") => Topic::Finality,
+        Some("optimistic_update") => Topic::Optimistic,
+        _ => Topic::Other,
+    }
 }
 
 impl View<'_> {
@@ -71,18 +93,34 @@ impl View<'_> {
     }
 
     fn update(&self, entry: &Entry, kind: Kind) -> Versioned {
-        let update = Update::of(self.ledger, entry);
-        self.versioned(entry, update.container(kind, entry.fork))
+        let entry = self.lie.and_then(|lie| lie.attested(self.entries)).unwrap_or(entry);
+        let mut update = Update::of(self.ledger, entry);
+        let mut layout = entry.fork;
+        if let Some(lie) = self.lie {
+            lie.bend_update(self.ledger, self.now, entry, &mut update);
+            layout = lie.layout(layout);
+        }
+        self.versioned(entry, update.container(kind, layout))
     }
 
     fn versioned(&self, entry: &Entry, data: Container) -> Versioned {
-        Versioned::new(entry.fork, self.ledger.network.digest(entry.slot()), data)
+        let digest = self.ledger.network.digest(entry.slot());
+        let mut versioned = Versioned { version: entry.fork.name(), digest, data };
+        if let Some(lie) = self.lie {
+            lie.bend_label(self.ledger, &mut versioned);
+        }
+        versioned
     }
 
     fn updates(&self, start: u64, count: u64) -> Answer {
+        let start = start.saturating_add(u64::from(self.lie == Some(&Lie::SkippedPeriod)));
         let periods = start..start.saturating_add(count.min(MAX_UPDATES));
-        let best = periods.filter_map(|period| self.best_of(period));
-        Answer::Many(best.map(|entry| self.update(entry, Kind::Period)).collect())
+        let mut best: Vec<_> = periods.filter_map(|period| self.best_of(period)).collect();
+        if let Some(last) = best.last().copied().filter(|_| self.lie == Some(&Lie::MoreUpdates)) {
+            let wanted = usize::try_from(count).unwrap_or(usize::MAX).min(MAX_UPDATES as usize);
+            best.resize(wanted + 1, last);
+        }
+        Answer::Many(best.into_iter().map(|entry| self.update(entry, Kind::Period)).collect())
     }
 
     /// The best update of a period (`is_better_update`): by the period's own committee, finality in the
@@ -103,16 +141,19 @@ impl View<'_> {
     }
 
     fn bootstrap(&self, root: &str) -> Answer {
-        let Ok(root) = root.parse::<B256>() else {
+        if root.parse::<B256>().is_err() {
             return Answer::Refused(400, "a root is 0x and 64 hex digits");
-        };
-        match self.entries.iter().rev().find(|entry| entry.root == root) {
-            Some(entry) => {
-                let data = Bootstrap::of(self.ledger, entry).container(entry.fork);
-                Answer::One(self.versioned(entry, data))
-            }
-            None => Answer::Refused(404, "no bootstrap for this root"),
         }
+        let Some((entry, _)) = self.find(root) else {
+            return Answer::Refused(404, "no bootstrap for this root");
+        };
+        let mut bootstrap = Bootstrap::of(self.ledger, entry);
+        let mut layout = entry.fork;
+        if let Some(lie) = self.lie {
+            lie.bend_bootstrap(self.ledger, entry, &mut bootstrap);
+            layout = lie.layout(layout);
+        }
+        Answer::One(self.versioned(entry, bootstrap.container(layout)))
     }
 
     fn genesis(&self) -> Answer {
@@ -164,7 +205,8 @@ impl View<'_> {
                 self.entries.binary_search_by_key(&slot, Entry::slot).ok()?
             }
         };
-        Some((&self.entries[found], finalized.is_some_and(|finalized| found <= finalized)))
+        let entry = self.lie.and_then(|lie| lie.block(self.entries, found)).unwrap_or(&self.entries[found]);
+        Some((entry, finalized.is_some_and(|finalized| found <= finalized)))
     }
 
     fn header(&self, id: &str) -> Answer {

@@ -102,7 +102,15 @@ impl Network {
 
     /// `compute_fork_digest` (Fulu's, which is the older ones' before Fulu).
     pub(super) fn digest(&self, slot: u64) -> FixedBytes<4> {
-        let (fork, epoch) = (self.fork_at(slot), slot / SLOTS_PER_EPOCH);
+        self.digest_in(self.fork_at(slot), slot / SLOTS_PER_EPOCH)
+    }
+
+    /// The digest that a fork begins with, or would.
+    pub(super) fn digest_of(&self, fork: Fork) -> FixedBytes<4> {
+        self.digest_in(fork, self.activation(fork))
+    }
+
+    fn digest_in(&self, fork: Fork, epoch: u64) -> FixedBytes<4> {
         let mut digest = self.fork_data_root(self.version(fork));
         if fork >= Fork::Fulu {
             let listed = self.blobs.iter().rev().find(|(from, _)| *from <= epoch).copied();
@@ -110,6 +118,12 @@ impl Network {
             digest ^= B256::from(hash_fixed(&[from.to_le_bytes(), most.to_le_bytes()].concat()));
         }
         FixedBytes::from_slice(&digest[..4])
+    }
+
+    /// The same network with another genesis.
+    pub(super) fn elsewhere(&self) -> Self {
+        let genesis_validators_root = keccak256(self.genesis_validators_root);
+        Self { genesis_validators_root, ..self.clone() }
     }
 
     /// What the sync committee of `signature_slot` signs to attest to `root`: the domain is that of

@@ -1,9 +1,10 @@
 //! What a request is answered with, in the encoding that it asked for.
 
+use std::time::Duration;
+
 use alloy::primitives::FixedBytes;
 use serde_json::{Value, json};
 
-use super::config::Fork;
 use super::container::{Container, Field};
 
 /// Encodings of the beacon API.
@@ -47,10 +48,6 @@ pub(super) struct Versioned {
 }
 
 impl Versioned {
-    pub(super) fn new(fork: Fork, digest: FixedBytes<4>, data: Container) -> Self {
-        Self { version: fork.name(), digest, data }
-    }
-
     fn json(&self) -> Value {
         json!({ "version": self.version, "data": self.data.json() })
     }
@@ -85,13 +82,15 @@ pub(super) struct Reply {
     pub(super) status: u16,
     pub(super) headers: Vec<(&'static str, String)>,
     pub(super) body: Vec<u8>,
+    /// How long it is kept back.
+    pub(super) delay: Duration,
 }
 
 impl Reply {
     fn ok(encoding: Encoding, version: Option<&str>, body: Vec<u8>) -> Self {
         let mut headers = vec![("Content-Type", encoding.media_type().to_owned())];
         headers.extend(version.map(|version| ("Eth-Consensus-Version", version.to_owned())));
-        Self { status: 200, headers, body }
+        Self { status: 200, headers, body, delay: Duration::ZERO }
     }
 
     fn json(value: &Value) -> Self {
@@ -117,7 +116,7 @@ impl Reply {
             }
             (Answer::Many(many), Encoding::Json) => Self::json(&many.iter().map(Versioned::json).collect()),
             (Answer::Json(value), _) => Self::json(value),
-            (Answer::Empty, _) => Self { status: 200, headers: Vec::new(), body: Vec::new() },
+            (Answer::Empty, _) => Self { headers: Vec::new(), ..Self::ok(encoding, None, Vec::new()) },
             (Answer::Refused(status, message), _) => {
                 let value = json!({ "code": status, "message": message });
                 Self { status: *status, ..Self::json(&value) }

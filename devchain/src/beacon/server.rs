@@ -30,7 +30,12 @@ async fn serve(request: HttpRequest, shared: Data<Shared>) -> HttpResponse {
     let encoding = Encoding::accepted(accept);
     let (path, query) = (request.path().to_owned(), request.query_string().to_owned());
     match web::block(move || api::reply(&shared, &path, &query, encoding)).await {
-        Ok(reply) => respond(reply),
+        Ok(reply) => {
+            if !reply.delay.is_zero() {
+                actix_web::rt::time::sleep(reply.delay).await;
+            }
+            respond(reply)
+        }
         Err(_) => HttpResponse::InternalServerError().finish(),
     }
 }

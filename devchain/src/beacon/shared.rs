@@ -11,6 +11,7 @@ use crate::node::Node;
 
 use super::config::{Config, Slots, StartError};
 use super::ledger::Ledger;
+use super::lie::{Lie, Topic};
 use super::network::{Network, slot_ms};
 
 pub(super) struct Shared {
@@ -18,6 +19,7 @@ pub(super) struct Shared {
     slots: Slots,
     ledger: Mutex<Ledger>,
     requests: Mutex<Vec<String>>,
+    lie: Mutex<Option<(Option<Topic>, Lie)>>,
 }
 
 impl Shared {
@@ -36,7 +38,13 @@ impl Shared {
         };
         let mut ledger = Ledger::new(network, node.config.finality_depth, first_slot);
         catch_up(&node, &mut ledger, 0);
-        Ok(Self { node, slots, ledger: Mutex::new(ledger), requests: Mutex::default() })
+        Ok(Self {
+            node,
+            slots,
+            ledger: Mutex::new(ledger),
+            requests: Mutex::default(),
+            lie: Mutex::default(),
+        })
     }
 
     /// The ledger as it stood when somebody last looked.
@@ -75,6 +83,16 @@ impl Shared {
 
     pub(super) fn requests(&self) -> MutexGuard<'_, Vec<String>> {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lies from now on, about one topic or about all.
+    pub(super) fn set_lie(&self, lie: Option<(Option<Topic>, Lie)>) {
+        *self.lie.lock().unwrap_or_else(PoisonError::into_inner) = lie;
+    }
+
+    pub(super) fn lie_about(&self, topic: Topic) -> Option<Lie> {
+        let lie = self.lie.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        lie.filter(|(only, _)| only.is_none_or(|only| only == topic)).map(|(_, lie)| lie)
     }
 }
 
