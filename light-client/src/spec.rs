@@ -27,6 +27,8 @@ mod state;
 mod stream;
 mod update;
 mod validate;
+#[cfg(test)]
+mod vectors;
 mod yaml;
 
 pub use committee::{SyncAggregate, SyncCommittee};

@@ -13,7 +13,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    const fn gindex(gindex: u64) -> Self {
+    pub(super) const fn gindex(gindex: u64) -> Self {
         let depth = gindex.ilog2();
         Self { depth: depth as usize, index: gindex - (1 << depth) }
     }
@@ -47,12 +47,17 @@ impl Place {
 
     /// `is_valid_merkle_branch`, where a branch that is too short or too long proves nothing.
     pub(super) fn proves(self, leaf: B256, branch: &[B256], root: B256) -> bool {
+        self.root(leaf, branch) == Some(root)
+    }
+
+    /// The root that `branch` leads to; `None` where it has another length than this place is deep.
+    pub(super) fn root(self, leaf: B256, branch: &[B256]) -> Option<B256> {
         let hash = |node: B256, (level, sibling): (usize, &B256)| {
             let (left, right) =
-                if self.index >> level & 1 == 0 { (&node, sibling) } else { (sibling, &node) };
+                if (self.index >> level) & 1 == 0 { (&node, sibling) } else { (sibling, &node) };
             hash32_concat(left.as_slice(), right.as_slice()).into()
         };
-        branch.len() == self.depth && branch.iter().enumerate().fold(leaf, hash) == root
+        (branch.len() == self.depth).then(|| branch.iter().enumerate().fold(leaf, hash))
     }
 }
 

@@ -128,6 +128,7 @@ impl State {
         let later = finality.header.beacon.slot > self.finalized.beacon.slot;
         let supplies = self.next.is_none()
             && update.next_committee.is_some()
+            && period == self.period()
             && period == self.network.period_of(update.attested.beacon.slot);
         if !later && !supplies {
             return Ok(None);
@@ -139,7 +140,7 @@ impl State {
     }
 
     /// `apply_light_client_update`.
-    fn advance(&mut self, to: Advance, applied: &mut Applied) {
+    pub(super) fn advance(&mut self, to: Advance, applied: &mut Applied) {
         let period = self.network.period_of(to.header.beacon.slot);
         if self.next.is_none() {
             self.next = to.next;
@@ -160,7 +161,7 @@ impl State {
 }
 
 /// A finalized header to take over, and the committee that comes with it where it is wanted.
-struct Advance {
-    header: Header,
-    next: Option<Members>,
+pub(super) struct Advance {
+    pub(super) header: Header,
+    pub(super) next: Option<Members>,
 }

@@ -50,8 +50,8 @@ pub(super) fn update(state: &State, update: &Update, now_slot: u64) -> Result<()
     )?;
     participation(network, &update.aggregate)?;
     slots(update, now_slot)?;
-    let signer = signer(state, update)?;
     relevant(state, update)?;
+    let signer = signer(state, update)?;
     let fork = update.fork(network)?;
     update.attested.check(network)?;
     if let Some(finality) = &update.finalized {
