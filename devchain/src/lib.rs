@@ -19,8 +19,7 @@
 //! [`Config::state_history`](crate::Config::state_history) (512) of them. Calls, proofs and storage
 //! reads at older blocks are refused. Finality is a distance from the head; [`beacon`] puts a sync
 //! committee's signatures on it, for light clients. The system contracts of EIP-2935 and EIP-4788 are
-//! not deployed, which no
-//! transaction's gas depends on.
+//! not deployed, which no transaction's gas depends on.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod account;
