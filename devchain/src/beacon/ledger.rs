@@ -86,7 +86,7 @@ impl Ledger {
         &self.entries
     }
 
-    /// Lowers the entries to those that `canonical` still has.
+    /// Drops the blocks from a height on, which the execution chain no longer has.
     pub(super) fn truncate(&mut self, len: usize) {
         self.entries.truncate(len);
     }

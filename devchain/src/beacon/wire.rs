@@ -6,7 +6,7 @@ use alloy::primitives::B256;
 
 use super::committee::{Committee, Kin};
 use super::config::Fork;
-use super::container::{Branch, Container};
+use super::container::{Branch, Container, Decimal};
 use super::ledger::{Entry, Ledger};
 use super::payload::ExecutionHeader;
 use super::state::State;
@@ -108,8 +108,6 @@ impl Update {
     }
 
     pub(super) fn container(&self, kind: Kind, layout: Fork) -> Container {
-        use super::container::Decimal;
-
         let mut fields = Container::default().with("attested_header", self.attested.container(layout));
         if kind == Kind::Period {
             fields = fields
