@@ -114,7 +114,7 @@ contract FactoryTest is Fixture {
         if (way == 0) update.root = 0;
         else if (way == 1) update.uId = 0;
         else if (way == 2) update.pId = 0;
-        else if (way == 3) update.claimBy = uint40(START);
+        else if (way == 3) (update.claimBy, update.bonusUntil, update.bonusBps) = (uint40(START), 0, 0);
         else if (way == 4) update.claimBy = uint40(START + 3650 days + 1);
         else if (way == 5) update.claimBy = type(uint40).max;
         else if (way == 6) update.lockSecs = 30 minutes - 1;
@@ -141,6 +141,8 @@ contract FactoryTest is Fixture {
         update.version = 8;
         update.curve = Curve.None;
         _expectFrom(update, abi.encodeWithSelector(IUpdateFactory.BadTerms.selector));
+        vm.expectRevert(IUpdateFactory.BadTerms.selector);
+        factory.implementation(Curve.None);
     }
 
     function test_EightGroupsAreTaken() public {

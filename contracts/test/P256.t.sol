@@ -118,4 +118,20 @@ contract P256Test is Fixture {
         _expect(IUpdateBounty.BadSignature.selector, 3);
         bounty.publishProof(claim, PAYEE);
     }
+
+    /// What stands at 0x100 on some other chain may answer in its own way.
+    function test_RevertWhen_ThePrecompileSaysAnythingButOne() public {
+        Claim memory claim = _claim(3, 1, PAYEE, T);
+        vm.mockCall(address(0x100), "", abi.encode(uint256(0)));
+        _expect(IUpdateBounty.BadSignature.selector, 3);
+        bounty.publishProof(claim, PAYEE);
+        vm.mockCall(address(0x100), "", abi.encode(uint256(1), uint256(0)));
+        _expect(IUpdateBounty.BadSignature.selector, 3);
+        bounty.publishProof(claim, PAYEE);
+        vm.mockCallRevert(address(0x100), "", abi.encode(uint256(1)));
+        _expect(IUpdateBounty.BadSignature.selector, 3);
+        bounty.publishProof(claim, PAYEE);
+        vm.mockCall(address(0x100), "", abi.encode(uint256(1)));
+        bounty.publishProof(claim, PAYEE);
+    }
 }

@@ -41,6 +41,14 @@ contract ReserveTest is Fixture {
         vm.assertEq(bounty.publishProof(_claim(3, 1, PAYEE, T), PAYEE), worth);
     }
 
+    /// Or a lock that nobody has named would keep the price of the first day for ever.
+    function test_DirectClaimAfterOnesOwnLockHasThePriceOfNow() public {
+        uint256 worth = _reserve(_list(3), 1, PAYEE, T);
+        vm.warp(START + LOCK + 1);
+        vm.assertTrue(bounty.share(3) < worth);
+        vm.assertEq(bounty.publishProof(_claim(3, 1, PAYEE, T), PAYEE), bounty.share(3));
+    }
+
     function test_RevealIsValidPastClaimByWhileTheLockLives() public {
         Batch memory batch = _batch(_list(3), 1, PAYEE, T);
         vm.warp(START + 30 days);
@@ -98,6 +106,55 @@ contract ReserveTest is Fixture {
         Claim memory claim = _claim(3, 1, PAYEE, T);
         _expect(IUpdateBounty.AlreadyClaimed.selector, 3);
         bounty.publishProof(claim, PAYEE);
+    }
+
+    function test_RevertWhen_ABatchFollowsAReveal() public {
+        _reserve(_list(3, 4), 1, PAYEE, T);
+        bounty.reveal(T, PAYEE, _list(3, 4));
+        Batch memory same = _batch(_list(3, 4), 1, PAYEE, T);
+        Batch memory other = _batch(_list(3, 4), 2, RIVAL, T2);
+        _expect(IUpdateBounty.BelowMinimum.selector, 0);
+        bounty.publishProofs(T, PAYEE, same, 0);
+        _expect(IUpdateBounty.BelowMinimum.selector, 0);
+        bounty.publishProofs(T2, RIVAL, other, 0);
+    }
+
+    function test_RevertWhen_AClaimedDeviceIsReserved() public {
+        bounty.publishProof(_claim(3, 1, PAYEE, T), PAYEE);
+        Batch memory own = _batch(_list(3), 2, PAYEE, T);
+        Batch memory other = _batch(_list(3), 2, RIVAL, T2);
+        _expect(IUpdateBounty.BelowMinimum.selector, 0);
+        bounty.reserve(S, PAYEE, own, 0);
+        _expect(IUpdateBounty.BelowMinimum.selector, 0);
+        bounty.reserve(S2, RIVAL, other, 0);
+    }
+
+    /// One's own lock still names the device that one has claimed directly; it is worth nothing more.
+    function test_RevertWhen_AClaimedDeviceOfOnesOwnLockIsReserved() public {
+        _reserve(_list(3), 1, PAYEE, T);
+        bounty.publishProof(_claim(3, 1, PAYEE, T), PAYEE);
+        Batch memory batch = _batch(_list(3), 2, PAYEE, T);
+        _expect(IUpdateBounty.BelowMinimum.selector, 0);
+        bounty.reserve(S, PAYEE, batch, 0);
+    }
+
+    function test_PartialFrontRunLeavesTheRestOfAReservation() public {
+        _reserve(_list(1), 2, RIVAL, T2);
+        bounty.publishProof(_claim(2, 2, RIVAL, T2), RIVAL);
+        Batch memory batch = _batch(_list(1, 2, 3), 1, PAYEE, T);
+        vm.expectEmit(address(bounty));
+        emit IUpdateBounty.Skipped(PAYEE, 1, Why.LockedByOther);
+        vm.assertEq(bounty.reserve(S, PAYEE, batch, _most(3)), _most(3));
+        vm.assertEq(bounty.reveal(T, PAYEE, _list(1, 2, 3)), _most(3));
+    }
+
+    /// Nothing added, nothing written: the end of a lock that is not there yet stays open.
+    function test_ABatchThatTakesNothingOfAPageLeavesNoLockThere() public {
+        _reserve(_list(3), 2, RIVAL, T2);
+        _reserve(_list(3, 299), 1, PAYEE, T);
+        (uint200 held, uint40 until) = bounty.lockOf(S, PAYEE, 0);
+        vm.assertEq(held, 0);
+        vm.assertEq(until, 0);
     }
 
     function test_RevertWhen_ADeviceOfAnothersLockIsClaimedOrReserved() public {
@@ -164,7 +221,9 @@ contract ReserveTest is Fixture {
         named[0] = Ended(_tag(PAYEE, T), 0);
         named[1] = Ended(_tag(RIVAL, T2), 0);
         vm.warp(START + LOCK);
+        vm.recordLogs();
         bounty.release(named);
+        vm.assertEq(vm.getRecordedLogs().length, 0);
         vm.assertTrue(_held(3, PAYEE, T));
         vm.assertTrue(bounty.devices(_list(3))[0].reserved);
     }
@@ -222,6 +281,13 @@ contract ReserveTest is Fixture {
         Batch memory batch = _batch(_list(3, 4), 1, PAYEE, T);
         _expect(IUpdateBounty.BelowMinimum.selector, 2 * _most(3));
         bounty.reserve(S, PAYEE, batch, 2 * _most(3) + 1);
+    }
+
+    function test_ANewReservationsAttemptReplacesTheOld() public {
+        _reserve(_list(3), 1, PAYEE, T);
+        vm.warp(START + LOCK + 1);
+        _reserve(_list(3), 2, PAYEE, T);
+        vm.assertEq(bounty.devices(_list(3))[0].attempt, 2);
     }
 
     function testFuzz_AttemptsOfNeighboursAreKeptApart(uint8 a, uint8 b, uint8 c) public {
