@@ -232,6 +232,8 @@ fn versions_and_lengths_in_json() {
         read(&text.replace("\"7109430\"", "\"6000000\"")),
         Refused::BeforeCapella { slot: 6_000_000 }
     ));
+    let long = format!("{{\"version\":\"capella\",\"data\":\"{}\"}}", "x".repeat(100_000));
+    assert!(matches!(read(&long), Refused::Json(message) if message.len() <= 200));
     assert!(matches!(read(&format!("{text}{}", " ".repeat(600_000))), Refused::TooLarge { .. }));
     assert_eq!(updates_from_json(network, &mainnet.updates, 5), Err(Refused::TooManyUpdates(5)));
 }

@@ -124,10 +124,10 @@ pub struct Header {
 impl Header {
     /// `is_valid_light_client_header`: the execution header is the beacon block's own.
     ///
-    /// Only of the beacon header does this say nothing.
+    /// Of the beacon header itself this says nothing.
     pub(super) fn check(&self, network: &Network) -> Result<(), Refused> {
         let fork = network.fork_at(self.beacon.slot)?;
-        if self.execution.blob_gas.is_some() != (fork >= Fork::Deneb) {
+        if self.execution.blob_gas.is_some() && fork < Fork::Deneb {
             return Err(Refused::NotEmpty("execution.blob_gas_used"));
         }
         let proven =

@@ -17,6 +17,9 @@ use super::{Fork, Refused};
 /// A mainnet update is 70 kB, indented twice that; whatever is longer is none.
 pub(super) const MAX_JSON: usize = 512 * 1024;
 
+/// Characters kept of a message about JSON.
+const MAX_MESSAGE: usize = 200;
+
 /// No branch is deeper than the state's finality branch.
 const MAX_BRANCH: usize = 7;
 
@@ -56,7 +59,9 @@ fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8], limit: usize) -> Result<T, Ref
     if bytes.len() > limit {
         return Err(Refused::TooLarge { found: bytes.len(), limit });
     }
-    serde_json::from_slice(bytes).map_err(|error| Refused::Json(error.to_string()))
+    // The message may quote the input, which is the endpoint's: a log needs the beginning.
+    serde_json::from_slice(bytes)
+        .map_err(|error| Refused::Json(error.to_string().chars().take(MAX_MESSAGE).collect()))
 }
 
 /// What every answer is wrapped in.

@@ -86,7 +86,7 @@ mod tests {
         }
     }
 
-    /// Those of mainnet, as in the specification's `test_fork_digest`-like lists of clients.
+    /// Those of mainnet before blob schedules.
     #[test]
     fn fork_digests_of_mainnet() {
         let mainnet = mainnet();
