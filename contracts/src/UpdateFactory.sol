@@ -13,18 +13,25 @@ import {Terms, TermsLib} from "./types/Terms.sol";
 /// implementation made here and was funded with every device's largest share. No owner, no pause, no
 /// upgrade. The implementations are the contracts that this one creates first and second, so their
 /// addresses follow from its own.
+// slither-disable-next-line locked-ether -- all of it goes to the bounty with CREATE2, in assembly
 contract UpdateFactory is IUpdateFactory {
+    /// One slot, so that one storage proof holds both.
     struct Latest {
         uint64 version;
         address bounty;
     }
 
+    /// Every claim looks for its group from the first on.
     uint256 private constant MAX_GROUPS = 8;
+    /// Indices have 32 bits.
     uint256 private constant MAX_DEPTH = 32;
+    /// Longer than Ethereum needs for finality when all goes well (13 minutes), with time to reveal.
     uint256 private constant MIN_LOCK = 30 minutes;
+    /// For so long a lock may keep a device from everybody else, and the vendor from the refund.
     uint256 private constant MAX_LOCK = 24 hours;
     /// A deadline in milliseconds would lock the deposit for ever.
     uint256 private constant MAX_DURATION = 3650 days;
+    /// A stolen key must not use up all versions at once.
     uint256 private constant MAX_JUMP = 1 << 32;
 
     address private immutable SECP256K1;
@@ -73,12 +80,14 @@ contract UpdateFactory is IUpdateFactory {
         return curve == Curve.P256 ? P256 : SECP256K1;
     }
 
+    /// @dev The version has to rise, and not by more than `MAX_JUMP`.
     function _raise(bytes32 product, uint64 version) private view {
         uint64 last = latest[msg.sender][product].version;
         if (version <= last) revert Downgrade(last);
         if (version - last > MAX_JUMP) revert VersionJump(last);
     }
 
+    /// @dev The update's terms as the clone carries them; reverts with `BadTerms` unless they make sense.
     function _terms(Publish calldata update) private view returns (bytes memory) {
         if (update.curve == Curve.None) revert BadTerms();
         Terms memory terms;
@@ -108,6 +117,7 @@ contract UpdateFactory is IUpdateFactory {
         _checkGroups(terms);
     }
 
+    /// @dev Ends rise strictly and fit the tree, shares are above zero: zero says "no" in a bounty.
     function _checkGroups(Terms memory terms) private pure {
         uint256 count = terms.groups.length;
         if (count == 0 || count > MAX_GROUPS) revert BadTerms();

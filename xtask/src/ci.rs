@@ -24,7 +24,7 @@ struct Step {
     run: fn() -> Result<Count>,
 }
 
-const STEPS: [Step; 12] = [
+const STEPS: [Step; 13] = [
     Step { name: "install", slow: false, run: || tools::install().map(|()| Count::default()) },
     Step { name: "format", slow: false, run: || quiet("cargo fmt --all --check") },
     Step { name: "shellcheck", slow: false, run: shellcheck },
@@ -35,6 +35,7 @@ const STEPS: [Step; 12] = [
     },
     Step { name: "audit", slow: false, run: audit },
     Step { name: "contracts", slow: false, run: contracts },
+    Step { name: "slither", slow: true, run: slither },
     Step {
         name: "clippy",
         slow: false,
@@ -106,6 +107,24 @@ fn contracts() -> Result<Count> {
     let count = counted(cmd("npm run --silent test").current_dir("contracts"), "tests passed")?;
     run(cmd("npm run --silent check").current_dir("contracts"))?;
     Ok(count)
+}
+
+/// Findings that are none have their reasons in `contracts/slither.config.json` or at their line; any other one fails.
+fn slither() -> Result<Count> {
+    let scratch = std::path::absolute(target())?.join("slither");
+    let program = tools::slither(&scratch)?;
+    // It calls forge by name, makes it build everything anew, and cleans up before: not in the folder of the tests.
+    let mut path =
+        std::path::absolute("contracts/node_modules/@foundry-rs/forge-linux-amd64/bin")?.into_os_string();
+    path.push(":");
+    path.push(std::env::var_os("PATH").unwrap_or_default());
+    run(Command::new(program)
+        .arg(".")
+        .current_dir("contracts")
+        .env("PATH", path)
+        .env("FOUNDRY_OUT", scratch.join("out"))
+        .env("FOUNDRY_CACHE_PATH", scratch.join("cache")))
+    .map(|_| Count::default())
 }
 
 /// Runs tests; that some failed is in the count, anything else that went wrong is an error.

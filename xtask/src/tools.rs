@@ -1,6 +1,9 @@
 //! What the checks need and a fresh machine has not: installed by name from the registries, only where absent.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -21,6 +24,9 @@ const CARGO: [(&str, &str); 3] = [
     ("cargo deny --version", "cargo-deny@0.20.2"),
     ("cargo audit --version", "cargo-audit@0.22.2"),
 ];
+
+/// The release whose findings the contracts answer.
+const SLITHER: &str = "slither-analyzer==0.11.6";
 
 pub(crate) fn install() -> Result<()> {
     debian()?;
@@ -58,6 +64,17 @@ fn node() -> Result<()> {
         run(&mut cmd(&format!("{sudo}apt-get install -y -qq --no-install-recommends nodejs npm")))?;
     }
     run(cmd("npm ci --no-audit --no-fund --silent").current_dir("contracts")).map(drop)
+}
+
+/// slither in a Python environment of its own under `folder`, from PyPI.
+pub(crate) fn slither(folder: &Path) -> Result<PathBuf> {
+    let environment = folder.join(SLITHER);
+    let program = environment.join("bin/slither");
+    if !program.is_file() {
+        run(cmd("python3 -m venv").arg(&environment)).context("python3 with venv is needed")?;
+        run(Command::new(environment.join("bin/pip")).args(["install", "--quiet", SLITHER]))?;
+    }
+    Ok(program)
 }
 
 fn on_path(line: &str) -> bool {

@@ -61,6 +61,7 @@ abstract contract Ledger is IUpdateBounty {
         if (lock.devices == 0 || block.timestamp <= lock.until) return;
         delete _locks[tag][page];
         uint256 rest = lock.devices;
+        // slither-disable-next-line divide-before-multiply -- a page is a whole number of rows
         for (uint256 row = page * (PAGE / ROW); rest != 0; ++row) {
             if (rest & ROW_MASK != 0) _rows[row] &= ~((rest & ROW_MASK) << ROW);
             rest >>= ROW;

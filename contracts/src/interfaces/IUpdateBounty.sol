@@ -9,18 +9,29 @@ import {Terms} from "../types/Terms.sol";
 /// `s`, and for `t` with s = SHA-256(SHA-256(payee ‖ t)), which sets the decryption key free.
 interface IUpdateBounty {
     /// @notice A share was earned, and `r` opens what was delivered under `s`.
+    /// @param payee Who earned it.
+    /// @param index The device's place in the fleet.
+    /// @param s Lock hash that the device signed; s = SHA-256(r).
+    /// @param r Decryption key.
+    /// @param amount Wei, bonus included.
     event KeyRevealed(
         address indexed payee, uint32 indexed index, bytes32 indexed s, bytes32 r, uint256 amount
     );
     /// @notice A lock took devices of one page.
+    /// @param payee For whom they are held.
+    /// @param s Under which lock hash.
+    /// @param page Index / 200 of its devices.
     /// @param devices Bit i stands for device 200 · page + i; only those that were added by this call.
     /// @param until Last second in which the lock lives.
     event Reserved(
         address indexed payee, bytes32 indexed s, uint32 indexed page, uint200 devices, uint40 until
     );
     /// @notice A lock that had ended no longer stands in the way of its devices.
+    /// @param tag keccak256(s ‖ payee) of the lock.
+    /// @param page Index / 200 of its devices.
+    /// @param devices Bit i stands for device 200 · page + i; also those that were claimed meanwhile.
     event Released(bytes32 indexed tag, uint32 indexed page, uint200 devices);
-    /// @notice A receipt of a batch was passed over.
+    /// @notice A receipt of a batch, or an index of a reveal, was passed over.
     event Skipped(address indexed payee, uint32 indexed index, Why why);
     /// @notice A payee refused the push and may `withdraw`.
     event Credited(address indexed payee, uint256 amount);
@@ -57,11 +68,17 @@ interface IUpdateBounty {
     error PaymentRefused();
 
     /// @notice The paper's call: claims one device in one step. It shows `t` and so `r` even if it then
-    /// reverts, so send it over a private relay only, or when `r` is public already.
+    /// reverts, so send it over a private relay only, or when `r` is public already. A device that the
+    /// caller's own live lock holds has the price of the lock, any other the price of now.
+    /// @param claim Receipt, preimage and path.
+    /// @param payee Who is paid; the receipt and `s` bind it.
     /// @return amount Wei paid or credited.
     function publishProof(Claim calldata claim, address payee) external returns (uint256 amount);
 
     /// @notice `publishProof` for receipts that share `t`. Receipts that are taken are skipped.
+    /// @param t Preimage: r = SHA-256(payee ‖ t), s = SHA-256(r).
+    /// @param payee Who is paid for all of them.
+    /// @param batch Receipts, and locks of others that ended. One bad signature or path fails all.
     /// @param minSum Reverts with `BelowMinimum` if less would be paid.
     /// @return sum Wei paid or credited.
     function publishProofs(bytes32 t, address payee, Batch calldata batch, uint256 minSum)
@@ -72,6 +89,9 @@ interface IUpdateBounty {
     /// above the last one reserved for its device, so it cannot lock a device twice. Devices that are
     /// added to a live lock of the same payee, `s` and page share its end and its price, so a lock can
     /// be neither prolonged nor cut short; those that it holds already count as success.
+    /// @param s Lock hash: SHA-256 of the decryption key.
+    /// @param payee For whom the devices are held.
+    /// @param batch Receipts, and locks of others that ended. One bad signature or path fails all.
     /// @param minSum Reverts with `BelowMinimum` if the locked shares are worth less.
     /// @return sum Wei that `reveal` will pay for the devices of this batch.
     function reserve(bytes32 s, address payee, Batch calldata batch, uint256 minSum)
@@ -80,17 +100,22 @@ interface IUpdateBounty {
 
     /// @notice Earns the shares locked for `payee` and the `s` of `t`, also past `claimBy`, while the
     /// lock lives. Devices that are claimed or not held are skipped.
+    /// @param t Preimage: r = SHA-256(payee ‖ t), s = SHA-256(r).
+    /// @param payee Who is paid.
+    /// @param indices Devices in any order; those of one page side by side are cheaper.
     /// @return sum Wei paid or credited.
     function reveal(bytes32 t, address payee, uint32[] calldata indices) external returns (uint256 sum);
 
     /// @notice Frees the devices of locks that have ended. What does not fit is ignored.
+    /// @param ended Tags and pages of the locks.
     function release(Ended[] calldata ended) external;
 
     /// @notice Pays the vendor all that is not owed, after `claimBy + lockSecs`. Anyone may call it.
     /// @return amount Wei paid or credited to the vendor.
     function refund() external returns (uint256 amount);
 
-    /// @notice Pays the caller's credit to `to`.
+    /// @notice Pays the caller's credit to `to`, with all the gas that is left.
+    /// @return amount Wei paid.
     function withdraw(address payable to) external returns (uint256 amount);
 
     /// @notice Wei that an address may withdraw.

@@ -37,6 +37,14 @@ struct Publish {
 /// so that one storage proof tells a light client that nothing newer was hidden from it.
 interface IUpdateFactory {
     /// @notice A new version is out.
+    /// @param vendor Who published it and gets back what nobody earns.
+    /// @param product vendor id ‖ class id.
+    /// @param version SUIT manifest sequence number.
+    /// @param bounty The clone that pays for its delivery.
+    /// @param uId SHA-256 of the firmware image.
+    /// @param pId SHA-256 of the package's root block.
+    /// @param root Root of the fleet's Merkle tree.
+    /// @param claimBy Last second for claims, unix time.
     /// @param args The terms, byte for byte as the bounty carries them behind its code.
     event UpdatePublished(
         address indexed vendor,
@@ -59,7 +67,8 @@ interface IUpdateFactory {
     /// @notice The terms contradict themselves or exceed a bound of `Publish`.
     error BadTerms();
 
-    /// @notice Deploys and funds the bounty for a new version of the caller's product.
+    /// @notice Deploys and funds the bounty for a new version of the caller's product. The value sent is
+    /// what `depositFor` says, to the wei.
     /// @return bounty A clone at the CREATE2 address of (vendor, product, version) and the terms.
     function publishUpdate(Publish calldata update) external payable returns (address bounty);
 

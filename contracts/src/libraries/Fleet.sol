@@ -24,6 +24,7 @@ library Fleet {
             for { let sibling := path.offset } lt(sibling, end) { sibling := add(sibling, 32) } {
                 let side := shl(5, and(index, 1))
                 mstore(side, leaf)
+                // slither-disable-next-line incorrect-exp -- xor is meant: 0 and 32 change places
                 mstore(xor(side, 32), calldataload(sibling))
                 leaf := keccak256(0, 64)
                 index := shr(1, index)

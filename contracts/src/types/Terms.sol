@@ -43,10 +43,14 @@ struct Terms {
 /// bonusBps 2, depth 1, root 32, uId 32, pId 32, then for each group endIndex 4, share 12.
 /// Calls read fields where they lie; decoding all of them cost each claim 2,600 gas.
 library TermsLib {
+    /// Bytes before the groups.
     uint256 internal constant HEAD = 138;
+    /// Bytes of one group.
     uint256 internal constant GROUP = 16;
+    /// A bonus is given in parts of this.
     uint256 internal constant BPS = 10_000;
 
+    /// @dev `decode` takes back exactly this.
     function encode(Terms memory terms) internal pure returns (bytes memory args) {
         args = abi.encodePacked(
             terms.vendor,
@@ -154,6 +158,7 @@ library TermsLib {
         }
     }
 
+    /// @dev The big-endian number of `width` bytes at `offset`.
     function _number(bytes memory args, uint256 offset, uint256 width) private pure returns (uint256) {
         return uint256(LibBytes.load(args, offset)) >> (256 - 8 * width);
     }
