@@ -8,6 +8,7 @@ mod error;
 mod keeper;
 mod status;
 
+use std::fmt;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -21,7 +22,7 @@ use crate::rpc::Rpc;
 use crate::sync::Pace;
 
 /// A light client. Cheap to clone; clones are one client.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct LightClient {
     keeper: Arc<Keeper>,
     rpc: Rpc,
@@ -104,5 +105,17 @@ impl LightClient {
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<Option<Block>> {
         self.keeper.subscribe()
+    }
+}
+
+impl fmt::Debug for LightClient {
+    /// Not the thousand keys of its committees.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let network = &self.keeper.network().name;
+        let finalized = self.keeper.finalized_slot();
+        f.debug_struct("LightClient")
+            .field("network", network)
+            .field("finalized", &finalized)
+            .finish_non_exhaustive()
     }
 }

@@ -3,7 +3,7 @@
 //! | table | column | is |
 //! |---|---|---|
 //! | `trusted` | `id` | 1: there is one row |
-//! | | `network` | digest of the network as far as it matters up to `slot`, see [`Store::load`] |
+//! | | `network` | [`Network::digest`] of the network that it was proven for |
 //! | | `checkpoint` | root of the block that the operator trusts and all this follows from |
 //! | | `slot` | of the finalized header; never gets smaller |
 //! | | `state` | [`State::to_bytes`]: headers and committees |
@@ -17,7 +17,7 @@ use alloy::primitives::B256;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 use thiserror::Error;
 
-use crate::spec::{ForkSchedule, Network, Refused, State};
+use crate::spec::{Network, Refused, State};
 
 /// Each takes the database from one version, its place here, to the next.
 const MIGRATIONS: &[&str] = &["
@@ -105,10 +105,7 @@ impl Store {
         Ok(Self { connection: Arc::new(Mutex::new(connection)) })
     }
 
-    /// What is stored, if it was proven for `network`.
-    ///
-    /// Forks and blob limits that came into effect after the stored header do not count: a program that learns of a
-    /// coming fork goes on with what it has.
+    /// What is stored, if it was proven for `network`. A program that has learnt of a coming fork goes on with what it has.
     ///
     /// # Errors
     /// [`StoreError::OtherNetwork`], [`StoreError::Damaged`], [`StoreError::Database`].
@@ -120,7 +117,7 @@ impl Store {
             Ok((B256::from(found), B256::from(checkpoint), slot.cast_unsigned(), state))
         });
         let Some((found, checkpoint, slot, state)) = row.optional()? else { return Ok(None) };
-        let configured = digest(network, slot);
+        let configured = network.digest();
         if found != configured {
             return Err(StoreError::OtherNetwork { found, configured });
         }
@@ -141,7 +138,7 @@ impl Store {
         // IMMEDIATE: what is read here must still be so when it is replaced.
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         if let Some((found, stored)) = header(&transaction)? {
-            let configured = digest(network, stored);
+            let configured = network.digest();
             if found != configured {
                 return Err(StoreError::OtherNetwork { found, configured });
             }
@@ -151,7 +148,7 @@ impl Store {
         }
         let sql = "INSERT INTO trusted (id, network, checkpoint, slot, state) VALUES (1, ?1, ?2, ?3, ?4)
                    ON CONFLICT (id) DO UPDATE SET network = ?1, checkpoint = ?2, slot = ?3, state = ?4";
-        let digest = digest(network, new);
+        let digest = network.digest();
         let row = params![digest.as_slice(), checkpoint.as_slice(), new.cast_signed(), state.to_bytes()];
         transaction.execute(sql, row)?;
         Ok(transaction.commit()?)
@@ -170,15 +167,6 @@ fn header(transaction: &Transaction<'_>) -> Result<Option<(B256, u64)>, StoreErr
         Ok((B256::from(network), slot.cast_unsigned()))
     });
     Ok(row.optional()?)
-}
-
-/// Of the network without the forks and blob limits that begin after `slot`.
-fn digest(network: &Network, slot: u64) -> B256 {
-    let epoch = network.epoch_of(slot);
-    let begun = network.forks.known().iter().copied().filter(|fork| fork.epoch <= epoch);
-    let Some(forks) = ForkSchedule::new(begun, None) else { return network.digest() };
-    let blob_schedule = network.blob_schedule.iter().copied().filter(|limit| limit.epoch <= epoch).collect();
-    Network { forks, blob_schedule, ..network.clone() }.digest()
 }
 
 fn prepare(connection: &mut Connection) -> Result<(), StoreError> {
@@ -238,22 +226,5 @@ mod tests {
         std::fs::write(&file, b"a letter to the editor").unwrap();
         assert!(matches!(Store::open(&file), Err(StoreError::Database(_))));
         assert_eq!(std::fs::read(&file).unwrap(), b"a letter to the editor");
-    }
-
-    #[test]
-    fn a_coming_fork_does_not_change_the_digest_and_a_past_one_does() {
-        let mainnet = Network::mainnet();
-        let without_fulu = {
-            let known = mainnet.forks.known().iter().copied().take(3);
-            Network {
-                forks: ForkSchedule::new(known, None).unwrap(),
-                blob_schedule: vec![],
-                ..mainnet.clone()
-            }
-        };
-        let fulu = mainnet.forks.known()[3].epoch * 32;
-        assert_eq!(digest(&mainnet, fulu - 1), digest(&without_fulu, fulu - 1));
-        assert_ne!(digest(&mainnet, fulu), digest(&without_fulu, fulu));
-        assert_ne!(digest(&mainnet, fulu - 1), digest(&Network::sepolia(), fulu - 1));
     }
 }

@@ -18,7 +18,6 @@ use crate::store::{Store, StoreError, Stored};
 use crate::sync;
 
 /// See the module.
-#[derive(Debug)]
 pub(super) struct Keeper {
     network: Arc<Network>,
     clock: Clock,
@@ -33,7 +32,6 @@ pub(super) struct Keeper {
 }
 
 /// What only the one whose turn it is needs.
-#[derive(Debug)]
 struct Turn {
     /// The operator's checkpoint, while what is stored follows from another one.
     pending: Option<B256>,
@@ -42,7 +40,7 @@ struct Turn {
 }
 
 /// What everybody may see.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Known {
     checkpoint: Option<B256>,
     state: Option<Arc<State>>,

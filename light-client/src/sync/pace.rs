@@ -37,18 +37,21 @@ impl Pace {
         let slot = network.slot_at(now_ms).unwrap_or_default();
         let epoch = network.epoch_of(slot);
         let per_epoch = network.preset.slots_per_epoch();
-        let next = (epoch + 1).saturating_mul(per_epoch).saturating_add(SETTLED + self.jitter);
-        let until_next = Duration::from_millis(network.starts_at(next).saturating_sub(now_ms));
+        let until = |epoch: u64| {
+            let slot = epoch.saturating_mul(per_epoch).saturating_add(SETTLED + self.jitter);
+            Duration::from_millis(network.starts_at(slot).saturating_sub(now_ms))
+        };
         let satisfied = finalized.is_some_and(|finalized| !is_due(network, finalized, slot));
         let wait = if satisfied {
             self.in_vain = 0;
-            until_next
+            until(epoch + 1)
         } else {
+            let next = Some(until(epoch)).filter(|wait| !wait.is_zero()).unwrap_or_else(|| until(epoch + 1));
             let slots = FIRST_RETRY.saturating_mul(1u64 << self.in_vain.min(16)).min(per_epoch);
             self.in_vain = self.in_vain.saturating_add(1);
-            until_next.min(Duration::from_millis(slots.saturating_mul(network.slot_ms)))
+            next.min(Duration::from_millis(slots.saturating_mul(network.slot_ms)))
         };
-        // Before genesis, or with a clock that is wrong, an epoch is the longest that is waited blindly.
+        // Before genesis, or with a clock that is wrong, two epochs are the longest that is waited blindly.
         let longest = Duration::from_millis((2 * per_epoch).saturating_mul(network.slot_ms));
         wait.clamp(SHORTEST, longest.max(SHORTEST))
     }
