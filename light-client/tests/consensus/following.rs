@@ -3,8 +3,10 @@
 use posthouse_devchain::beacon::Fork;
 use posthouse_light_client::beacon::PAGE;
 use posthouse_light_client::client::LightClient;
+use posthouse_light_client::execution::Block;
 use posthouse_light_client::http::{Endpoint, Limits};
 use rusqlite::Connection;
+use tokio::sync::watch::Receiver;
 
 use crate::liar::{Liar, Reply};
 use crate::world::{EPOCH, PERIOD, World};
@@ -188,4 +190,35 @@ async fn an_epoch_costs_one_small_answer_and_the_store_does_not_grow() {
     assert!(sizes[4..].iter().all(|size| *size == sizes[4] && *size < 256 << 10), "{sizes:?}");
     let files = std::fs::read_dir(world.store().parent().unwrap()).unwrap().count();
     assert_eq!(files, 1);
+}
+
+#[tokio::test]
+async fn the_loop_begins_and_follows_by_itself_and_gets_over_an_outage() {
+    let world = World::fast();
+    let outage = |_: &str, _: &_| Some(Reply::Head("500 Internal Server Error\r\n"));
+    let endpoint = Liar::ssz(world.beacon.url(), outage).await;
+    let client = world.client(&[endpoint.url()]);
+    let mut blocks = client.subscribe();
+    let follower = client.clone();
+    let running = tokio::spawn(async move { follower.run().await });
+    let next = async |blocks: &mut Receiver<Option<Block>>| {
+        blocks.changed().await.unwrap();
+        blocks.borrow_and_update().as_ref().unwrap().number
+    };
+    assert_eq!(next(&mut blocks).await, world.finalized());
+    for _ in 0..2 {
+        world.mine(2);
+        assert_eq!(next(&mut blocks).await, world.finalized());
+    }
+    endpoint.lie(true);
+    world.mine(2);
+    let asked = endpoint.asked();
+    while endpoint.asked() < asked + 2 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!blocks.has_changed().unwrap());
+    assert!(client.status().last_error.unwrap().contains("HTTP status 500"));
+    endpoint.lie(false);
+    assert_eq!(next(&mut blocks).await, world.finalized());
+    running.abort();
 }

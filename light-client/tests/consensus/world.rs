@@ -35,8 +35,17 @@ impl World {
         Self::with(vec![(Fork::Fulu, 0)], 31_337)
     }
 
+    /// An epoch passes in a third of a second, for what waits by the computer's time.
+    pub fn fast() -> Self {
+        Self::start(vec![(Fork::Fulu, 0)], 31_337, Duration::from_millis(10))
+    }
+
     /// Other forks, or another chain: then everything about it is another's.
     pub fn with(forks: Vec<(Fork, u64)>, chain_id: u64) -> Self {
+        Self::start(forks, chain_id, Duration::from_millis(200))
+    }
+
+    fn start(forks: Vec<(Fork, u64)>, chain_id: u64, slot: Duration) -> Self {
         let chain = posthouse_devchain::Config {
             chain_id,
             clock: ChainClock::Manual,
@@ -45,7 +54,7 @@ impl World {
             ..Default::default()
         };
         let chain = DevChain::start(chain).unwrap();
-        let config = beacon::Config { forks, slots: Slots::Manual, ..Default::default() };
+        let config = beacon::Config { forks, slot, slots: Slots::Manual, ..Default::default() };
         let beacon = Beacon::start(&chain, config.clone()).unwrap();
         let honest = Beacon::start(&chain, config).unwrap();
         let network = Arc::new(Network::from_yaml(&beacon.network_yaml()).unwrap());
