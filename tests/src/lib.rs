@@ -8,6 +8,7 @@ pub mod broker;
 pub mod chain;
 pub mod demo;
 pub mod hostile;
+pub mod peers;
 pub mod poll;
 pub mod process;
 pub mod roles;

@@ -24,7 +24,7 @@ struct Step {
     run: fn() -> Result<Count>,
 }
 
-const STEPS: [Step; 13] = [
+const STEPS: [Step; 15] = [
     Step { name: "install", slow: false, run: || tools::install().map(|()| Count::default()) },
     Step { name: "format", slow: false, run: || quiet("cargo fmt --all --check") },
     Step { name: "shellcheck", slow: false, run: shellcheck },
@@ -46,6 +46,8 @@ const STEPS: [Step; 13] = [
     Step { name: "tests", slow: false, run: tests },
     Step { name: "demo", slow: false, run: || quiet("cargo demo -- --json") },
     Step { name: "demo-large", slow: true, run: demo_large },
+    Step { name: "helios", slow: true, run: || peer("helios") },
+    Step { name: "lodestar", slow: true, run: || peer("lodestar") },
 ];
 
 pub(crate) fn check(full: bool, only: Option<&str>) -> Result<()> {
@@ -164,6 +166,13 @@ fn demo_large() -> Result<Count> {
     let patch = folder.join("patch");
     std::fs::write(&patch, (0..512u32).map(|i| (i * 7 % 251) as u8).collect::<Vec<u8>>())?;
     run(cmd("cargo demo -- --json --mode file --firmware").arg(&patch)).map(|_| Count::default())
+}
+
+/// A suite against somebody else's client, which plain test runs leave out.
+fn peer(name: &str) -> Result<Count> {
+    tools::peers()?;
+    let line = "cargo nextest run --workspace --all-features --no-fail-fast --test";
+    counted(cmd(line).arg(name), "tests run:")
 }
 
 fn target() -> PathBuf {

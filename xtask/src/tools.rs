@@ -77,6 +77,20 @@ pub(crate) fn slither(folder: &Path) -> Result<PathBuf> {
     Ok(program)
 }
 
+/// Other people's clients, by the lock file in `tests/peers`: half a gigabyte, so only where they are needed.
+///
+/// No scripts: they would compile optional native parts, and nothing here needs them.
+pub(crate) fn peers() -> Result<()> {
+    let home = Path::new("tests/peers");
+    let written = |file: &str| home.join(file).metadata().and_then(|file| file.modified());
+    if written("node_modules/.package-lock.json")
+        .is_ok_and(|done| written("package-lock.json").is_ok_and(|wanted| done >= wanted))
+    {
+        return Ok(());
+    }
+    run(cmd("npm ci --ignore-scripts --no-audit --no-fund --silent").current_dir(home)).map(drop)
+}
+
 fn on_path(line: &str) -> bool {
     let name = line.split_whitespace().next().unwrap_or_default();
     std::env::var_os("PATH").is_some_and(|path| {

@@ -5,18 +5,30 @@
 use anyhow::{Result, ensure};
 use clap::ValueEnum;
 
-use crate::run::cmd;
+use crate::{run::cmd, tools};
 
 #[derive(Clone, Copy, ValueEnum)]
 pub(crate) enum Area {
     /// Constraint counts, proving and verification times, key sizes.
     Circuits,
+    /// Verification times, beside Lodestar's; bytes of an epoch, memory, size of the program.
+    LightClient,
 }
 
 pub(crate) fn run(area: Area) -> Result<()> {
-    let line = match area {
-        Area::Circuits => "cargo run --quiet --release -p posthouse-circuits --example figures",
-    };
+    match area {
+        Area::Circuits => line("cargo run --quiet --release -p posthouse-circuits --example figures"),
+        Area::LightClient => {
+            tools::peers()?;
+            // Also the programs that it measures.
+            line("cargo build --quiet --release -p posthouse-light-client --features client --examples")?;
+            line("cargo run --quiet --release -p posthouse-light-client --features client --example figures")
+        }
+    }
+}
+
+/// Runs to the end with its output where ours goes.
+fn line(line: &str) -> Result<()> {
     let status = cmd(line).status()?;
     ensure!(status.success(), "{line} ended with {status}");
     Ok(())
