@@ -7,13 +7,22 @@ use alloy::primitives::{Address, B256, U256};
 use async_trait::async_trait;
 use posthouse_protocol::id::{Attempt, Bounty, LockHash, Payee, ProductId, Version};
 use posthouse_protocol::secret::KeyR;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-pub use self::endpoint::Limits;
+use posthouse_light_client::client::ClientError;
+pub use posthouse_light_client::http::{Limits, UrlError};
+use posthouse_light_client::rpc::RpcError;
+
+pub use self::light::LightChain;
 pub use self::rpc::{RpcChain, RpcConfig, provider};
 use crate::terms::{Terms, TermsError};
 
-mod endpoint;
+mod events;
+mod keys;
+pub mod light;
+mod locks;
+mod relay;
 mod rpc;
 
 /// Which block an answer is about.
@@ -103,7 +112,8 @@ pub struct Payments {
 }
 
 /// Whose word about the chain is taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Trust {
     /// The endpoints are believed.
     Rpc,
@@ -166,14 +176,22 @@ pub enum ChainError {
         #[source]
         reason: TermsError,
     },
-    /// A device's share is gone, and no endpoint shows the event that says so and carries the key.
-    #[error("{bounty}: device {index} was paid for, and every endpoint hides the key")]
+    /// An event that must have been is shown by no endpoint.
+    #[error("{bounty}: every endpoint hides {what} of device {index}")]
     Hidden {
         /// The contract.
         bounty: Bounty,
-        /// A device whose key is hidden.
+        /// A device that the event is about.
         index: u32,
+        /// What it would tell.
+        what: &'static str,
     },
+    /// The light client knows nothing newer.
+    #[error("light client: {0}")]
+    Unproven(#[from] ClientError),
+    /// No endpoint gave an answer that holds; each with its reason.
+    #[error(transparent)]
+    Rpc(#[from] RpcError),
     /// The answer contradicts the question or itself.
     #[error("{call}: the endpoint's answer is wrong: {reason}")]
     WrongAnswer {
@@ -183,8 +201,8 @@ pub enum ChainError {
         reason: &'static str,
     },
     /// The configuration names no endpoint, or one that is not a URL that can be used.
-    #[error("endpoint {0}")]
-    Endpoint(String),
+    #[error(transparent)]
+    Endpoint(#[from] UrlError),
 }
 
 /// Reading a chain. Calls are idempotent; an error says nothing about the chain, so ask again later.
@@ -230,8 +248,8 @@ pub trait Chain: Send + Sync {
     /// The newest block of its kind.
     async fn head(&self, at: At) -> Result<Head, ChainError>;
 
-    /// The first block that is not older than `timestamp`, unix seconds: where to look for the events
-    /// of a bounty from its start. The number after the newest block if all are older.
+    /// Where to look for the events of a bounty from its start: the first block that is not older than
+    /// `timestamp`, unix seconds, or one before it. The number after the newest block if all are older.
     async fn block_since(&self, timestamp: u64) -> Result<u64, ChainError>;
 
     /// What is believed, and how far it is to be relied on now; asks nobody.

@@ -12,11 +12,14 @@ use alloy::rpc::types::{Filter, Log};
 use alloy::sol_types::SolEvent;
 use alloy::transports::TransportError;
 use async_trait::async_trait;
+use posthouse_light_client::rpc::{Rpc, RpcError};
 use posthouse_protocol::id::{Bounty, ChainId, LockHash, Payee, ProductId};
-use posthouse_protocol::secret::KeyR;
 
-use super::endpoint::{Endpoints, Limits};
-use super::{At, Chain, ChainError, Claim, Head, Health, Key, Latest, Lock, Payment, Payments, Trust};
+use super::relay::Relay;
+use super::{
+    At, Chain, ChainError, Claim, Head, Health, Key, Latest, Limits, Lock, Payment, Payments, Trust, events,
+    keys,
+};
 use crate::abi::{UpdateBounty, UpdateFactory};
 use crate::receipts::PAGE;
 use crate::terms::{Implementations, Terms};
@@ -42,7 +45,7 @@ pub struct RpcConfig {
 /// A chain as JSON-RPC endpoints tell it. Cheap to clone.
 #[derive(Clone)]
 pub struct RpcChain {
-    endpoints: Endpoints,
+    rpc: Rpc,
     provider: RootProvider,
     factory: Address,
     implementations: Implementations,
@@ -54,10 +57,10 @@ impl RpcChain {
     /// # Errors
     /// [`ChainError::Endpoint`]: no URL, or one that cannot be used.
     pub fn new(config: &RpcConfig) -> Result<Self, ChainError> {
-        let endpoints = Endpoints::new(&config.urls, config.chain, config.limits)?;
+        let rpc = endpoints(&config.urls, config.chain, config.limits)?;
         Ok(Self {
-            provider: over(endpoints.clone()),
-            endpoints,
+            provider: over(rpc.clone()),
+            rpc,
             factory: config.factory,
             implementations: Implementations::of(config.factory),
         })
@@ -188,12 +191,19 @@ impl RpcChain {
 /// # Errors
 /// [`ChainError::Endpoint`]: no URL, or one that cannot be used.
 pub fn provider(urls: &[String], chain: ChainId, limits: Limits) -> Result<RootProvider, ChainError> {
-    Ok(over(Endpoints::new(urls, chain, limits)?))
+    Ok(over(endpoints(urls, chain, limits)?))
 }
 
-fn over(endpoints: Endpoints) -> RootProvider {
-    let local = endpoints.is_local();
-    RootProvider::new(RpcClient::new(endpoints, local))
+fn endpoints(urls: &[String], chain: ChainId, limits: Limits) -> Result<Rpc, ChainError> {
+    Rpc::new(urls, chain.get(), limits).map_err(|error| match error {
+        RpcError::Url(why) => ChainError::Endpoint(why),
+        other => ChainError::Rpc(other),
+    })
+}
+
+fn over(rpc: Rpc) -> RootProvider {
+    let local = rpc.is_local();
+    RootProvider::new(RpcClient::new(Relay(rpc), local))
 }
 
 #[async_trait]
@@ -233,16 +243,8 @@ impl Chain for RpcChain {
     }
 
     async fn keys(&self, bounty: &Bounty, from: u64, claimed: &[u32]) -> Result<Vec<Key>, ChainError> {
-        let mut hidden = Ok(Vec::new());
-        for _ in 0..self.endpoints.count() {
-            let head = self.head(At::Latest).await?.number;
-            let logs = self.revealed(bounty, from, head).await?;
-            let keys: Vec<Key> = logs.iter().map(key).collect::<Result<_, _>>()?;
-            let Some(index) = missing(&keys, claimed) else { return Ok(keys) };
-            hidden = Err(ChainError::Hidden { bounty: *bounty, index });
-            self.endpoints.prefer_next();
-        }
-        hidden
+        let to = self.head(At::Latest).await?.number;
+        keys::shown(&self.rpc, bounty, from, to, claimed).await
     }
 
     async fn payments(&self, bounty: &Bounty, from: u64) -> Result<Payments, ChainError> {
@@ -330,45 +332,13 @@ fn reservations(bounty: &Bounty) -> Filter {
 }
 
 fn reserved(log: &Log, index: u32) -> Option<Lock> {
-    let event = UpdateBounty::Reserved::decode_log(&log.inner).ok()?;
-    let names_it = event.page == index / PAGE && event.devices.bit((index % PAGE) as usize);
-    names_it.then(|| Lock {
-        payee: event.payee.into_array().into(),
-        s: event.s.0.into(),
-        until: event.until.to(),
-    })
-}
-
-/// The key in a `KeyRevealed` event, if it opens the lock beside it.
-fn key(log: &Log) -> Result<Key, ChainError> {
-    let event = key_revealed(log)?;
-    let (r, s) = (KeyR::new(event.r.0), LockHash::new(event.s.0));
-    if r.lock() != s {
-        return Err(wrong("eth_getLogs", "a KeyRevealed whose r does not open its s"));
-    }
-    Ok(Key { payee: event.payee.into_array().into(), index: event.index, s, r })
+    let (s, payee, until) = events::reserver(&log.inner, index)?;
+    Some(Lock { payee, s, until })
 }
 
 fn payment(log: &Log) -> Result<Payment, ChainError> {
-    let event = key_revealed(log)?;
-    Ok(Payment {
-        payee: event.payee.into_array().into(),
-        index: event.index,
-        s: event.s.0.into(),
-        amount: event.amount,
-        block: log.block_number.ok_or(wrong("eth_getLogs", "a log outside a block"))?,
-    })
-}
-
-fn key_revealed(log: &Log) -> Result<UpdateBounty::KeyRevealed, ChainError> {
-    let decoded = UpdateBounty::KeyRevealed::decode_log(&log.inner);
-    decoded.map(|log| log.data).map_err(|_| wrong("eth_getLogs", "a KeyRevealed that does not decode"))
-}
-
-/// A device that was paid for and whose key is not there.
-fn missing(keys: &[Key], claimed: &[u32]) -> Option<u32> {
-    let shown: HashSet<u32> = keys.iter().map(|key| key.index).collect();
-    claimed.iter().copied().find(|index| !shown.contains(index))
+    let block = log.block_number.ok_or(wrong("eth_getLogs", "a log outside a block"))?;
+    events::payment(&log.inner, block)
 }
 
 fn wrong(call: &'static str, reason: &'static str) -> ChainError {

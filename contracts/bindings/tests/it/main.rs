@@ -5,5 +5,6 @@ mod bounty;
 mod endpoint;
 mod fixture;
 mod fleet;
+mod light;
 mod receipts;
 mod terms;
