@@ -123,8 +123,8 @@ struct Watched {
     blocks: Option<(u64, u64)>,
     /// Devices of this site whose shares were asked for.
     devices: BTreeSet<u32>,
-    /// Devices whose keys were shown.
-    shown: BTreeSet<u32>,
+    /// Devices that were paid for and whose keys all endpoints were asked for.
+    settled: BTreeSet<u32>,
     /// The final block by which the devices were held against the keys.
     compared: u64,
 }
@@ -335,17 +335,16 @@ async fn look_for_keys(
     let head = reader.head(At::Latest).await?.number;
     found.extend(reader.keys(bounty, next, &[]).await?);
     watched.blocks = Some((start, head.saturating_sub(REORG).max(next)));
-    watched.shown.extend(found.iter().map(|key| key.index));
 
     let Some(finalized) = finalized.filter(|head| head.number > watched.compared) else { return Ok(()) };
-    let open: Vec<u32> = watched.devices.difference(&watched.shown).copied().collect();
+    let open: Vec<u32> = watched.devices.difference(&watched.settled).copied().collect();
     if !open.is_empty() {
         let claimed = reader.claimed(bounty, &open, At::Finalized).await?;
         let gone: Vec<u32> =
             open.iter().zip(claimed).filter_map(|(index, gone)| gone.then_some(*index)).collect();
         if !gone.is_empty() {
             found.extend(reader.keys(bounty, start, &gone).await?);
-            watched.shown.extend(&gone);
+            watched.settled.extend(&gone);
         }
     }
     watched.compared = finalized.number;
@@ -409,7 +408,7 @@ mod tests {
         }
 
         async fn terms(&self, bounty: &Bounty) -> Result<Terms, ChainError> {
-            Err(ChainError::Hidden { bounty: *bounty, index: 0 })
+            Err(ChainError::Hidden { bounty: *bounty, index: 0, what: "its terms" })
         }
 
         async fn claims(&self, _: &Bounty, _: &[u32], _: At) -> Result<Vec<Claim>, ChainError> {
@@ -423,7 +422,7 @@ mod tests {
         async fn keys(&self, bounty: &Bounty, from: u64, claimed: &[u32]) -> Result<Vec<Key>, ChainError> {
             match claimed.iter().find(|index| !self.shown.contains(index)) {
                 Some(_) if self.honest_behind => Ok(vec![shown(1), shown(2)]),
-                Some(index) => Err(ChainError::Hidden { bounty: *bounty, index: *index }),
+                Some(index) => Err(ChainError::Hidden { bounty: *bounty, index: *index, what: "its key" }),
                 None => Ok(self.shown.iter().filter(|_| from <= 7).map(|index| shown(*index)).collect()),
             }
         }
@@ -487,7 +486,7 @@ mod tests {
         assert!(done.is_ok() && keys.contains(&2), "{keys:?}");
         told.honest_behind = false;
         told.finalized = 9;
-        assert!(look(&told, &mut watched).await.1.is_ok(), "what was shown once is not asked for again");
+        assert!(look(&told, &mut watched).await.1.is_ok(), "what was shown is not asked for again");
     }
 
     #[actix::test]
@@ -496,7 +495,8 @@ mod tests {
         let told = Told { shown: vec![1, 2], honest_behind: false, finalized: 8 };
         let (keys, done) = look(&told, &mut watched).await;
         assert!(done.is_ok());
-        assert_eq!((keys, watched.compared), (vec![1, 2], 8));
+        assert_eq!(keys[..2], [1, 2]);
+        assert_eq!((watched.compared, &watched.settled), (8, &BTreeSet::from([1, 2])));
         assert_eq!(watched.blocks, Some((3, 36)), "the last blocks are read again");
     }
 }

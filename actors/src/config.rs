@@ -3,10 +3,14 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use alloy::primitives::Address;
+use alloy::primitives::{Address, B256};
+use posthouse_contracts::chain::{Trust, light};
 use posthouse_dsn::{Multiaddr, PeerId};
+use posthouse_light_client::client::Config as LightClientConfig;
+use posthouse_light_client::spec::Network;
 use posthouse_protocol::gateway::Policy;
 use posthouse_protocol::id::{ChainId, ProductId, ReleaseKey};
 use serde::{Deserialize, Deserializer};
@@ -164,6 +168,21 @@ fn mqtt_client() -> String {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Chain {
+    /// Whose word about the chain is taken.
+    #[serde(default = "nobodys")]
+    pub trust: Trust,
+    /// `mainnet`, `sepolia`, `hoodi`, or the path of a file with the consensus constants of another
+    /// network; by default the one of the three that has the chain id.
+    pub network: Option<String>,
+    /// Beacon API endpoints, in order of preference.
+    #[serde(default)]
+    pub beacon: Vec<String>,
+    /// Root of a finalized beacon block from which everything else is proven. Not needed once there is
+    /// something proven in the state folder.
+    pub checkpoint: Option<B256>,
+    /// Whether to go on from a checkpoint that is older than the weak subjectivity period.
+    #[serde(default)]
+    pub allow_stale_checkpoint: bool,
     /// JSON-RPC endpoints, in order of preference.
     pub rpc: Vec<String>,
     /// EIP-155 chain id.
@@ -300,8 +319,24 @@ pub enum ConfigError {
     #[error("chain.rpc: no endpoint")]
     NoEndpoint,
     /// Not a URL.
-    #[error("chain.rpc: {0:?} is not an HTTP or HTTPS URL")]
-    Endpoint(String),
+    #[error("chain.{key}: {url:?} is not an HTTP or HTTPS URL")]
+    Endpoint {
+        /// Which list.
+        key: &'static str,
+        /// The entry.
+        url: String,
+    },
+    /// Nobody who serves what the light client starts from.
+    #[error(
+        "chain.beacon: no endpoint; without one the chain cannot be proven, only believed (chain.trust = \"rpc\")"
+    )]
+    NoBeacon,
+    /// The light client's keys where there is none.
+    #[error("chain.{0}: is for the light client, and chain.trust is \"rpc\"")]
+    ForLightClient(&'static str),
+    /// The network cannot be followed.
+    #[error("chain.network: {0}")]
+    Network(String),
     /// Too often.
     #[error("chain.poll_ms: {0} is below 50")]
     Poll(u64),
@@ -357,12 +392,60 @@ impl Chain {
         if self.rpc.is_empty() {
             return Err(ConfigError::NoEndpoint);
         }
-        let usable =
-            |text: &str| url::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
-        if let Some(bad) = self.rpc.iter().find(|text| !usable(text)) {
-            return Err(ConfigError::Endpoint(bad.clone()));
-        }
+        usable("rpc", &self.rpc)?;
+        usable("beacon", &self.beacon)?;
+        self.check_trust()?;
         if self.poll_ms < 50 { Err(ConfigError::Poll(self.poll_ms)) } else { Ok(()) }
+    }
+
+    fn check_trust(&self) -> Result<(), ConfigError> {
+        match self.trust {
+            Trust::LightClient if self.beacon.is_empty() => Err(ConfigError::NoBeacon),
+            Trust::LightClient => Ok(()),
+            Trust::Rpc => {
+                let given = [
+                    ("network", self.network.is_some()),
+                    ("beacon", !self.beacon.is_empty()),
+                    ("checkpoint", self.checkpoint.is_some()),
+                    ("allow_stale_checkpoint", self.allow_stale_checkpoint),
+                ];
+                // Whoever sets them means to have them checked.
+                let ignored = given.iter().find(|(_, given)| *given);
+                ignored.map_or(Ok(()), |(key, _)| Err(ConfigError::ForLightClient(key)))
+            }
+        }
+    }
+
+    /// The network that is followed; reads its file where it has one. `None` without a light client.
+    ///
+    /// # Errors
+    /// [`ConfigError::Network`].
+    pub fn network(&self) -> Result<Option<Network>, ConfigError> {
+        let found = match self.trust {
+            Trust::Rpc => return Ok(None),
+            Trust::LightClient => light::network(self.network.as_deref(), self.chain_id()),
+        };
+        found.map(Some).map_err(|why| ConfigError::Network(why.to_string()))
+    }
+
+    /// What the light client is opened with, its store in this file. `None` where there is no light client.
+    ///
+    /// # Errors
+    /// [`ConfigError::Network`].
+    pub fn light_client(&self, store: PathBuf) -> Result<Option<LightClientConfig>, ConfigError> {
+        let config = |network| LightClientConfig {
+            network: Arc::new(network),
+            checkpoint: self.checkpoint,
+            allow_stale_checkpoint: self.allow_stale_checkpoint,
+            beacon: self.beacon.clone(),
+            rpc: self.rpc.clone(),
+            chain_id: self.id,
+            store,
+            limits: Default::default(),
+            finality_alarm: LightClientConfig::FINALITY_ALARM,
+            clock: Default::default(),
+        };
+        Ok(self.network()?.map(config))
     }
 
     /// The chain id, typed.
@@ -373,6 +456,14 @@ impl Chain {
     /// Between two readings.
     pub fn poll(&self) -> Duration {
         Duration::from_millis(self.poll_ms)
+    }
+}
+
+fn usable(key: &'static str, urls: &[String]) -> Result<(), ConfigError> {
+    let good = |text: &str| url::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+    match urls.iter().find(|url| !good(url)) {
+        Some(bad) => Err(ConfigError::Endpoint { key, url: bad.clone() }),
+        None => Ok(()),
     }
 }
 
@@ -396,6 +487,10 @@ fn peer_of(address: &Multiaddr) -> Option<PeerId> {
 
 const fn twelve_seconds() -> u64 {
     12_000
+}
+
+const fn nobodys() -> Trust {
+    Trust::LightClient
 }
 
 /// Anything that has a text form.
@@ -436,7 +531,7 @@ mod tests {
 
     const GOOD: &str = r#"{
         "state_dir": "/var/lib/posthouse",
-        "chain": {"rpc": ["http://127.0.0.1:8545"], "id": 31337,
+        "chain": {"beacon": ["http://127.0.0.1:5052"], "rpc": ["http://127.0.0.1:8545"], "id": 1,
                   "factory": "0x5fbdb2315678afecb367f032d93f642f64180aa3"},
         "products": [{"vendor": "0x70997970c51812dc3a010c7d01b50e0d17dc79c8",
                       "vendor_id": "00112233-4455-6677-8899-aabbccddeeff",
@@ -457,6 +552,22 @@ mod tests {
         assert_eq!(config.products[0].id().vendor_id()[..2], [0x00, 0x11]);
         assert_eq!(config.exchange.policy(), Policy::default());
         assert!(config.sensors.mqtt().unwrap().is_none());
+        assert_eq!(config.chain.trust, Trust::LightClient);
+        assert_eq!(config.chain.network().unwrap().unwrap().name, "mainnet");
+    }
+
+    #[test]
+    fn a_network_is_another_chains_or_none() {
+        let network = |id, name: Option<&str>| {
+            let mut config = parse(GOOD).unwrap();
+            (config.chain.id, config.chain.network) = (id, name.map(str::to_owned));
+            config.chain.network().map(|network| network.unwrap().name).map_err(|why| why.to_string())
+        };
+        assert_eq!(network(11_155_111, None).unwrap(), "sepolia");
+        assert_eq!(network(1, Some("mainnet")).unwrap(), "mainnet");
+        assert!(network(31_337, None).unwrap_err().contains("31337"));
+        assert!(network(31_337, Some("mainnet")).unwrap_err().contains("chain id 1, not 31337"));
+        assert!(network(1, Some("/nonexistent/network.yaml")).unwrap_err().contains("/nonexistent"));
     }
 
     #[test]
@@ -475,6 +586,9 @@ mod tests {
         assert!(refused(&|config| config.products.clear()).starts_with("products"));
         assert!(refused(&|config| config.chain.rpc.clear()).starts_with("chain.rpc"));
         assert!(refused(&|config| config.chain.rpc = vec!["ftp://x".into()]).starts_with("chain.rpc"));
+        assert!(refused(&|config| config.chain.beacon.clear()).starts_with("chain.beacon"));
+        assert!(refused(&|config| config.chain.beacon = vec!["x".into()]).starts_with("chain.beacon"));
+        assert!(refused(&|config| config.chain.trust = Trust::Rpc).starts_with("chain.beacon"));
         assert!(refused(&|config| config.chain.poll_ms = 1).starts_with("chain.poll_ms"));
         assert!(refused(&|config| config.products.push(config.products[0].clone())).starts_with("products"));
         let nobody: Multiaddr = "/ip4/127.0.0.1/tcp/1".parse().unwrap();

@@ -16,7 +16,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use actix::{Actor as _, Addr, Arbiter, AsyncContext as _, Context, SyncArbiter};
-use posthouse_contracts::chain::{Chain as ReadChain, ChainError, Limits, RpcChain, RpcConfig, Trust};
+use posthouse_contracts::chain::{
+    Chain as ReadChain, ChainError, LightChain, Limits, RpcChain, RpcConfig, Trust,
+};
 use posthouse_dsn::{Keypair, Network, PeerId};
 use posthouse_protocol::exchange::PROTOCOL;
 use posthouse_protocol::id::{PeerHash, ProductId, Version};
@@ -70,6 +72,9 @@ pub enum StartError {
         /// Why.
         error: StoreError,
     },
+    /// The light client does not start.
+    #[error("chain: light client: {0}")]
+    LightClient(#[from] posthouse_light_client::client::StartError),
     /// The chain's endpoints cannot be used.
     #[error("chain: {0}")]
     Chain(#[from] ChainError),
@@ -120,7 +125,7 @@ impl Gateway {
         let folders = Folders::make(&config.state_dir)?;
         let lock = folders.lock()?;
         let keypair = folders.peer_key()?;
-        let reader = reader(config)?;
+        let reader = reader(config, &folders)?;
         let loaded = folders.load()?;
 
         let store_path = folders.database.clone();
@@ -198,7 +203,17 @@ fn start_status(config: &Config, source: &Addr<Exchanges>) -> Result<Option<Sock
     Ok(Some(address))
 }
 
-fn reader(config: &Config) -> Result<Arc<dyn ReadChain>, StartError> {
+/// Who reads the chain. A light client begins to follow it.
+fn reader(config: &Config, folders: &Folders) -> Result<Arc<dyn ReadChain>, StartError> {
+    if let Some(client) = config.chain.light_client(folders.light_client.clone())? {
+        let chain = LightChain::open(client, config.chain.factory)?;
+        let follow = chain.clone();
+        actix::spawn(async move {
+            let error = follow.run().await;
+            tracing::error!(%error, "the light client cannot go on; what it has proven stays");
+        });
+        return Ok(Arc::new(chain));
+    }
     let rpc = RpcConfig {
         urls: config.chain.rpc.clone(),
         chain: config.chain.chain_id(),
@@ -306,6 +321,7 @@ fn body_of(announcement: &Announcement, folders: &Folders, config: &Config) -> O
 struct Folders {
     root: PathBuf,
     database: PathBuf,
+    light_client: PathBuf,
     blocks: PathBuf,
     bodies: PathBuf,
     images: PathBuf,
@@ -317,6 +333,7 @@ impl Folders {
         let folders = Self {
             root: root.to_owned(),
             database: root.join("gateway.db"),
+            light_client: root.join("light-client.db"),
             blocks: root.join("blocks"),
             bodies: root.join("bodies"),
             images: root.join("images"),

@@ -18,3 +18,4 @@ pub mod verifier;
 
 pub use self::config::Config;
 pub use self::gateway::{Gateway, StartError};
+pub use posthouse_contracts::chain::{Trust, light};

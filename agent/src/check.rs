@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use posthouse_actors::Config;
+use posthouse_actors::{Config, Trust};
 
 /// Says that the configuration is one to run with, and what of it a site should think about.
 #[allow(clippy::print_stdout, reason = "what the command is for")]
@@ -23,7 +23,18 @@ pub(crate) fn explain(file: &Path, config: &Config, json: bool) {
 pub(crate) fn warnings(config: &Config) -> Vec<&'static str> {
     let mqtt_open = config.sensors.mqtt.as_ref().is_some_and(|m| !m.authenticated);
     let open = [
-        (true, "chain: the RPC endpoints are believed; use nodes that you run"),
+        (
+            config.chain.trust == Trust::Rpc,
+            "chain.trust = \"rpc\": the RPC endpoints are believed; use nodes that you run",
+        ),
+        (
+            config.chain.allow_stale_checkpoint,
+            "chain.allow_stale_checkpoint: validators that left can sign another history from there",
+        ),
+        (
+            config.chain.trust == Trust::LightClient && config.chain.checkpoint.is_none(),
+            "chain.checkpoint is not set: the first start has nothing to begin with",
+        ),
         (
             config.sensors.allow_unauthenticated_signing && (mqtt_open || config.sensors.coap.is_some()),
             "sensors.allow_unauthenticated_signing: whoever speaks on the carriers can have receipts signed for himself",

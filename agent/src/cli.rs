@@ -5,7 +5,7 @@ use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand};
 use posthouse_actors::Config;
 
-use crate::{check, config, run, status};
+use crate::{chain, check, config, run, status};
 
 const DEFAULT_CONFIG: &str = "/etc/posthouse/posthouse.toml";
 
@@ -32,10 +32,38 @@ enum Command {
         #[arg(long)]
         address: Option<std::net::SocketAddr>,
     },
+    /// What the light client proves of the chain, and means to check it.
+    #[command(subcommand)]
+    Chain(Chain),
     /// Say whether the configuration is one to run with; touches nothing.
     CheckConfig {
         #[command(flatten)]
         source: Source,
+        /// One line of JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Subcommand)]
+enum Chain {
+    /// Bring the light client up to date once and say how it stands.
+    Status {
+        #[command(flatten)]
+        source: Source,
+        /// One line of JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Verify a bootstrap and updates from files; prints finalized slot, block and hash on the last line.
+    Replay(chain::Replay),
+    /// Ask beacon endpoints for a finalized block on which they agree, to configure as `chain.checkpoint`.
+    Checkpoint {
+        #[command(flatten)]
+        source: Source,
+        /// Ask these instead of those in the configuration.
+        #[arg(long, value_name = "URL", num_args = 1..)]
+        beacon: Vec<String>,
         /// One line of JSON.
         #[arg(long)]
         json: bool,
@@ -65,11 +93,24 @@ pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             let address = address.map_or_else(|| load(&source).and_then(|c| served_at(&c)), Ok);
             address.and_then(|a| status::print(a, json).map_err(Failure::Failed))
         }
+        Command::Chain(command) => chain(command),
         Command::CheckConfig { source, json } => {
             load(&source).map(|c| check::explain(&source.config, &c, json))
         }
     };
     done.map_or_else(|failure| failure.report(), |()| ExitCode::SUCCESS)
+}
+
+fn chain(command: Chain) -> Result<(), Failure> {
+    match command {
+        Chain::Status { source, json } => chain::status(&load(&source)?, json),
+        Chain::Replay(replay) => replay.run(),
+        Chain::Checkpoint { source, beacon, json } => {
+            let beacon = if beacon.is_empty() { load(&source)?.chain.beacon } else { beacon };
+            chain::checkpoint(&beacon, json)
+        }
+    }
+    .map_err(Failure::Failed)
 }
 
 enum Failure {

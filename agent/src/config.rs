@@ -22,6 +22,7 @@ pub fn load(file: &Path) -> Result<Config, ConfigError> {
         ConfigError::Contradiction { file: file.to_path_buf(), why: line }
     };
     config.check().map_err(|why| wrong(&why))?;
+    config.chain.network().map_err(|why| wrong(&why))?;
     config.sensors.mqtt().map_err(|why| wrong(&why))?;
     if config.sensors.mqtt.is_none() && config.sensors.coap.is_none() {
         return Err(wrong(&"sensors: neither mqtt nor coap is there, so that no sensor could be reached"));
@@ -115,6 +116,7 @@ mod tests {
     const GOOD: &str = r#"
         state_dir = "state"
         [chain]
+        beacon = ["http://127.0.0.1:5052"]
         rpc = ["http://127.0.0.1:8545"]
         id = 1
         factory = "0x0000000000000000000000000000000000000001"
@@ -159,7 +161,14 @@ mod tests {
                 "chain.factory",
                 "",
             ),
-            (GOOD.replace("http://", "ftp://"), "chain.rpc", "ftp://"),
+            (GOOD.replace("http://127.0.0.1:8545", "ftp://"), "chain.rpc", "ftp://"),
+            (GOOD.replace("http://127.0.0.1:5052", "ftp://"), "chain.beacon", "ftp://"),
+            (GOOD.replace("[\"http://127.0.0.1:5052\"]", "[]"), "chain.beacon", "no endpoint"),
+            (GOOD.replace("[chain]", "[chain]\ntrust = \"rpc\""), "chain.beacon", "light client"),
+            (GOOD.replace("[chain]", "[chain]\ntrust = \"all\""), "chain.trust", "all"),
+            (GOOD.replace("[chain]", "[chain]\ncheckpoint = \"0x12\""), "chain.checkpoint", "length"),
+            (GOOD.replace("[chain]", "[chain]\nnetwork = \"hoodi\""), "chain.network", "560048"),
+            (GOOD.replace("[chain]", "[chain]\nnetwork = \"/nowhere\""), "chain.network", "/nowhere"),
             (GOOD.replace("036b", "046b"), "release_key", "046b"),
             (GOOD.replace("[sensors.coap]\n        listen = \"127.0.0.1:0\"", ""), "sensors", "no sensor"),
             (GOOD.replace("[sensors.coap]", "[sensors.mqtt]\nhost = 7\n[sensors.coap]"), "sensors.mqtt", "7"),
@@ -191,8 +200,8 @@ mod tests {
         let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/config/posthouse.toml");
         let text = std::fs::read_to_string(example).unwrap();
         let config = loaded(&text).unwrap();
-        // The broker's credentials and authority are files that only a site has.
-        let of_a_site = ["username", "password_file", "tls_ca"];
+        // The broker's credentials and authority are files that only a site has, and a checkpoint is of its time.
+        let of_a_site = ["username", "password_file", "tls_ca", "checkpoint"];
         let is_key = |line: &str| {
             line.split_once(" = ").is_some_and(|(key, _)| {
                 key.chars().all(|c| c.is_ascii_lowercase() || c == '_') && !of_a_site.contains(&key)
@@ -206,6 +215,9 @@ mod tests {
         let full = loaded(&all).unwrap();
         assert_eq!(format!("{:?}", full.exchange), format!("{:?}", config.exchange));
         assert_eq!(full.chain.poll_ms, config.chain.poll_ms);
+        assert_eq!(full.chain.trust, config.chain.trust);
+        assert_eq!(full.chain.network().unwrap(), config.chain.network().unwrap());
+        assert_eq!(full.chain.allow_stale_checkpoint, config.chain.allow_stale_checkpoint);
         assert_eq!(full.sensors.max_registered, config.sensors.max_registered);
         assert_eq!(full.sensors.retry_after_secs, config.sensors.retry_after_secs);
         assert_eq!(full.staging.quota, config.staging.quota);

@@ -28,7 +28,11 @@ pub(crate) fn print(address: SocketAddr, json: bool) -> Result<()> {
     let chain = &status.chain;
     let finalized = chain.finalized.map_or_else(|| "none yet".into(), |n| n.to_string());
     println!("posthouse {} · peer {}", status.agent.version, status.agent.peer_id);
-    println!("chain {} by {} · finalized {finalized}", chain.id, chain.trust);
+    let age = chain.age_secs.map(|age| format!(", {age} s ago")).unwrap_or_default();
+    println!("chain {} by {} · finalized {finalized}{age}", chain.id, chain.trust);
+    if let Some(alarm) = &chain.alarm {
+        println!("chain alarm: {alarm}");
+    }
     if let Some(why) = &chain.error {
         println!("chain: {why}");
     }

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use posthouse_contracts::chain::Chain;
+use posthouse_contracts::chain::{Chain, LightChain, Trust};
 use posthouse_dsn::{Config as DsnConfig, Dsn, Inbound};
 use posthouse_protocol::distributor::{Distributor, Identity};
 use posthouse_protocol::id::Payee;
@@ -114,7 +115,27 @@ async fn run(config: Config, json: bool) -> anyhow::Result<()> {
     secret_file::create_folder(&config.state_dir)?;
     let _lock = Lock::take(&config.state_dir, "distributor.lock")?;
     let store = Store::open(&config.state_dir)?;
-    start(Arc::new(config), store, Arc::new(chain), wallet, dsn_config, json).await
+    let chain: Arc<dyn Chain> = match config.chain.trust() {
+        Trust::LightClient => Arc::new(follow(&config)?),
+        Trust::Rpc => {
+            tracing::warn!("chain.trust = \"rpc\": the RPC endpoints are believed; use nodes that you run");
+            Arc::new(chain)
+        }
+    };
+    start(Arc::new(config), store, chain, wallet, dsn_config, json).await
+}
+
+/// A light client that begins to follow the chain.
+fn follow(config: &Config) -> anyhow::Result<LightChain> {
+    let store = config.state_dir.join("light-client.db");
+    let client = config.chain.light_client(&config.file, store)?;
+    let chain = LightChain::open(client, config.factory).context("chain: light client")?;
+    let follow = chain.clone();
+    tokio::spawn(async move {
+        let error = follow.run().await;
+        tracing::error!(%error, "the light client cannot go on; what it has proven stays");
+    });
+    Ok(chain)
 }
 
 async fn start(

@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use alloy::primitives::Address;
+use alloy::primitives::{Address, B256};
 use alloy::signers::local::PrivateKeySigner;
-use posthouse_contracts::chain::{RpcChain, RpcConfig};
+use posthouse_contracts::chain::{Limits, RpcChain, RpcConfig, Trust, light};
 use posthouse_dsn::{Config as DsnConfig, Keypair, Multiaddr, Network, PeerId, Records, Role};
+use posthouse_light_client::beacon::Beacon;
+use posthouse_light_client::client::Config as LightClientConfig;
 use posthouse_protocol::cose::ReleaseSigningKey;
 use posthouse_protocol::id::ChainId;
 use serde::Deserialize;
@@ -34,6 +36,13 @@ pub(crate) struct Keys {
 #[serde(deny_unknown_fields)]
 pub(crate) struct ChainSection {
     pub(crate) id: u64,
+    pub(crate) trust: Option<Trust>,
+    pub(crate) network: Option<String>,
+    #[serde(default)]
+    pub(crate) beacon: Vec<String>,
+    pub(crate) checkpoint: Option<Text<B256>>,
+    #[serde(default)]
+    pub(crate) allow_stale_checkpoint: bool,
     pub(crate) rpc: Vec<String>,
     pub(crate) factory: Option<Text<Address>>,
     #[serde(default = "default_poll")]
@@ -100,13 +109,74 @@ impl ChainSection {
         self.factory.map(|factory| factory.0).ok_or_else(missing)
     }
 
+    /// Checks that nothing is set which only a light client would heed.
+    pub(crate) fn check_believes(&self, file: &Path) -> Result<(), SettingsError> {
+        let given = [
+            ("chain.trust", self.trust == Some(Trust::LightClient)),
+            ("chain.network", self.network.is_some()),
+            ("chain.beacon", !self.beacon.is_empty()),
+            ("chain.checkpoint", self.checkpoint.is_some()),
+            ("chain.allow_stale_checkpoint", self.allow_stale_checkpoint),
+        ];
+        let why = "is for a light client, and there is none here: the endpoints are believed";
+        let ignored = given.iter().find(|(_, given)| *given);
+        ignored.map_or(Ok(()), |(key, _)| Err(SettingsError::value(file, key, "given", why)))
+    }
+
+    /// Whose word is taken where a light client can be had: nobody's, unless the settings say otherwise.
+    pub(crate) fn trust(&self) -> Trust {
+        self.trust.unwrap_or(Trust::LightClient)
+    }
+
+    /// Checks what a light client needs, where there is to be one.
+    pub(crate) fn check_trust(&self, file: &Path) -> Result<(), SettingsError> {
+        if self.trust() == Trust::Rpc {
+            return self.check_believes(file);
+        }
+        if self.beacon.is_empty() {
+            let why = "needs an endpoint; without one the chain can only be believed (chain.trust = \"rpc\")";
+            return Err(SettingsError::value(file, "chain.beacon", "[]", why));
+        }
+        self.light_client(file, PathBuf::new()).map(drop)
+    }
+
+    /// What the light client is opened with; reads the network's file where it has one.
+    pub(crate) fn light_client(
+        &self,
+        file: &Path,
+        store: PathBuf,
+    ) -> Result<LightClientConfig, SettingsError> {
+        let named = |name: &String| match posthouse_light_client::spec::Network::named(name) {
+            Some(_) => name.clone(),
+            None => beside(file, Path::new(name)).to_string_lossy().into_owned(),
+        };
+        let network = self.network.as_ref().map(named);
+        let network = light::network(network.as_deref(), self.id()).map_err(|why| {
+            SettingsError::value(file, "chain.network", self.network.as_deref().unwrap_or("not given"), why)
+        })?;
+        Beacon::new(network.clone().into(), &self.beacon, self.limits())
+            .map_err(|why| SettingsError::value(file, "chain.beacon", format!("{:?}", self.beacon), why))?;
+        Ok(LightClientConfig {
+            network: network.into(),
+            checkpoint: self.checkpoint.map(|root| root.0),
+            allow_stale_checkpoint: self.allow_stale_checkpoint,
+            beacon: self.beacon.clone(),
+            rpc: self.rpc.clone(),
+            chain_id: self.id,
+            store,
+            limits: self.limits(),
+            finality_alarm: LightClientConfig::FINALITY_ALARM,
+            clock: Default::default(),
+        })
+    }
+
+    fn limits(&self) -> Limits {
+        Limits { timeout: Duration::from_secs(self.timeout_secs), ..Limits::default() }
+    }
+
     /// Reads the chain by JSON-RPC; nothing is dialled yet.
     pub(crate) fn reader(&self, file: &Path, factory: Address) -> Result<RpcChain, SettingsError> {
-        let limits = posthouse_contracts::chain::Limits {
-            timeout: Duration::from_secs(self.timeout_secs),
-            ..Default::default()
-        };
-        let config = RpcConfig { urls: self.rpc.clone(), chain: self.id(), factory, limits };
+        let config = RpcConfig { urls: self.rpc.clone(), chain: self.id(), factory, limits: self.limits() };
         RpcChain::new(&config)
             .map_err(|why| SettingsError::value(file, "chain.rpc", format!("{:?}", self.rpc), why))
     }

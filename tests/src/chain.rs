@@ -1,4 +1,5 @@
-//! The chain under a testbed: the in-process one, or anvil. Both are driven by the same JSON-RPC calls.
+//! The chain under a testbed: the in-process one with a beacon that light clients follow, or anvil, which has none and is
+//! believed. Both are driven by the same JSON-RPC calls.
 
 use std::{
     net::TcpStream,
@@ -11,7 +12,10 @@ use alloy::{
     signers::local::PrivateKeySigner,
 };
 use anyhow::{Context as _, Result};
-use posthouse_devchain::DevChain;
+use posthouse_devchain::{
+    DevChain,
+    beacon::{self, Beacon},
+};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
@@ -19,19 +23,22 @@ use crate::{broker::free_port, poll::until, process::Process};
 
 /// The chain id of development chains.
 pub const CHAIN_ID: u64 = 31_337;
+/// Slots of the in-process chain: 32 of them, an epoch, are how often light clients look for finality.
+const SLOT: Duration = Duration::from_millis(50);
 
 /// A running chain on loopback.
 #[derive(Debug)]
 pub struct Chain {
     url: String,
     provider: DynProvider,
-    _node: Node,
+    node: Node,
 }
 
 #[derive(Debug)]
 enum Node {
-    Devchain { _chain: DevChain },
-    Anvil { _process: Process },
+    // In the order in which they end.
+    Devchain { beacon: Box<Beacon>, _chain: Box<DevChain> },
+    Anvil { _process: Box<Process> },
 }
 
 impl Chain {
@@ -42,7 +49,9 @@ impl Chain {
             block_time: Some(block_time),
             ..Default::default()
         })?;
-        Self::over(chain.url().to_owned(), Node::Devchain { _chain: chain })
+        let beacon = Beacon::start(&chain, beacon::Config { slot: SLOT, ..Default::default() })?;
+        let url = chain.url().to_owned();
+        Self::over(url, Node::Devchain { beacon: beacon.into(), _chain: chain.into() })
     }
 
     /// anvil under the same rules: Osaka, the transaction gas cap, finality two blocks behind the head.
@@ -62,20 +71,30 @@ impl Chain {
         let process = Process::start("anvil", command, &folder.join("anvil.log"))?;
         until("anvil", Duration::from_secs(10), async || Ok(TcpStream::connect(address).ok().map(drop)))
             .await?;
-        Self::over(format!("http://{address}"), Node::Anvil { _process: process })
+        Self::over(format!("http://{address}"), Node::Anvil { _process: process.into() })
     }
 
     fn over(url: String, node: Node) -> Result<Self> {
         // alloy's HTTP client has no TLS provider of its own; one must be there even for plain loopback.
         let _already = rustls::crypto::ring::default_provider().install_default();
         let provider = ProviderBuilder::new().connect_http(url.parse()?).erased();
-        Ok(Self { url, provider, _node: node })
+        Ok(Self { url, provider, node })
     }
 
     /// The JSON-RPC endpoint.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Lines of a `[chain]` section that say whom to believe: nobody where there is a beacon, from a block on that is
+    /// final now. The network's constants go to a file in `folder`.
+    pub fn trust(&self, folder: &Path) -> Result<String> {
+        let Node::Devchain { beacon, .. } = &self.node else { return Ok("trust = \"rpc\"\n".into()) };
+        let network = folder.join("network.yaml");
+        std::fs::write(&network, beacon.network_yaml())?;
+        let (url, checkpoint) = (beacon.url(), beacon.checkpoint());
+        Ok(format!("network = {network:?}\nbeacon = [{url:?}]\ncheckpoint = \"{checkpoint}\"\n"))
     }
 
     /// A provider for what the testbed itself asks.

@@ -424,7 +424,7 @@ impl Site {
         let Vendor { address, release_key, multiaddr, .. } = &self.vendor;
         let sellers: Vec<&str> = self.distributors.iter().map(|d| d.multiaddr.as_str()).collect();
         let toml = format!(
-            "state_dir = {state:?}\n\n[chain]\nrpc = [{rpc:?}]\nid = {CHAIN_ID}\nfactory = {factory:?}\npoll_ms = 100\n\n\
+            "state_dir = {state:?}\n\n[chain]\nrpc = [{rpc:?}]\nid = {CHAIN_ID}\nfactory = {factory:?}\npoll_ms = 200\n{trust}\n\
              [[products]]\nvendor = {address:?}\nvendor_id = {VENDOR_ID:?}\nclass_id = {CLASS_ID:?}\n\
              release_key = {release_key:?}\n\n[dsn]\nfleet = \"testbed\"\nbootstrap = [{multiaddr:?}]\n\
              distributors = {sellers:?}\n\n[sensors]\nallow_unauthenticated_signing = true\n\
@@ -432,6 +432,7 @@ impl Site {
              [sensors.coap]\nlisten = \"{coap}\"\n\n[status]\nlisten = \"{status}\"\n{more}",
             state = self.plan.folder.join("gateway"),
             rpc = self.chain.url(),
+            trust = self.chain.trust(&self.plan.folder)?,
             factory = self.factory,
             host = self.broker.address().ip(),
             port = self.broker.address().port(),
@@ -533,12 +534,13 @@ async fn distributor(
     let listen = free_port()?;
     let toml = format!(
         "state_dir = \"state\"\n[keys]\nethereum = \"ethereum.key\"\npeer = \"peer.key\"\n\
-         [chain]\nid = {CHAIN_ID}\nrpc = [{rpc:?}]\nfactory = {factory:?}\npoll_ms = 50\n\
+         [chain]\nid = {CHAIN_ID}\nrpc = [{rpc:?}]\nfactory = {factory:?}\npoll_ms = 200\n{trust}\
          [dsn]\nlisten = [\"/ip4/127.0.0.1/tcp/{port}\"]\nbootstrap = [{peer:?}]\nfleet = \"testbed\"\n\
          [sale]\nwindow = \"20s\"\nretry_after_ms = 100\n\
          [[vendors]]\naddress = {address:?}\nrelease_key = {release:?}\npeers = [{peer:?}]\n\
          products = [{{ vendor_id = {VENDOR_ID:?}, class_id = {CLASS_ID:?} }}]\n",
         rpc = chain.url(),
+        trust = chain.trust(&plan.folder)?,
         port = listen.port(),
         peer = vendor.multiaddr,
         address = vendor.address,

@@ -43,10 +43,13 @@ async fn begin(site: &mut Site, image: &[u8]) -> Published {
 }
 
 /// Waits for flash, pay and report of every sensor.
-async fn end(site: &mut Site, image: &[u8], published: &Published) {
+async fn end(site: &mut Site, image: &[u8], published: &Published, trust: &str) {
     site.updated(image, PATIENCE).await.unwrap();
     site.paid(published.version, site.sensors.len(), PATIENCE).await.unwrap();
     site.reported(published.version, PATIENCE).await.unwrap();
+    let chain = site.get("status").await.unwrap()["chain"].clone();
+    assert_eq!(chain["trust"], trust, "{chain}");
+    assert_eq!(chain["finalized_slot"].is_u64(), trust == "light-client", "{chain}");
 }
 
 fn plan(folder: &std::path::Path) -> Plan {
@@ -90,7 +93,7 @@ async fn an_update_reaches_sensors_through_mosquitto_and_libcoap_fetches_the_sta
 
     // The sensor goes on where it was killed.
     site.start_sensor(1).unwrap();
-    end(&mut site, &image, &published).await;
+    end(&mut site, &image, &published, "light-client").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -105,7 +108,7 @@ async fn the_main_job_on_anvil_costs_the_gas_that_the_devchain_takes() {
     let mut site = Site::prepare(plan(folder.path()), chain, broker).await.unwrap();
     let image = firmware();
     let published = begin(&mut site, &image).await;
-    end(&mut site, &image, &published).await;
+    end(&mut site, &image, &published, "rpc").await;
 
     // Every transaction of the run once more, in its block's time, on the chain in this process.
     let provider = site.chain.provider();

@@ -133,6 +133,7 @@ impl Config {
     pub(super) fn load(file: &Path) -> Result<Self, SettingsError> {
         let File { state_dir, mut keys, chain, dsn, sale, limits, vendors } = settings::load(file)?;
         chain.check(file)?;
+        chain.check_trust(file)?;
         let factory = chain.factory(file)?;
         if let Some(release) = &keys.release {
             let why = "a distributor has no release key";

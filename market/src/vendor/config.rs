@@ -118,6 +118,7 @@ impl Config {
     pub(super) fn load(file: &Path) -> Result<Self, SettingsError> {
         let File { state_dir, product, mut keys, chain, dsn, join, publish } = settings::load(file)?;
         chain.check(file)?;
+        chain.check_believes(file)?;
         check_join(file, &join)?;
         check_publish(file, &publish)?;
         let Some(release) = keys.release.take() else {

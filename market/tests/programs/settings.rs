@@ -26,6 +26,8 @@ const VENDOR_CASES: &[Case] = &[
     Case { from: "curve = \"secp256k1\"", to: "curve = \"ed25519\"", says: &["product.curve", "ed25519"] },
     Case { from: "vendor_id = \"fa", to: "vendor_id = \"xx", says: &["product.vendor_id", "xx6b4a53"] },
     Case { from: "[product]", to: "[product", says: &[] },
+    Case { from: "id = 1", to: "beacon = [\"http://b\"]\nid = 1", says: &["chain.beacon", "light client"] },
+    Case { from: "id = 1", to: "trust = \"light-client\"\nid = 1", says: &["chain.trust"] },
 ];
 
 const DISTRIBUTOR_CASES: &[Case] = &[
@@ -40,6 +42,21 @@ const DISTRIBUTOR_CASES: &[Case] = &[
         says: &["vendors.0.peers", "1.2.3.4"],
     },
     Case { from: "factory = ", to: "# factory = ", says: &["chain.factory", "missing"] },
+    Case {
+        from: "beacon = [\"http://127.0.0.1:5052\"]",
+        to: "",
+        says: &["chain.beacon", "needs an endpoint"],
+    },
+    Case { from: "http://127.0.0.1:5052", to: "ftp://x", says: &["chain.beacon", "ftp://x"] },
+    Case {
+        from: "trust = \"light-client\"",
+        to: "trust = \"rpc\"",
+        says: &["chain.network", "light client"],
+    },
+    Case { from: "trust = \"light-client\"", to: "trust = \"helios\"", says: &["chain.trust", "helios"] },
+    Case { from: "\"mainnet\"", to: "\"hoodi\"", says: &["chain.network", "hoodi", "560048"] },
+    Case { from: "\"mainnet\"", to: "\"nowhere.yaml\"", says: &["chain.network", "nowhere.yaml"] },
+    Case { from: "# checkpoint = ", to: "checkpoint = ", says: &["chain.checkpoint"] },
 ];
 
 fn refused(program: &str, config: &Path, command: &str) -> String {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use posthouse_devchain::beacon::{self, Beacon};
 use posthouse_devchain::{Config, DevChain};
 use posthouse_protocol::id::Curve;
 use posthouse_protocol::key::SigningKey;
@@ -19,6 +20,8 @@ pub(crate) const VENDOR_ID: &str = "fa6b4a53-d5ad-5fdf-be9d-e663e4d41ffe";
 pub(crate) const CLASS_ID: &str = "1492af14-2569-5e48-bf42-9b2d51f2ab45";
 
 pub(crate) struct World {
+    /// Before the chain that it follows, so that it ends first.
+    beacon: Beacon,
     pub(crate) chain: DevChain,
     pub(crate) folder: TempDir,
     pub(crate) devices: Vec<SigningKey>,
@@ -30,9 +33,12 @@ impl World {
     pub(crate) fn new() -> Self {
         let block_time = Some(Duration::from_millis(100));
         let chain = DevChain::start(Config { block_time, ..Config::default() }).unwrap();
+        let slots = beacon::Config { slot: Duration::from_millis(25), ..Default::default() };
+        let beacon = Beacon::start(&chain, slots).unwrap();
         let key = |i: u8| SigningKey::from_bytes(Curve::Secp256k1, &[i + 1; 32]).unwrap();
         let folder = tempfile::tempdir().unwrap();
-        Self { chain, folder, devices: (0..5).map(key).collect(), factory: None }
+        std::fs::write(folder.path().join("network.yaml"), beacon.network_yaml()).unwrap();
+        Self { beacon, chain, folder, devices: (0..5).map(key).collect(), factory: None }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -49,6 +55,13 @@ impl World {
         let factory = self.factory.as_ref();
         let factory = factory.map(|at| format!("factory = \"{at}\"\n")).unwrap_or_default();
         format!("[chain]\nid = {CHAIN}\nrpc = [\"{}\"]\npoll_ms = 50\n{factory}", self.chain.url())
+    }
+
+    /// What a distributor's settings say more of the chain than a vendor's: that it is proven.
+    fn proven_chain_section(&self) -> String {
+        let (url, checkpoint) = (self.beacon.url(), self.beacon.checkpoint());
+        let chain = self.chain_section();
+        format!("{chain}network = \"network.yaml\"\nbeacon = [\"{url}\"]\ncheckpoint = \"{checkpoint}\"\n")
     }
 
     pub(crate) fn write_vendor(&self) {
@@ -115,7 +128,7 @@ impl World {
             self.key_file(&format!("{name}.key"), account);
         }
         let (address, release_key) = (self.chain.accounts()[0].address(), self.release_key());
-        let (chain, peer) = (self.chain_section(), seeder.address());
+        let (chain, peer) = (self.proven_chain_section(), seeder.address());
         // One port for all its lives, so that who knows it finds it again.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let text = format!(
