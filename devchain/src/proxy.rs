@@ -2,19 +2,18 @@
 
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
 
-use actix_web::dev::ServerHandle;
+use actix_web::HttpResponse;
 use actix_web::http::header::ContentType;
-use actix_web::web::{self, Bytes, Data, PayloadConfig};
-use actix_web::{App, HttpResponse, HttpServer};
+use actix_web::web::{self, Bytes, Data, PayloadConfig, ServiceConfig};
 use reqwest::Client;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::error::Error;
 use crate::rpc::server::MAX_BODY;
+use crate::server::Server;
 
 type Rewrite = Box<dyn Fn(&str, &Value, &mut Value) + Send + Sync>;
 
@@ -23,8 +22,7 @@ type Rewrite = Box<dyn Fn(&str, &Value, &mut Value) + Send + Sync>;
 pub struct Proxy {
     url: String,
     shared: Arc<Shared>,
-    handle: ServerHandle,
-    thread: Option<JoinHandle<io::Result<()>>>,
+    server: Option<Server>,
 }
 
 struct Shared {
@@ -32,6 +30,7 @@ struct Shared {
     upstream: String,
     rewrite: Rewrite,
     seen: Mutex<Vec<(String, Value)>>,
+    no_batches: AtomicBool,
 }
 
 impl Proxy {
@@ -56,16 +55,21 @@ impl Proxy {
             upstream: upstream.to_owned(),
             rewrite: Box::new(rewrite),
             seen: Mutex::default(),
+            no_batches: AtomicBool::new(false),
         });
-        let (ready, started) = sync_channel(1);
-        let served = shared.clone();
-        let thread = thread::Builder::new().name("devchain-proxy".into());
-        let thread = thread
-            .spawn(move || actix_web::rt::System::new().block_on(serve(listener, served, ready)))
-            .map_err(Error::Server)?;
-        let ended = |_| Error::Server(io::Error::other("the server's thread ended early"));
-        let handle = started.recv().map_err(ended)?.map_err(Error::Server)?;
-        Ok(Self { url, shared, handle, thread: Some(thread) })
+        let served = Data::from(shared.clone());
+        let server = Server::start("devchain-proxy", listener, move |routes: &mut ServiceConfig| {
+            routes
+                .app_data(served.clone())
+                .app_data(PayloadConfig::new(MAX_BODY))
+                .default_service(web::to(answer));
+        });
+        Ok(Self { url, shared, server: Some(server.map_err(Error::Server)?) })
+    }
+
+    /// From now on a batch gets one error in place of answers, as from endpoints that do not take any.
+    pub fn refuse_batches(&self) {
+        self.shared.no_batches.store(true, Ordering::Relaxed);
     }
 
     /// Where it listens.
@@ -86,9 +90,8 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        drop(self.handle.stop(false));
-        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("the proxy's thread had panicked");
+        if let Some(server) = self.server.take() {
+            server.stop();
         }
     }
 }
@@ -106,6 +109,11 @@ impl Shared {
 
     async fn pass(&self, body: Bytes) -> Result<Value, reqwest::Error> {
         let calls: Value = serde_json::from_slice(&body).unwrap_or_default();
+        if calls.is_array() && self.no_batches.load(Ordering::Relaxed) {
+            return Ok(
+                json!({"jsonrpc": "2.0", "id": null, "error": {"code": -32600, "message": "no batches"}}),
+            );
+        }
         let request = self.client.post(&self.upstream).header("content-type", "application/json").body(body);
         let reply = request.send().await?.bytes().await?;
         let mut reply: Value = serde_json::from_slice(&reply).unwrap_or_default();
@@ -123,30 +131,6 @@ impl Shared {
         self.seen().push((method.to_owned(), call["params"].clone()));
         (self.rewrite)(method, &call["params"], answer);
     }
-}
-
-async fn serve(
-    listener: TcpListener,
-    shared: Arc<Shared>,
-    ready: SyncSender<io::Result<ServerHandle>>,
-) -> io::Result<()> {
-    let shared = Data::from(shared);
-    let app = move || {
-        App::new()
-            .app_data(shared.clone())
-            .app_data(PayloadConfig::new(MAX_BODY))
-            .default_service(web::to(answer))
-    };
-    let server = match HttpServer::new(app).workers(1).disable_signals().listen(listener) {
-        Ok(bound) => bound.run(),
-        Err(error) => {
-            let _ = ready.send(Err(error));
-            return Ok(());
-        }
-    };
-    // Nobody waits only if `start` has already given up.
-    let _ = ready.send(Ok(server.handle()));
-    server.await
 }
 
 async fn answer(shared: Data<Shared>, body: Bytes) -> HttpResponse {

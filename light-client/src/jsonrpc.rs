@@ -107,7 +107,7 @@ fn request(id: usize, call: &Call) -> Request<'_> {
 /// # Errors
 /// [`Malformed::Syntax`], [`Malformed::Id`].
 pub fn read_single(body: &[u8]) -> Result<Reply, Malformed> {
-    let (id, reply) = serde_json::from_slice::<Response<'_>>(body).map_err(syntax)?.split()?;
+    let (id, reply) = read_object(body)?.split()?;
     // Some endpoints answer an error without an id, when they do not read as far.
     if id == json!(0) || (id.is_null() && reply.is_err()) { Ok(reply) } else { Err(other_id(&id)) }
 }
@@ -117,8 +117,8 @@ pub fn read_single(body: &[u8]) -> Result<Reply, Malformed> {
 /// # Errors
 /// [`Malformed`].
 pub fn read_batch(body: &[u8], calls: usize) -> Result<Vec<Reply>, Malformed> {
-    if let Ok(single) = serde_json::from_slice::<Response<'_>>(body) {
-        return match single.split()?.1 {
+    if !is_list(body) {
+        return match read_object(body)?.split()?.1 {
             Err(complaint) => Err(Malformed::Batch(complaint)),
             Ok(_) => Err(Malformed::Count { expected: calls, got: 1 }),
         };
@@ -133,6 +133,18 @@ pub fn read_batch(body: &[u8], calls: usize) -> Result<Vec<Reply>, Malformed> {
     }
     let complete: Option<Vec<_>> = replies.into_iter().collect();
     complete.filter(|_| got == calls).ok_or(Malformed::Count { expected: calls, got })
+}
+
+/// serde would read the fields of an object from a list as well, in their order.
+fn read_object(body: &[u8]) -> Result<Response<'_>, Malformed> {
+    if is_list(body) {
+        return Err(Malformed::Syntax("a list where one answer belongs".into()));
+    }
+    serde_json::from_slice(body).map_err(syntax)
+}
+
+fn is_list(body: &[u8]) -> bool {
+    body.trim_ascii_start().starts_with(b"[")
 }
 
 impl Response<'_> {
@@ -192,6 +204,7 @@ mod tests {
     fn an_answer_to_another_call_is_refused() {
         assert_eq!(read_single(br#"{"id":1,"result":1}"#).unwrap_err(), Malformed::Id("1".into()));
         assert_eq!(read_single(br#"{"result":1}"#).unwrap_err(), Malformed::Id("null".into()));
+        assert!(matches!(read_single(br#"[0,"result"]"#).unwrap_err(), Malformed::Syntax(_)));
         assert!(matches!(read_single(br#"{"id":0}"#).unwrap_err(), Malformed::Syntax(_)));
         assert!(matches!(read_single(b"<html></html>").unwrap_err(), Malformed::Syntax(_)));
         assert!(read_single(br#"{"id":null,"error":{"message":"busy"}}"#).unwrap().is_err());
