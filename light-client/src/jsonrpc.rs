@@ -1,7 +1,9 @@
 //! JSON-RPC 2.0 as a client speaks it: calls, alone or in a batch, and their answers.
 
 use std::borrow::Cow;
+use std::fmt;
 
+use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -43,7 +45,7 @@ pub enum Malformed {
     Count {
         /// Calls.
         expected: usize,
-        /// Answers.
+        /// Answers; nobody counts further than one more than the calls.
         got: usize,
     },
     /// One error in place of a list of answers: it does not take batches, or not of this size.
@@ -56,8 +58,9 @@ pub type Reply = Result<Box<RawValue>, Complaint>;
 
 #[derive(Deserialize)]
 struct Response<'a> {
-    #[serde(default)]
-    id: Value,
+    /// Lent by the body, however long it is.
+    #[serde(default, borrow)]
+    id: Option<&'a RawValue>,
     #[serde(default, deserialize_with = "present")]
     result: Option<Box<RawValue>>,
     #[serde(default, borrow)]
@@ -109,7 +112,7 @@ fn request(id: usize, call: &Call) -> Request<'_> {
 pub fn read_single(body: &[u8]) -> Result<Reply, Malformed> {
     let (id, reply) = read_object(body)?.split()?;
     // Some endpoints answer an error without an id, when they do not read as far.
-    if id == json!(0) || (id.is_null() && reply.is_err()) { Ok(reply) } else { Err(other_id(&id)) }
+    if number(id) == Some(0) || (id.is_none() && reply.is_err()) { Ok(reply) } else { Err(other_id(id)) }
 }
 
 /// Reads the answers to [`batch`], and puts them into the order of the calls.
@@ -123,16 +126,52 @@ pub fn read_batch(body: &[u8], calls: usize) -> Result<Vec<Reply>, Malformed> {
             Ok(_) => Err(Malformed::Count { expected: calls, got: 1 }),
         };
     }
-    let responses: Vec<Response<'_>> = serde_json::from_slice(body).map_err(syntax)?;
+    let responses = read_list(body, calls)?;
     let got = responses.len();
     let mut replies: Vec<Option<Reply>> = (0..calls).map(|_| None).collect();
     for response in responses {
         let (id, reply) = response.split()?;
-        let place = id.as_u64().and_then(|id| replies.get_mut(usize::try_from(id).ok()?));
-        *place.ok_or_else(|| other_id(&id))? = Some(reply);
+        let place = number(id).and_then(|id| replies.get_mut(id));
+        *place.ok_or_else(|| other_id(id))? = Some(reply);
     }
     let complete: Option<Vec<_>> = replies.into_iter().collect();
     complete.filter(|_| got == calls).ok_or(Malformed::Count { expected: calls, got })
+}
+
+/// The answers of a list. A list that is too long is left at the first answer too many: sixteen megabytes of `{},` would be
+/// hundreds of megabytes of answers.
+fn read_list(body: &[u8], calls: usize) -> Result<Vec<Response<'_>>, Malformed> {
+    let mut list = Vec::new();
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let read = json.deserialize_seq(AtMost { calls, list: &mut list });
+    if list.len() > calls {
+        return Err(Malformed::Count { expected: calls, got: list.len() });
+    }
+    read.and_then(|()| json.end()).map_err(syntax)?;
+    Ok(list)
+}
+
+/// Collects answers, until there is one more than calls.
+struct AtMost<'l, 'de> {
+    calls: usize,
+    list: &'l mut Vec<Response<'de>>,
+}
+
+impl<'de> Visitor<'de> for AtMost<'_, 'de> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} answers", self.calls)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut answers: A) -> Result<(), A::Error> {
+        while self.list.len() <= self.calls
+            && let Some(answer) = answers.next_element()?
+        {
+            self.list.push(answer);
+        }
+        Ok(())
+    }
 }
 
 /// serde would read the fields of an object from a list as well, in their order.
@@ -147,8 +186,8 @@ fn is_list(body: &[u8]) -> bool {
     body.trim_ascii_start().starts_with(b"[")
 }
 
-impl Response<'_> {
-    fn split(self) -> Result<(Value, Reply), Malformed> {
+impl<'a> Response<'a> {
+    fn split(self) -> Result<(Option<&'a RawValue>, Reply), Malformed> {
         let reply = match (self.result, self.error) {
             (_, Some(error)) => {
                 Err(Complaint { code: error.code, message: error.message.chars().take(MAX_WORDS).collect() })
@@ -160,8 +199,12 @@ impl Response<'_> {
     }
 }
 
-fn other_id(id: &Value) -> Malformed {
-    Malformed::Id(id.to_string().chars().take(40).collect())
+fn number(id: Option<&RawValue>) -> Option<usize> {
+    id?.get().parse().ok()
+}
+
+fn other_id(id: Option<&RawValue>) -> Malformed {
+    Malformed::Id(id.map_or("null", RawValue::get).chars().take(40).collect())
 }
 
 fn syntax(error: serde_json::Error) -> Malformed {
@@ -198,6 +241,21 @@ mod tests {
             refused(br#"{"id":null,"error":{"code":-32600,"message":"no batches"}}"#),
             Malformed::Batch(complaint)
         );
+    }
+
+    #[test]
+    fn a_list_without_end_is_left_at_the_first_answer_too_many() {
+        let endless = format!("[{}", "{},".repeat(1_000_000));
+        assert_eq!(
+            read_batch(endless.as_bytes(), 2).unwrap_err(),
+            Malformed::Count { expected: 2, got: 3 },
+            "whoever read on would have met the end that is missing"
+        );
+        let long = format!(r#"[{{"id":[{}0],"result":1}}]"#, "0,".repeat(1_000_000));
+        let list = read_list(long.as_bytes(), 1).unwrap();
+        assert!(long.as_bytes().as_ptr_range().contains(&list[0].id.unwrap().get().as_ptr()), "copied");
+        assert!(matches!(read_batch(long.as_bytes(), 1), Err(Malformed::Id(id)) if id.len() == 40));
+        assert!(matches!(read_batch(br#"[{"id":0,"result":1}] more"#, 1), Err(Malformed::Syntax(_))));
     }
 
     #[test]
