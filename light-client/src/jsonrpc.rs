@@ -213,6 +213,8 @@ fn syntax(error: serde_json::Error) -> Malformed {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn text(reply: &Reply) -> &str {
@@ -284,5 +286,24 @@ mod tests {
     fn words_of_an_endpoint_are_cut() {
         let body = json!({"id": 0, "error": {"code": 1, "message": "x".repeat(10_000)}}).to_string();
         assert_eq!(read_single(body.as_bytes()).unwrap().unwrap_err().message.len(), MAX_WORDS);
+    }
+
+    proptest! {
+        #[test]
+        fn answers_in_any_order_meet_their_calls(ids in (0..40usize).prop_flat_map(|calls| Just((0..calls).collect::<Vec<_>>()).prop_shuffle())) {
+            let body = json!(ids.iter().map(|id| json!({"id": id, "result": id})).collect::<Vec<_>>()).to_string();
+            let replies = read_batch(body.as_bytes(), ids.len()).unwrap();
+            let results: Vec<usize> = replies.iter().map(|reply| text(reply).parse().unwrap()).collect();
+            prop_assert_eq!(results, (0..ids.len()).collect::<Vec<_>>());
+            prop_assert!(read_batch(body.as_bytes(), ids.len() + 1).is_err());
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(body in prop::collection::vec(any::<u8>(), 0..64), calls in 0..4usize) {
+            let _ = read_single(&body);
+            if let Ok(replies) = read_batch(&body, calls) {
+                prop_assert_eq!(replies.len(), calls);
+            }
+        }
     }
 }
