@@ -8,8 +8,10 @@
 
 use std::{error::Error, sync::Arc, time::Instant};
 
+use alloy::primitives::{Address, B256};
 use posthouse_light_client::{
     client::{Clock, Config, LightClient},
+    execution::Filter,
     http::Limits,
     spec::Network,
 };
@@ -36,12 +38,18 @@ async fn main() -> Result<(), Box<dyn Error>> {
     })?;
     let finalized = client.sync_once().await?;
     let ready = begun.elapsed();
-    let (_, words) = client.rpc().account(&finalized, contract.parse()?, &[slot.parse()?]).await?;
+    let (contract, slot): (Address, B256) = (contract.parse()?, slot.parse()?);
+    let (account, words) = client.rpc().account(&finalized, contract, &[slot]).await?;
+    client.rpc().code_of(&finalized, &account).await?;
+    client.rpc().logs(&finalized, &Filter::of(contract), finalized.number).await?;
     println!("{:#x}", words[0]);
     println!("ready_ms {:.1}", ready.as_secs_f64() * 1e3);
-    println!(
-        "{}",
-        std::fs::read_to_string("/proc/self/status")?.lines().find(|l| l.starts_with("VmHWM")).unwrap_or("")
-    );
+    println!("{}", most_memory()?);
     Ok(())
+}
+
+/// `VmHWM: … kB`.
+fn most_memory() -> std::io::Result<String> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    Ok(status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or_default().to_owned())
 }

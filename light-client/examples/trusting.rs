@@ -2,14 +2,17 @@
 //!
 //! `trusting RPC_URL CONTRACT SLOT STORE`
 //!
-//! What `follow` does without a light client: it asks by the same HTTP, and keeps the answer in the same kind of file,
-//! so that the difference between the two programs is what it takes not to believe the endpoint.
+//! What `follow` does without a light client: it asks through alloy's provider, as programs do that believe their
+//! endpoint, for all that `follow` can prove (a word, code, logs), and keeps the answer in the same kind of file. The
+//! difference between the two programs is what it takes not to believe the endpoint.
 #![allow(clippy::print_stdout, reason = "its output is what it is for")]
 
 use std::error::Error;
 
+use alloy::primitives::{Address, B256};
+use alloy::providers::{Provider as _, ProviderBuilder};
+use alloy::rpc::types::Filter;
 use rusqlite::Connection;
-use serde_json::{Value, json};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -19,20 +22,23 @@ async fn main() -> Result<(), Box<dyn Error>> {
     };
     // reqwest asks for a TLS provider even where there is no TLS; a second installation fails, and is not needed.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = reqwest::Client::builder().no_proxy().build()?;
-    let params = json!([contract, slot, "finalized"]);
-    let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "eth_getStorageAt", "params": params });
-    let request = client.post(rpc).header("content-type", "application/json").body(call.to_string());
-    let answer: Value = serde_json::from_slice(&request.send().await?.bytes().await?)?;
-    let word = answer["result"].as_str().ok_or("no word in the answer")?;
+    let provider = ProviderBuilder::new().connect_http(rpc.parse()?);
+    let (contract, slot): (Address, B256) = (contract.parse()?, slot.parse()?);
+    let word = provider.get_storage_at(contract, slot.into()).finalized().await?;
+    let code = provider.get_code_at(contract).finalized().await?;
+    let logs = provider.get_logs(&Filter::new().address(contract)).await?;
 
     let store = Connection::open(store)?;
-    store.execute("CREATE TABLE IF NOT EXISTS word (word TEXT NOT NULL) STRICT", [])?;
-    store.execute("INSERT INTO word VALUES (?1)", [word])?;
-    println!("{word}");
-    println!(
-        "{}",
-        std::fs::read_to_string("/proc/self/status")?.lines().find(|l| l.starts_with("VmHWM")).unwrap_or("")
-    );
+    store.execute("CREATE TABLE IF NOT EXISTS seen (word TEXT, code BLOB, logs TEXT) STRICT", [])?;
+    let logs = serde_json::to_string(&logs)?;
+    store.execute("INSERT INTO seen VALUES (?1, ?2, ?3)", (format!("{word:#x}"), code.to_vec(), logs))?;
+    println!("{word:#x}");
+    println!("{}", most_memory()?);
     Ok(())
+}
+
+/// `VmHWM: … kB`.
+fn most_memory() -> std::io::Result<String> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    Ok(status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or_default().to_owned())
 }

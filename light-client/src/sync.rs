@@ -11,6 +11,7 @@ use alloy::primitives::B256;
 
 pub(crate) use self::pace::Pace;
 use crate::beacon::{Beacon, BeaconError, PAGE, Unanswered};
+use crate::client::Clock;
 use crate::spec::{Bootstrap, Network, Refused, State, Update};
 
 /// Epochs from a header's own to the one in which its successor is due: a checkpoint is final two epochs after its own at
@@ -51,15 +52,20 @@ pub(crate) fn reaches(state: &State) -> (u64, bool) {
 ///
 /// # Errors
 /// No endpoint has such a page.
-pub(crate) async fn page(beacon: &Beacon, state: &Arc<State>, slot: u64) -> Result<State, Unanswered> {
+pub(crate) async fn page(
+    beacon: &Beacon,
+    state: &Arc<State>,
+    slot: u64,
+    clock: &Clock,
+) -> Result<State, Unanswered> {
     let now = state.network().period_of(slot);
     let start = state.wants_update_of(slot).unwrap_or(now);
     let count = now.saturating_sub(start).saturating_add(1).min(PAGE);
-    let state = state.clone();
+    let (state, clock) = (state.clone(), clock.clone());
     let check = move |updates: Vec<Update>| {
         let mut next = State::clone(&state);
         for update in &updates {
-            apply(&mut next, update, slot)?;
+            apply(&mut next, update, slot, &clock)?;
         }
         // A later head alone does not count: there are thousands of those in a period, and with one at a time an endpoint
         // could keep us busy for ever.
@@ -80,12 +86,13 @@ pub(crate) async fn finality(
     beacon: &Beacon,
     state: &Arc<State>,
     slot: u64,
+    clock: &Clock,
 ) -> Result<Option<State>, Unanswered> {
-    let state = state.clone();
+    let (state, clock) = (state.clone(), clock.clone());
     let check = move |update: Update| {
         let known = state.finalized().beacon.slot;
         let mut next = State::clone(&state);
-        let news = apply(&mut next, &update, slot)?;
+        let news = apply(&mut next, &update, slot, &clock)?;
         if next.finalized().beacon.slot > known {
             Ok(Some(next))
         } else if is_due(state.network(), known, slot) {
@@ -105,12 +112,13 @@ pub(crate) async fn optimistic(
     beacon: &Beacon,
     state: &Arc<State>,
     slot: u64,
+    clock: &Clock,
 ) -> Result<Option<State>, Unanswered> {
-    let state = state.clone();
+    let (state, clock) = (state.clone(), clock.clone());
     let check = move |update: Update| {
         let known = state.optimistic().beacon.slot;
         let mut next = State::clone(&state);
-        if apply(&mut next, &update, slot)? {
+        if apply(&mut next, &update, slot, &clock)? {
             return Ok(Some(next));
         }
         let lags = update.attested.beacon.slot < known || known.saturating_add(STILL) < slot;
@@ -120,8 +128,11 @@ pub(crate) async fn optimistic(
 }
 
 /// Applies `update`, and says whether it said something new. What was finalized before is no lie.
-fn apply(state: &mut State, update: &Update, slot: u64) -> Result<bool, BeaconError> {
-    match state.apply(update, slot) {
+///
+/// `slot` is the one in which it was asked for. The next may have begun since, and what is signed in that is no lie either.
+fn apply(state: &mut State, update: &Update, slot: u64, clock: &Clock) -> Result<bool, BeaconError> {
+    let arrived = state.network().slot_at(clock.now_ms()).unwrap_or(slot).max(slot);
+    match state.apply(update, arrived) {
         Ok(applied) => {
             contradicts(state, update)?;
             Ok(applied.anything())

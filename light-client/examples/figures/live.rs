@@ -59,6 +59,8 @@ pub(crate) async fn print_all() -> Result<(), Box<dyn Error>> {
 
 impl Scene {
     async fn new() -> Result<Self, Box<dyn Error>> {
+        // reqwest asks for a TLS provider even where there is no TLS; a second installation fails, and is not needed.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let chain = DevChain::start(posthouse_devchain::Config::default())?;
         let provider = ProviderBuilder::new().wallet(chain.accounts()[0].clone());
         let provider = provider.connect_http(chain.url().parse()?);

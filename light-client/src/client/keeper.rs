@@ -143,11 +143,12 @@ impl Keeper {
         let mut state = self.begin(turn, slot).await?;
         self.is_young(&state)?;
         while sync::is_behind(&state, slot) {
-            let next =
-                sync::page(&self.beacon, &state, slot).await.map_err(|why| self.unanswered(why, slot))?;
+            let next = sync::page(&self.beacon, &state, slot, &self.clock)
+                .await
+                .map_err(|why| self.unanswered(why, slot))?;
             state = self.keep(next).await?;
         }
-        match sync::finality(&self.beacon, &state, slot).await {
+        match sync::finality(&self.beacon, &state, slot, &self.clock).await {
             Ok(Some(next)) => state = self.keep(next).await?,
             Ok(None) => {}
             // No later header anywhere: the alarm says so when that has lasted.
@@ -155,7 +156,7 @@ impl Keeper {
             Err(why) => return Err(self.unanswered(why, slot)),
         }
         if state.wants_update_of(slot).is_some() && !sync::is_behind(&state, slot) {
-            match sync::page(&self.beacon, &state, slot).await {
+            match sync::page(&self.beacon, &state, slot, &self.clock).await {
                 Ok(next) => state = self.keep(next).await?,
                 // It is needed in the next period only.
                 Err(why) => tracing::debug!(%why, "the next committee is not to be had yet"),
@@ -215,7 +216,7 @@ impl Keeper {
             return Ok(Block::from(&state.optimistic().execution));
         }
         if turn.asked.as_ref().is_none_or(|(asked, _)| *asked != slot) {
-            let why = match sync::optimistic(&self.beacon, &state, slot).await {
+            let why = match sync::optimistic(&self.beacon, &state, slot, &self.clock).await {
                 Ok(Some(next)) => {
                     self.keep(next).await?;
                     None

@@ -1,8 +1,9 @@
 //! What depends on the clock: checkpoints that are too old, finality that does not come, and clocks that are wrong.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use posthouse_light_client::client::{Alarm, ClientError, LightClient, StartError};
+use posthouse_light_client::client::{Alarm, ClientError, Clock, Config, LightClient, StartError};
 use posthouse_light_client::http::{Endpoint, Limits};
 use posthouse_light_client::spec::Network;
 
@@ -186,4 +187,18 @@ async fn a_fork_that_came_after_this_program_stops_it() {
     assert!(
         matches!(&client.status().alarms[..], [Alarm::UnknownFork { fork }, ..] if fork.to_lowercase() == "gloas")
     );
+}
+
+/// What is shown is signed in the slot that begins while the answer is on its way: on mainnet a matter of luck, with short
+/// slots of every day.
+#[tokio::test]
+async fn a_slot_that_begins_before_the_answer_is_there() {
+    let world = World::new();
+    let signed = world.beacon.slot();
+    let (before, then) = (world.beacon.time_of(signed - 1), world.beacon.time_of(signed));
+    let asked = AtomicBool::new(false);
+    let clock = Clock::new(move || if asked.swap(true, Ordering::SeqCst) { then } else { before });
+    let client = LightClient::open(Config { clock, ..world.config(&[world.beacon.url()]) }).unwrap();
+    assert_eq!(client.sync_once().await.unwrap().number, world.finalized());
+    assert_eq!(client.status().alarms, []);
 }
