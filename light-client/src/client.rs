@@ -84,7 +84,7 @@ impl LightClient {
     /// the one known is older than a slot, at most once a slot.
     ///
     /// # Errors
-    /// [`ClientError::NoHead`] where it is older than an epoch and no endpoint answers; otherwise as [`Self::sync_once`].
+    /// [`ClientError::NoHead`] where it is older than an epoch, whatever endpoints say; otherwise as [`Self::sync_once`].
     pub async fn latest(&self) -> Result<Block, ClientError> {
         self.keeper.latest().await
     }

@@ -5,7 +5,7 @@
 
 mod pace;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use alloy::primitives::B256;
 
@@ -48,93 +48,118 @@ pub(crate) fn reaches(state: &State) -> (u64, bool) {
     (state.finalized().beacon.slot, state.has_next_committee())
 }
 
-/// One page of updates, all proven, that bring finality or a committee.
+/// What asking the endpoints for something brought.
+pub(crate) struct Step {
+    /// The best that is proven; `None` where that is what was known already.
+    pub(crate) next: Option<State>,
+    /// Why each endpoint that was asked falls short, where all do.
+    pub(crate) unanswered: Option<Unanswered>,
+}
+
+/// One page of updates that bring a committee, up to the first that is not proven.
 ///
 /// # Errors
 /// No endpoint has such a page.
-pub(crate) async fn page(
-    beacon: &Beacon,
-    state: &Arc<State>,
-    slot: u64,
-    clock: &Clock,
-) -> Result<State, Unanswered> {
-    let now = state.network().period_of(slot);
-    let start = state.wants_update_of(slot).unwrap_or(now);
+pub(crate) async fn page(beacon: &Beacon, state: &Arc<State>, clock: &Clock) -> Result<State, Unanswered> {
+    let now = state.network().period_of(slot(state, clock));
+    let start = state.wants_update_of(slot(state, clock)).unwrap_or(now);
     let count = now.saturating_sub(start).saturating_add(1).min(PAGE);
     let (state, clock) = (state.clone(), clock.clone());
     let check = move |updates: Vec<Update>| {
-        let mut next = State::clone(&state);
-        for update in &updates {
-            apply(&mut next, update, slot, &clock)?;
+        let (mut next, now) = (State::clone(&state), slot(&state, &clock));
+        let failed = updates.iter().find_map(|update| apply(&mut next, update, now).err());
+        // A later head or finalized header alone does not count: there are thousands of those in a period, and with one at
+        // a time an endpoint could keep us busy for ever.
+        let committees = |state: &State| (state.period(), state.has_next_committee());
+        if committees(&next) > committees(&state) {
+            return Ok(next);
         }
-        // A later head alone does not count: there are thousands of those in a period, and with one at a time an endpoint
-        // could keep us busy for ever.
-        if reaches(&next) > reaches(&state) {
-            Ok(next)
-        } else {
-            Err(nothing_new(state.finalized().beacon.slot, slot))
-        }
+        Err(failed.unwrap_or_else(|| nothing_new(state.finalized().beacon.slot, now)))
     };
     beacon.updates(start, count, check).await
 }
 
-/// The newest finalized header. `None` where it is the one that is known, and no later one is due.
-///
-/// # Errors
-/// No endpoint gave one that is proven, or a later one is due and none has it.
-pub(crate) async fn finality(
-    beacon: &Beacon,
-    state: &Arc<State>,
-    slot: u64,
-    clock: &Clock,
-) -> Result<Option<State>, Unanswered> {
-    let (state, clock) = (state.clone(), clock.clone());
+/// The newest finalized header, from the first endpoint after whose answer no later one is due.
+pub(crate) async fn finality(beacon: &Beacon, state: &Arc<State>, clock: &Clock) -> Step {
+    let best = Best::from(state);
+    let (kept, clock) = (best.clone(), clock.clone());
     let check = move |update: Update| {
-        let known = state.finalized().beacon.slot;
-        let mut next = State::clone(&state);
-        let news = apply(&mut next, &update, slot, &clock)?;
-        if next.finalized().beacon.slot > known {
-            Ok(Some(next))
-        } else if is_due(state.network(), known, slot) {
-            Err(nothing_new(known, slot))
-        } else {
-            Ok(news.then_some(next))
-        }
+        kept.with(&update, &clock, |next, now| {
+            let known = next.finalized().beacon.slot;
+            if is_due(next.network(), known, now) { Err(nothing_new(known, now)) } else { Ok(()) }
+        })
     };
-    beacon.finality(check).await
+    let outcome = beacon.finality(check).await;
+    best.step(outcome)
 }
 
-/// The newest header that a committee signed. `None` where it is the one that is known.
-///
-/// # Errors
-/// No endpoint gave one that is proven, or none has one that is of the last few slots.
-pub(crate) async fn optimistic(
-    beacon: &Beacon,
-    state: &Arc<State>,
-    slot: u64,
-    clock: &Clock,
-) -> Result<Option<State>, Unanswered> {
-    let (state, clock) = (state.clone(), clock.clone());
+/// The newest header that a committee signed, from the first endpoint that has one of the last few slots.
+pub(crate) async fn optimistic(beacon: &Beacon, state: &Arc<State>, clock: &Clock) -> Step {
+    let best = Best::from(state);
+    let (kept, clock) = (best.clone(), clock.clone());
     let check = move |update: Update| {
-        let known = state.optimistic().beacon.slot;
-        let mut next = State::clone(&state);
-        if apply(&mut next, &update, slot, &clock)? {
-            return Ok(Some(next));
-        }
-        let lags = update.attested.beacon.slot < known || known.saturating_add(STILL) < slot;
-        if lags { Err(nothing_new(known, slot)) } else { Ok(None) }
+        kept.with(&update, &clock, |next, now| {
+            let known = next.optimistic().beacon.slot;
+            let lags = update.attested.beacon.slot < known || known.saturating_add(STILL) < now;
+            if lags { Err(nothing_new(known, now)) } else { Ok(()) }
+        })
     };
-    beacon.optimistic(check).await
+    let outcome = beacon.optimistic(check).await;
+    best.step(outcome)
 }
 
-/// Applies `update`, and says whether it said something new. What was finalized before is no lie.
-///
-/// `slot` is the one in which it was asked for. The next may have begun since, and what is signed in that is no lie either.
-fn apply(state: &mut State, update: &Update, slot: u64, clock: &Clock) -> Result<bool, BeaconError> {
-    let arrived = state.network().slot_at(clock.now_ms()).unwrap_or(slot).max(slot);
-    match state.apply(update, arrived) {
+/// The best that is proven, while one endpoint after the other is asked.
+#[derive(Clone)]
+struct Best {
+    known: Arc<State>,
+    /// What is better than `known`.
+    next: Arc<Mutex<Option<State>>>,
+}
+
+impl Best {
+    fn from(state: &Arc<State>) -> Self {
+        Self { known: state.clone(), next: Arc::default() }
+    }
+
+    /// Keeps what `update` proves, then asks `is_enough` of the outcome and the slot by the clock.
+    fn with(
+        &self,
+        update: &Update,
+        clock: &Clock,
+        is_enough: impl FnOnce(&State, u64) -> Result<(), BeaconError>,
+    ) -> Result<(), BeaconError> {
+        let mut next = self.next().clone().unwrap_or_else(|| State::clone(&self.known));
+        let now = slot(&next, clock);
+        let moved = apply(&mut next, update, now)?;
+        let enough = is_enough(&next, now);
+        if moved {
+            *self.next() = Some(next);
+        }
+        enough
+    }
+
+    fn step(&self, outcome: Result<(), Unanswered>) -> Step {
+        Step { next: self.next().take(), unanswered: outcome.err() }
+    }
+
+    fn next(&self) -> MutexGuard<'_, Option<State>> {
+        self.next.lock().expect("no code panics while it holds this lock")
+    }
+}
+
+/// The slot by the clock. Asked for when an answer is there: answers take their time, and are of the slot they come in.
+fn slot(state: &State, clock: &Clock) -> u64 {
+    state.network().slot_at(clock.now_ms()).unwrap_or_default()
+}
+
+/// Applies `update`, and says whether it said something new. What was finalized before is no lie. An error leaves `state` as
+/// it was.
+fn apply(state: &mut State, update: &Update, slot: u64) -> Result<bool, BeaconError> {
+    let mut next = state.clone();
+    match next.apply(update, slot) {
         Ok(applied) => {
-            contradicts(state, update)?;
+            contradicts(&next, update)?;
+            *state = next;
             Ok(applied.anything())
         }
         Err(Refused::Stale { .. }) => Ok(false),
@@ -158,18 +183,42 @@ fn nothing_new(known: u64, now: u64) -> BeaconError {
     BeaconError::NothingNew { known, now }
 }
 
-/// Whether somebody answered with the truth, be it that there is nothing new.
+/// Whether everybody answered, and with the truth, which is that there is nothing new.
 pub(crate) fn nothing_new_anywhere(unanswered: &Unanswered) -> bool {
+    unanswered.0.iter().all(|failed| matches!(failed.error, BeaconError::NothingNew { .. }))
+}
+
+/// Whether somebody showed something that is proven, be it nothing new.
+pub(crate) fn somebody_has_nothing_new(unanswered: &Unanswered) -> bool {
     unanswered.0.iter().any(|failed| matches!(failed.error, BeaconError::NothingNew { .. }))
 }
 
-/// The earliest slot that an endpoint says it has signatures of, where that is later than now: the clock may be wrong.
+/// The earliest slot of which all endpoints that answered say they have signatures, where that is later than now: the clock
+/// may be wrong.
 pub(crate) fn signed_in_future(unanswered: &Unanswered) -> Option<u64> {
-    let slots = unanswered.0.iter().filter_map(|failed| match failed.error {
-        BeaconError::Refused(Refused::Future { signature_slot, .. }) => Some(signature_slot),
-        _ => None,
+    let answered = unanswered.0.iter().filter(|failed| {
+        !matches!(failed.error, BeaconError::Http(_) | BeaconError::ContentType(_) | BeaconError::Aborted)
     });
-    slots.min()
+    let slots: Option<Vec<_>> = answered
+        .map(|failed| match failed.error {
+            BeaconError::Refused(Refused::Future { signature_slot, .. }) => Some(signature_slot),
+            _ => None,
+        })
+        .collect();
+    slots?.into_iter().min()
+}
+
+/// The fork that this program does not know and every endpoint names.
+pub(crate) fn unknown_fork(unanswered: &Unanswered) -> Option<String> {
+    let forks: Option<Vec<_>> = unanswered
+        .0
+        .iter()
+        .map(|failed| match &failed.error {
+            BeaconError::Refused(Refused::UnknownFork(fork)) => Some(fork.clone()),
+            _ => None,
+        })
+        .collect();
+    forks?.into_iter().next()
 }
 
 /// The first contradiction among the reasons.

@@ -107,14 +107,14 @@ pub enum ClientError {
     /// No endpoint gave an answer that is proven; each with its reason.
     #[error("no beacon endpoint gave a proven answer: {0}")]
     Beacon(#[from] Unanswered),
-    /// The newest header known is old, and no endpoint could be asked for a newer one.
+    /// The newest header known is older than an epoch, and no endpoint gave a newer one.
     #[error("the newest block known is of slot {slot}, and it is slot {now}: {why}")]
     NoHead {
         /// Slot of the newest header known.
         slot: u64,
         /// The clock's.
         now: u64,
-        /// What the endpoints failed with.
+        /// What is wrong with the endpoints' answers.
         why: String,
     },
     /// What is proven could not be stored, so it is not used.

@@ -139,24 +139,26 @@ impl Keeper {
 
     /// The checkpoint's header, committees up to now, finality, and the next committee once it can be had.
     async fn steps(&self, turn: &mut Turn) -> Result<Arc<State>, ClientError> {
-        let slot = self.slot()?;
-        let mut state = self.begin(turn, slot).await?;
+        self.slot()?;
+        let mut state = self.begin(turn).await?;
         self.is_young(&state)?;
-        while sync::is_behind(&state, slot) {
-            let next = sync::page(&self.beacon, &state, slot, &self.clock)
-                .await
-                .map_err(|why| self.unanswered(why, slot))?;
+        while sync::is_behind(&state, self.slot()?) {
+            let next = sync::page(&self.beacon, &state, &self.clock).await;
+            state = self.keep(next.map_err(|why| self.unanswered(why))?).await?;
+        }
+        let sync::Step { next, unanswered } = sync::finality(&self.beacon, &state, &self.clock).await;
+        if let Some(next) = next {
             state = self.keep(next).await?;
         }
-        match sync::finality(&self.beacon, &state, slot, &self.clock).await {
-            Ok(Some(next)) => state = self.keep(next).await?,
-            Ok(None) => {}
+        match unanswered {
             // No later header anywhere: the alarm says so when that has lasted.
-            Err(why) if sync::nothing_new_anywhere(&why) => self.note(&why),
-            Err(why) => return Err(self.unanswered(why, slot)),
+            Some(why) if sync::nothing_new_anywhere(&why) => {}
+            Some(why) => return Err(self.unanswered(why)),
+            None => {}
         }
+        let slot = self.slot()?;
         if state.wants_update_of(slot).is_some() && !sync::is_behind(&state, slot) {
-            match sync::page(&self.beacon, &state, slot, &self.clock).await {
+            match sync::page(&self.beacon, &state, &self.clock).await {
                 Ok(next) => state = self.keep(next).await?,
                 // It is needed in the next period only.
                 Err(why) => tracing::debug!(%why, "the next committee is not to be had yet"),
@@ -166,7 +168,7 @@ impl Keeper {
     }
 
     /// What is known, or what follows from the operator's checkpoint where that is new.
-    async fn begin(&self, turn: &mut Turn, slot: u64) -> Result<Arc<State>, ClientError> {
+    async fn begin(&self, turn: &mut Turn) -> Result<Arc<State>, ClientError> {
         let held = self.state();
         let root = match turn.pending {
             Some(root) => root,
@@ -174,22 +176,22 @@ impl Keeper {
         };
         let fresh = match (sync::bootstrap(&self.beacon, &self.network, root).await, held) {
             (Ok(fresh), _) => fresh,
-            (Err(why), None) => return Err(self.unanswered(why, slot)),
+            (Err(why), None) => return Err(self.unanswered(why)),
             (Err(why), Some(held)) => {
                 tracing::warn!(checkpoint = %root, %why, "no endpoint has the new checkpoint; going on from the store");
                 self.known_mut().condition.not_taken = Some(root);
                 return Ok(held);
             }
         };
-        let state = self.adopt(root, fresh, slot).await?;
+        let state = self.adopt(root, fresh).await?;
         turn.pending = None;
         self.known_mut().condition.not_taken = None;
         Ok(state)
     }
 
     /// Takes the checkpoint's state over, unless what is known is as late.
-    async fn adopt(&self, root: B256, fresh: State, slot: u64) -> Result<Arc<State>, ClientError> {
-        let new = fresh.finalized().beacon;
+    async fn adopt(&self, root: B256, fresh: State) -> Result<Arc<State>, ClientError> {
+        let (new, slot) = (fresh.finalized().beacon, self.slot()?);
         if new.slot > slot {
             return Err(ClientError::ClockBehind { signed: new.slot, now: slot });
         }
@@ -216,25 +218,22 @@ impl Keeper {
             return Ok(Block::from(&state.optimistic().execution));
         }
         if turn.asked.as_ref().is_none_or(|(asked, _)| *asked != slot) {
-            let why = match sync::optimistic(&self.beacon, &state, slot, &self.clock).await {
-                Ok(Some(next)) => {
-                    self.keep(next).await?;
-                    None
-                }
-                Ok(None) => None,
-                Err(why) if sync::nothing_new_anywhere(&why) => None,
-                Err(why) => Some(self.unanswered(why, slot).to_string()),
-            };
-            turn.asked = Some((slot, why));
-        }
-        let head = self.state().unwrap_or(state);
-        let (newest, epoch) = (head.optimistic().beacon.slot, self.network.preset.slots_per_epoch());
-        match &turn.asked {
-            Some((_, Some(why))) if newest.saturating_add(epoch) < slot => {
-                Err(ClientError::NoHead { slot: newest, now: slot, why: why.clone() })
+            let sync::Step { next, unanswered } = sync::optimistic(&self.beacon, &state, &self.clock).await;
+            if let Some(next) = next {
+                self.keep(next).await?;
             }
-            _ => Ok(Block::from(&head.optimistic().execution)),
+            let why = unanswered.map(|why| self.unanswered(why).to_string());
+            // When that has ended: those who waited for their turn meanwhile have the same answer.
+            turn.asked = Some((self.slot()?, why));
         }
+        let (head, now) = (self.state().unwrap_or(state), self.slot()?);
+        let (newest, epoch) = (head.optimistic().beacon.slot, self.network.preset.slots_per_epoch());
+        if newest.saturating_add(epoch) < now {
+            let why = turn.asked.as_ref().and_then(|(_, why)| why.clone());
+            let why = why.unwrap_or_else(|| "it was of the last slots when it was asked for".to_owned());
+            return Err(ClientError::NoHead { slot: newest, now, why });
+        }
+        Ok(Block::from(&head.optimistic().execution))
     }
 
     /// The slot by the clock, if that can be right.
@@ -303,21 +302,17 @@ impl Keeper {
     }
 
     /// What of the endpoints' failures is more than a failure.
-    fn unanswered(&self, why: Unanswered, now: u64) -> ClientError {
-        self.note(&why);
+    fn unanswered(&self, why: Unanswered) -> ClientError {
+        let mut known = self.known_mut();
+        known.condition.heard(&why);
+        drop(known);
         match sync::signed_in_future(&why) {
             Some(signed) => {
                 tracing::warn!(%why, "signatures of the future");
+                let now = self.network.slot_at(self.clock.now_ms()).unwrap_or_default();
                 ClientError::ClockBehind { signed, now }
             }
             None => why.into(),
-        }
-    }
-
-    fn note(&self, why: &Unanswered) {
-        if let Some(contradiction) = sync::contradiction(why) {
-            tracing::error!(%contradiction, "two finalized blocks of one slot");
-            self.known_mut().condition.contradiction = Some(contradiction.to_string());
         }
     }
 

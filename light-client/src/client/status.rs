@@ -59,7 +59,7 @@ pub enum Alarm {
         /// Its age.
         age_secs: u64,
     },
-    /// Endpoints show signatures of slots that are still to come.
+    /// All endpoints that answer show signatures of slots that are still to come.
     ClockBehind {
         /// The earliest of these slots.
         signed: u64,
@@ -85,7 +85,7 @@ pub enum Alarm {
         /// What contradicts what.
         what: String,
     },
-    /// The fork that applies now came after this program.
+    /// The fork that applies now came after this program: by the configuration, or by all endpoints.
     UnknownFork {
         /// Its name.
         fork: String,

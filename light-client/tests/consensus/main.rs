@@ -7,6 +7,7 @@ mod answers;
 mod checkpoint;
 mod disagree;
 mod following;
+mod lagging;
 mod liar;
 mod lies;
 mod time;

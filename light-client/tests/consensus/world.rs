@@ -10,7 +10,7 @@ use posthouse_devchain::beacon::{self, Beacon, Fork, Slots};
 use posthouse_devchain::{Clock as ChainClock, DevChain};
 use posthouse_light_client::beacon::{BeaconError, Unanswered};
 use posthouse_light_client::client::{ClientError, Clock, Config, LightClient};
-use posthouse_light_client::http::Limits;
+use posthouse_light_client::http::{Endpoint, Limits};
 use posthouse_light_client::spec::Network;
 
 /// Slots of an epoch, and of a sync committee period.
@@ -85,6 +85,19 @@ impl World {
 
     pub fn set_ms(&self, now_ms: u64) {
         self.now_ms.store(now_ms, Ordering::SeqCst);
+    }
+
+    /// Moves the clock to a slot from elsewhere, such as while an endpoint is answering.
+    pub fn clock(&self) -> impl Fn(u64) + Send + Sync + 'static {
+        let (now_ms, network) = (self.now_ms.clone(), self.network.clone());
+        move |slot| now_ms.store(network.starts_at(slot), Ordering::SeqCst)
+    }
+
+    /// What the beacon answers now, in SSZ.
+    pub async fn answer(&self, path: &str) -> Vec<u8> {
+        let beacon = Endpoint::new(self.beacon.url(), Limits::default()).unwrap();
+        let path = format!("/eth/v1/beacon/light_client/{path}");
+        beacon.get(&path, "application/octet-stream").await.unwrap().body
     }
 
     /// Number of the block that is finalized by now.

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use alloy::primitives::B256;
 
+use crate::beacon::Unanswered;
 use crate::client::{Alarm, ClientError, Clock, Seen, Stale};
 use crate::spec::{Header, Network, Refused, State};
+use crate::sync;
 
 /// What happened that the state itself does not show.
 #[derive(Debug, Default)]
@@ -20,7 +22,7 @@ pub(super) struct Condition {
     /// A checkpoint of the operator's that no endpoint has.
     pub(super) not_taken: Option<B256>,
     /// Two finalized blocks of one slot.
-    pub(super) contradiction: Option<String>,
+    contradiction: Option<String>,
 }
 
 impl Condition {
@@ -30,6 +32,15 @@ impl Condition {
         let error = outcome.as_ref().err();
         self.last_error = error.map(ToString::to_string);
         self.last_alarm = error.and_then(alarm);
+    }
+
+    /// What endpoints said that is of no use otherwise.
+    pub(super) fn heard(&mut self, why: &Unanswered) {
+        self.answered |= sync::somebody_has_nothing_new(why);
+        if let Some(contradiction) = sync::contradiction(why) {
+            tracing::error!(%contradiction, "two finalized blocks of one slot");
+            self.contradiction = Some(contradiction.to_string());
+        }
     }
 
     pub(super) fn last_error(&self) -> Option<String> {
@@ -67,6 +78,8 @@ fn alarm(error: &ClientError) -> Option<Alarm> {
         ClientError::UnknownFork(Refused::UnknownFork(fork)) => {
             Some(Alarm::UnknownFork { fork: fork.clone() })
         }
+        // Nobody proves it, so it is no reason to stop.
+        ClientError::Beacon(why) => sync::unknown_fork(why).map(|fork| Alarm::UnknownFork { fork }),
         _ => None,
     }
 }
