@@ -57,7 +57,12 @@ pub(crate) async fn newest(endpoint: &Endpoint) -> Result<FinalizedRoot, BeaconE
 
 /// Whether `endpoint` has `block` on its finalized chain too.
 pub(crate) async fn has(endpoint: &Endpoint, block: FinalizedRoot) -> Result<(), BeaconError> {
-    let at_slot = read(&get(endpoint, &block.slot.to_string()).await?)?;
+    let answer = match get(endpoint, &block.slot.to_string()).await {
+        // Its chain has no block in this slot: that is a no like any other.
+        Err(BeaconError::Http(HttpError::Status(404))) => return Err(BeaconError::NotFinalized(block.root)),
+        answer => answer?,
+    };
+    let at_slot = read(&answer)?;
     if at_slot == block {
         return Ok(());
     }

@@ -44,6 +44,27 @@ async fn endpoints_of_two_chains_do_not_agree_and_one_alone_is_not_enough() {
     assert_eq!(verdict(&[&nobody]).await, Verdict::Silent);
 }
 
+/// Where the honest chain has no block in the slot of which the other endpoint calls one final.
+#[tokio::test]
+async fn an_endpoint_without_the_block_contradicts() {
+    let world = World::new();
+    let beacon = Endpoint::new(world.beacon.url(), Limits::default()).unwrap();
+    let old = beacon.get("/eth/v1/beacon/headers/finalized", "application/json").await.unwrap().body;
+    let slot = format!("headers/{}", world.beacon.slot_of(world.finalized()).unwrap());
+    let earlier = move |path: &str, _: &_| path.ends_with("finalized").then(|| Reply::json(old.clone()));
+    let lacks = move |path: &str, _: &_| path.ends_with(&slot).then_some(Reply::Head("404 Not Found\r\n"));
+    let earlier = Liar::over(world.beacon.url(), "application/json", earlier).await;
+    let honest = Liar::over(world.beacon.url(), "application/json", lacks).await;
+    world.mine(10);
+    for lie in [false, true] {
+        earlier.lie(true);
+        honest.lie(lie);
+        let urls = [earlier.url(), world.honest.url(), honest.url()].map(str::to_owned);
+        let agreement = agree(&urls, Limits::default()).await.unwrap();
+        assert_eq!(agreement.verdict == Verdict::Disagree, lie, "{agreement:?}");
+    }
+}
+
 #[tokio::test]
 async fn without_a_checkpoint_an_empty_store_is_no_beginning() {
     let world = World::new();
