@@ -143,14 +143,42 @@ fn updates_of_every_fork() {
         }
         let mut lie = stream.clone();
         lie[8] ^= 1;
-        let refused = updates_from_octet_stream(&world.network, &lie, 1).unwrap_err();
-        assert!(matches!(refused, Refused::ForkDigest { .. }), "{refused}");
+        let outcome = updates_from_octet_stream(&world.network, &lie, 1);
+        if world.network.fork_at(updates[0].attested.beacon.slot).unwrap() < Fork::Fulu {
+            let refused = outcome.unwrap_err();
+            assert!(matches!(refused, Refused::ForkDigest { .. }), "{refused}");
+        } else {
+            assert_eq!(outcome, Ok(updates));
+        }
         let refused = updates_from_octet_stream(&world.network, &[&stream[..], &stream].concat(), 1);
         assert_eq!(refused, Err(Refused::TooManyUpdates(1)));
     }
     assert!(state.has_next_committee());
     let digest = |epoch: u64| world.network.fork_digest(epoch * 32).unwrap();
     assert!((0..=BLOBS.0).all(|epoch| epoch == 0 || digest(epoch) != digest(epoch - 1)));
+}
+
+/// Blob limits are raised without a new program: a file from before says nothing of the entry under whose digest this comes.
+#[test]
+fn a_blob_schedule_that_came_after_this_program_stops_nobody() {
+    let world = World::start();
+    let slot = 256 * 32 + 5;
+    for slot in slot..slot + 4 {
+        world.mine(slot);
+    }
+    let stream = get(&world.beacon, "updates?start_period=1&count=1", SSZ);
+    let yaml = world.beacon.network_yaml().replace(&format!("EPOCH: {}\n", BLOBS.0), "EPOCH: 9999\n");
+    let before = Network::from_yaml(&yaml).unwrap();
+    assert_ne!(before.fork_digest(slot), world.network.fork_digest(slot));
+    assert_eq!(stream[8..12], world.network.fork_digest(slot).unwrap(), "the update is of after the change");
+    assert_eq!(
+        updates_from_octet_stream(&before, &stream, 1),
+        updates_from_octet_stream(&world.network, &stream, 1)
+    );
+    // A length, or a layout, of its own is refused as ever.
+    let mut long = stream.clone();
+    long[0] += 1;
+    assert!(updates_from_octet_stream(&before, &long, 1).is_err());
 }
 
 /// A fork that the file names and this client does not know.

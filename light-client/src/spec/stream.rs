@@ -2,7 +2,7 @@
 
 use super::network::Network;
 use super::update::{Bootstrap, Update};
-use super::{Refused, json, ssz};
+use super::{Fork, Refused, json, ssz};
 
 /// More than a mainnet update's 26.9 kB with both headers' `extra_data` full.
 const MAX_SSZ: usize = 32 * 1024;
@@ -18,8 +18,11 @@ pub fn updates_from_json(network: &Network, bytes: &[u8], max: usize) -> Result<
 /// What the beacon API sends as `application/octet-stream`: for each update its length as eight bytes (little endian,
 /// the next four included), the fork digest at its slot, and its SSZ; at most `max` of them.
 ///
+/// From Fulu on any digest will do: it changes with each entry of the blob schedule, those made after this program among
+/// them. Nothing is lost by that, for the layout follows the slot, and signatures are bound to the fork's version.
+///
 /// # Errors
-/// [`Refused`]; one that is wrong refuses all. [`Refused::ForkDigest`] where the digest is not that of the slot.
+/// [`Refused`]; one that is wrong refuses all. [`Refused::ForkDigest`] where the digest is not that of a slot before Fulu.
 pub fn updates_from_octet_stream(
     network: &Network,
     mut bytes: &[u8],
@@ -48,7 +51,7 @@ fn first<'a>(network: &Network, bytes: &'a [u8]) -> Result<(Update, &'a [u8]), R
     let (digest, chunk) = chunk.split_first_chunk().ok_or_else(|| refused("a fork digest is cut off"))?;
     let slot = ssz::slot_behind_offset(chunk)?;
     let wanted = network.fork_digest(slot)?;
-    if *digest != wanted {
+    if *digest != wanted && network.fork_at(slot)? < Fork::Fulu {
         return Err(Refused::ForkDigest { found: *digest, wanted, slot });
     }
     let kind = ssz::kind(network, chunk).ok_or_else(|| refused("an update of no known kind"))?;

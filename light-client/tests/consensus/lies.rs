@@ -337,14 +337,17 @@ async fn the_name_of_another_fork() {
         matches!(refused, Refused::OtherFork { named, at_slot, .. } if named.name() == "deneb" && at_slot.name() == "fulu"),
         "{refused:?}"
     );
-    let refused = about_committees(Lie::Version(Fork::Deneb)).await;
+    // Before Fulu the digest names the fork of a listed update; from then on it is no one's name.
+    let world = World::with(vec![(Fork::Electra, 0)], 31_337);
+    let refused = self::refused(&told(&world, two_periods, Topic::Updates, Lie::Version(Fork::Deneb)).await);
     assert!(matches!(refused, Refused::ForkDigest { .. }), "{refused:?}");
 }
 
 #[tokio::test]
 async fn a_fork_that_nobody_knows_is_one_endpoints_word() {
     assert_eq!(about_finality(Lie::UnknownFork).await, Refused::UnknownFork("gloas".into()));
-    let refused = about_committees(Lie::UnknownFork).await;
+    let world = World::with(vec![(Fork::Electra, 0)], 31_337);
+    let refused = refused(&told(&world, two_periods, Topic::Updates, Lie::UnknownFork).await);
     assert!(matches!(refused, Refused::ForkDigest { .. }), "{refused:?}");
 }
 
