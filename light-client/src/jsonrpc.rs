@@ -9,6 +9,8 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use thiserror::Error;
 
+use crate::spec::complaint;
+
 /// Characters of an endpoint's own words that are kept, in errors and in logs.
 const MAX_WORDS: usize = 200;
 
@@ -147,7 +149,7 @@ fn read_list(body: &[u8], calls: usize) -> Result<Vec<Response<'_>>, Malformed> 
     if list.len() > calls {
         return Err(Malformed::Count { expected: calls, got: list.len() });
     }
-    read.and_then(|()| json.end()).map_err(syntax)?;
+    read.and_then(|()| json.end()).map_err(|error| syntax(&error))?;
     Ok(list)
 }
 
@@ -179,7 +181,7 @@ fn read_object(body: &[u8]) -> Result<Response<'_>, Malformed> {
     if is_list(body) {
         return Err(Malformed::Syntax("a list where one answer belongs".into()));
     }
-    serde_json::from_slice(body).map_err(syntax)
+    serde_json::from_slice(body).map_err(|error| syntax(&error))
 }
 
 fn is_list(body: &[u8]) -> bool {
@@ -207,8 +209,8 @@ fn other_id(id: Option<&RawValue>) -> Malformed {
     Malformed::Id(id.map_or("null", RawValue::get).chars().take(40).collect())
 }
 
-fn syntax(error: serde_json::Error) -> Malformed {
-    Malformed::Syntax(error.to_string().chars().take(MAX_WORDS).collect())
+fn syntax(error: &serde_json::Error) -> Malformed {
+    Malformed::Syntax(complaint(error))
 }
 
 #[cfg(test)]

@@ -34,6 +34,7 @@ mod yaml;
 pub use committee::{SyncAggregate, SyncCommittee};
 pub use fork::{BlobLimit, Fork, ForkSchedule, Scheduled};
 pub use header::{BeaconBlockHeader, BlobGas, ExecutionHeader, Header};
+pub(crate) use json::complaint;
 pub use network::{Network, Preset};
 pub use refused::Refused;
 pub use state::{Applied, State};

@@ -7,11 +7,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use alloy::primitives::B256;
 
-use crate::http::Limits;
+use crate::http::{Endpoint, Limits};
 use crate::spec::Network;
 
 /// What a client is opened with.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Config {
     /// The constants of the network.
     pub network: Arc<Network>,
@@ -39,6 +39,31 @@ pub struct Config {
 impl Config {
     /// A reasonable bound for [`Config::finality_alarm`]: on mainnet the newest finalized header is 13 to 20 minutes old.
     pub const FINALITY_ALARM: Duration = Duration::from_secs(60 * 60);
+}
+
+impl fmt::Debug for Config {
+    /// Of URLs the host only, see [`Endpoint::name`].
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = |urls: &[String]| -> Vec<String> {
+            let name = |url: &String| match Endpoint::new(url, self.limits) {
+                Ok(endpoint) => endpoint.name(),
+                Err(error) => error.to_string(),
+            };
+            urls.iter().map(name).collect()
+        };
+        f.debug_struct("Config")
+            .field("network", &self.network.name)
+            .field("checkpoint", &self.checkpoint)
+            .field("allow_stale_checkpoint", &self.allow_stale_checkpoint)
+            .field("beacon", &names(&self.beacon))
+            .field("rpc", &names(&self.rpc))
+            .field("chain_id", &self.chain_id)
+            .field("store", &self.store)
+            .field("limits", &self.limits)
+            .field("finality_alarm", &self.finality_alarm)
+            .field("clock", &self.clock)
+            .finish()
+    }
 }
 
 /// A source of time, in milliseconds since 1970. Cheap to clone.

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::spec::complaint;
+
 /// Why a URL cannot be an endpoint. The URL itself is not shown: it may hold a key.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum UrlError {
@@ -65,9 +67,9 @@ impl HttpError {
         }
     }
 
-    /// Wraps a parser's complaint; it says where, and quotes no more than a name of the answer.
+    /// Wraps a parser's complaint; see [`complaint`].
     #[must_use]
     pub fn not_json(error: &serde_json::Error) -> Self {
-        Self::NotJson(error.to_string().chars().take(120).collect())
+        Self::NotJson(complaint(error))
     }
 }

@@ -14,6 +14,7 @@ use super::{AnswerError, Rpc, RpcError};
 use crate::execution::{
     self, Block, Filter, Log, Receipts, Transactions, verify_receipts, verify_transactions,
 };
+use crate::spec::complaint;
 
 /// What is read of a block that comes with its transactions; the header is read from the same text.
 #[derive(Deserialize)]
@@ -96,10 +97,7 @@ async fn transactions(node: Arc<Node>, block: &Block) -> Result<Transactions, An
     let method = "eth_getBlockByHash";
     let hash: B256 = block.hash;
     let text: Box<RawValue> = node.required(method, json!([hash, true])).await?;
-    let form = |error: serde_json::Error| AnswerError::Form {
-        method,
-        why: error.to_string().chars().take(200).collect(),
-    };
+    let form = |error: serde_json::Error| AnswerError::Form { method, why: complaint(&error) };
     let header: Header = serde_json::from_str(text.get()).map_err(form)?;
     let body: Body = serde_json::from_str(text.get()).map_err(form)?;
     verify_transactions(block, &header, &body.transactions).map_err(AnswerError::refused(method))

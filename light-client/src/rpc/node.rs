@@ -11,6 +11,7 @@ use super::AnswerError;
 use crate::execution::Block;
 use crate::http::{Endpoint, HttpError, Limits, UrlError};
 use crate::jsonrpc::{self, Call, Complaint, Malformed, Reply};
+use crate::spec::complaint;
 
 /// JSON-RPC: "method not found" (specification §5.1).
 const NO_METHOD: i64 = -32601;
@@ -135,8 +136,7 @@ pub(super) fn read<T: DeserializeOwned>(
     reply: Reply,
 ) -> Result<Option<T>, AnswerError> {
     let result = reply.map_err(|complaint| AnswerError::Complaint { method, complaint })?;
-    serde_json::from_str(result.get())
-        .map_err(|error| AnswerError::Form { method, why: error.to_string().chars().take(200).collect() })
+    serde_json::from_str(result.get()).map_err(|error| AnswerError::Form { method, why: complaint(&error) })
 }
 
 fn is_unknown_method(error: &AnswerError) -> bool {

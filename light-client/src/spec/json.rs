@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 use alloy::primitives::{Address, B256, Bloom, Bytes, U256};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
+use serde_json::error::Category;
 
 use super::committee::{SyncAggregate, SyncCommittee};
 use super::header::{BeaconBlockHeader, BlobGas, ExecutionHeader, Header};
@@ -16,9 +17,6 @@ use super::{Fork, Refused};
 
 /// A mainnet update is 70 kB, indented twice that; whatever is longer is none.
 pub(super) const MAX_JSON: usize = 512 * 1024;
-
-/// Characters kept of a message about JSON.
-const MAX_MESSAGE: usize = 200;
 
 /// No branch is deeper than the state's finality branch.
 const MAX_BRANCH: usize = 7;
@@ -59,9 +57,19 @@ fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8], limit: usize) -> Result<T, Ref
     if bytes.len() > limit {
         return Err(Refused::TooLarge { found: bytes.len(), limit });
     }
-    // The message may quote the input, which is the endpoint's: a log needs the beginning.
-    serde_json::from_slice(bytes)
-        .map_err(|error| Refused::Json(error.to_string().chars().take(MAX_MESSAGE).collect()))
+    serde_json::from_slice(bytes).map_err(|error| Refused::Json(complaint(&error)))
+}
+
+/// What kind of mistake, and where. serde_json's own message quotes strings of the answer, and an error page that is JSON
+/// may name the URL that was asked for, with our key in it.
+pub(crate) fn complaint(error: &serde_json::Error) -> String {
+    let kind = match error.classify() {
+        Category::Io => "cannot be read",
+        Category::Syntax => "a mistake in the syntax",
+        Category::Data => "something missing or of another kind",
+        Category::Eof => "cut off",
+    };
+    format!("{kind} at line {}, column {}", error.line(), error.column())
 }
 
 /// What every answer is wrapped in.

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use posthouse_light_client::beacon::BeaconError;
+use posthouse_light_client::checkpoint::agree;
 use posthouse_light_client::client::{ClientError, LightClient};
 use posthouse_light_client::http::{Answer, HttpError, Limits};
 use posthouse_light_client::spec::Refused;
@@ -144,6 +145,34 @@ async fn a_range_that_is_answered_by_500_is_asked_for_one_by_one() {
         world.mine_at(period * PERIOD, 4);
     }
     assert_eq!(client.sync_once().await.unwrap().number, world.finalized());
+}
+
+/// What stands before an endpoint may answer with the URL it was asked by, and our key in that.
+#[tokio::test]
+async fn what_an_answer_says_is_not_repeated() {
+    let page =
+        br#"{"version": {"https://node.example/v3/APIKEY": 1}, "data": "https://node.example/v3/APIKEY"}"#;
+    let world = World::new();
+    for body in [&page[..], br#""https://node.example/v3/APIKEY""#] {
+        let liar = Liar::ssz(world.beacon.url(), move |_, _| Some(Reply::json(body.to_vec()))).await;
+        liar.lie(true);
+        let client = world.client(&[liar.url()]);
+        let error = client.sync_once().await.unwrap_err();
+        let status = serde_json::to_string(&client.status()).unwrap();
+        assert!(status.contains("of another kind at line 1, column"), "{status}");
+        let agreement = agree(&[liar.url().to_owned()], Limits::default()).await.unwrap();
+        assert!(!format!("{error} {error:?} {status} {agreement:?}").contains("APIKEY"), "{error} {status}");
+    }
+}
+
+#[test]
+fn a_configuration_is_shown_without_keys() {
+    let world = World::new();
+    let mut config = world.config(&["https://user:hunter2@node.example:8443/v3/APIKEY", "no APIKEY URL"]);
+    config.rpc = vec!["https://node.example/?key=APIKEY".to_owned()];
+    let shown = format!("{config:?}");
+    assert!(shown.contains("node.example:8443") && shown.contains("chain_id: 31337"), "{shown}");
+    assert!(!shown.contains("APIKEY") && !shown.contains("hunter2"), "{shown}");
 }
 
 #[tokio::test]
