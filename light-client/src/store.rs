@@ -7,6 +7,7 @@
 //! | | `checkpoint` | root of the block that the operator trusts and all this follows from |
 //! | | `slot` | of the finalized header; never gets smaller |
 //! | | `state` | [`State::to_bytes`]: headers and committees |
+//! | | `passed_over` | root of the operator's last checkpoint that was older than `slot`, and so not used |
 //!
 //! The journal is SQLite's own rollback journal, not a WAL: a row of 50 KB once an epoch needs no second file that grows.
 
@@ -20,12 +21,17 @@ use thiserror::Error;
 use crate::spec::{Network, Refused, State};
 
 /// Each takes the database from one version, its place here, to the next.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE trusted (
         id INTEGER PRIMARY KEY CHECK (id = 1), network BLOB NOT NULL, checkpoint BLOB NOT NULL,
         slot INTEGER NOT NULL, state BLOB NOT NULL
     ) STRICT;
-"];
+",
+    "
+    ALTER TABLE trusted ADD COLUMN passed_over BLOB;
+",
+];
 
 /// Why the store failed. What it holds is not lost by that.
 #[derive(Debug, Error)]
@@ -62,13 +68,24 @@ pub enum StoreError {
     /// The row cannot be read.
     #[error("the store is damaged: {0}")]
     Damaged(Refused),
-    /// What was to be stored is older than what is stored. Another process may have been faster.
+    /// What was to be stored is older than what is stored, or of its slot and without the next committee that is stored.
+    /// Another process may have been faster.
     #[error("slot {stored} is stored, slot {new} would go back")]
     GoesBack {
         /// Slot of the stored header.
         stored: u64,
         /// Slot of the header to be stored.
         new: u64,
+    },
+    /// Another block of the same slot is stored.
+    #[error("block {stored} of slot {slot} is stored as finalized, not {new}")]
+    OtherBlock {
+        /// The slot of both.
+        slot: u64,
+        /// Root of the stored block.
+        stored: B256,
+        /// Root of the block to be stored.
+        new: B256,
     },
 }
 
@@ -79,6 +96,8 @@ pub struct Stored {
     pub checkpoint: B256,
     /// What is proven.
     pub state: State,
+    /// A checkpoint that the operator gave and that was older, so that nothing follows from it.
+    pub passed_over: Option<B256>,
 }
 
 /// The file. Cheap to clone. Every call blocks for as long as the disk takes.
@@ -110,13 +129,15 @@ impl Store {
     /// # Errors
     /// [`StoreError::OtherNetwork`], [`StoreError::Damaged`], [`StoreError::Database`].
     pub fn load(&self, network: &Arc<Network>) -> Result<Option<Stored>, StoreError> {
-        let sql = "SELECT network, checkpoint, slot, state FROM trusted";
+        let sql = "SELECT network, checkpoint, slot, state, passed_over FROM trusted";
         let row = self.connection().query_row(sql, [], |row| {
             let (found, checkpoint): ([u8; 32], [u8; 32]) = (row.get(0)?, row.get(1)?);
             let (slot, state): (i64, Vec<u8>) = (row.get(2)?, row.get(3)?);
-            Ok((B256::from(found), B256::from(checkpoint), slot.cast_unsigned(), state))
+            let passed_over: Option<[u8; 32]> = row.get(4)?;
+            let passed_over = passed_over.map(B256::from);
+            Ok((B256::from(found), B256::from(checkpoint), slot.cast_unsigned(), state, passed_over))
         });
-        let Some((found, checkpoint, slot, state)) = row.optional()? else { return Ok(None) };
+        let Some((found, checkpoint, slot, state, passed_over)) = row.optional()? else { return Ok(None) };
         let configured = network.digest();
         if found != configured {
             return Err(StoreError::OtherNetwork { found, configured });
@@ -125,13 +146,14 @@ impl Store {
         if state.finalized().beacon.slot != slot {
             return Err(StoreError::Damaged(Refused::Stored("its slot is not that of its header")));
         }
-        Ok(Some(Stored { checkpoint, state }))
+        Ok(Some(Stored { checkpoint, state, passed_over }))
     }
 
     /// Stores what is proven. When this returns it is on disk, and before, nothing of it is.
     ///
     /// # Errors
-    /// [`StoreError::GoesBack`], [`StoreError::OtherNetwork`], [`StoreError::Database`]; the store is then as it was.
+    /// [`StoreError::GoesBack`], [`StoreError::OtherBlock`], [`StoreError::OtherNetwork`], [`StoreError::Damaged`],
+    /// [`StoreError::Database`]; the store is then as it was.
     pub fn save(&self, checkpoint: B256, state: &State) -> Result<(), StoreError> {
         let (network, new) = (state.network(), state.finalized().beacon.slot);
         let mut connection = self.connection();
@@ -145,6 +167,9 @@ impl Store {
             if new < stored {
                 return Err(StoreError::GoesBack { stored, new });
             }
+            if new == stored {
+                extends(&transaction, state)?;
+            }
         }
         let sql = "INSERT INTO trusted (id, network, checkpoint, slot, state) VALUES (1, ?1, ?2, ?3, ?4)
                    ON CONFLICT (id) DO UPDATE SET network = ?1, checkpoint = ?2, slot = ?3, state = ?4";
@@ -152,6 +177,16 @@ impl Store {
         let row = params![digest.as_slice(), checkpoint.as_slice(), new.cast_signed(), state.to_bytes()];
         transaction.execute(sql, row)?;
         Ok(transaction.commit()?)
+    }
+
+    /// Notes that the operator gave a checkpoint that is older than what is stored.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub fn pass_over(&self, checkpoint: B256) -> Result<(), StoreError> {
+        let sql = "UPDATE trusted SET passed_over = ?1";
+        self.connection().execute(sql, [checkpoint.as_slice()])?;
+        Ok(())
     }
 
     fn connection(&self) -> MutexGuard<'_, Connection> {
@@ -167,6 +202,20 @@ fn header(transaction: &Transaction<'_>) -> Result<Option<(B256, u64)>, StoreErr
         Ok((B256::from(network), slot.cast_unsigned()))
     });
     Ok(row.optional()?)
+}
+
+/// Whether `state`, of the slot that is stored, is of the same block and knows as much.
+fn extends(transaction: &Transaction<'_>, state: &State) -> Result<(), StoreError> {
+    let bytes: Vec<u8> = transaction.query_row("SELECT state FROM trusted", [], |row| row.get(0))?;
+    let held = State::from_bytes(state.network().clone(), &bytes).map_err(StoreError::Damaged)?;
+    let (ours, new) = (&held.finalized().beacon, &state.finalized().beacon);
+    if ours != new {
+        return Err(StoreError::OtherBlock { slot: new.slot, stored: ours.root(), new: new.root() });
+    }
+    if held.has_next_committee() && !state.has_next_committee() {
+        return Err(StoreError::GoesBack { stored: ours.slot, new: new.slot });
+    }
+    Ok(())
 }
 
 fn prepare(connection: &mut Connection) -> Result<(), StoreError> {
@@ -200,14 +249,37 @@ mod tests {
         let mut statement = connection.prepare(sql).unwrap();
         let columns: Vec<String> =
             statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
-        assert_eq!(columns, ["id INTEGER", "network BLOB", "checkpoint BLOB", "slot INTEGER", "state BLOB"]);
+        assert_eq!(
+            columns,
+            [
+                "id INTEGER",
+                "network BLOB",
+                "checkpoint BLOB",
+                "slot INTEGER",
+                "state BLOB",
+                "passed_over BLOB"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_row_of_the_first_version_is_kept() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(MIGRATIONS[0]).unwrap();
+        connection.pragma_update(None, "user_version", 1).unwrap();
+        connection.execute_batch("INSERT INTO trusted VALUES (1, x'01', x'02', 3, x'04')").unwrap();
+        prepare(&mut connection).unwrap();
+        let row = connection.query_row("SELECT slot, passed_over FROM trusted", [], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, Option<Vec<u8>>>(1)?))
+        });
+        assert_eq!(row.unwrap(), (3, None));
     }
 
     #[test]
     fn a_newer_database_is_left_alone() {
         let connection = Connection::open_in_memory().unwrap();
         connection.pragma_update(None, "user_version", 99).unwrap();
-        assert!(matches!(Store::over(connection), Err(StoreError::TooNew { found: 99, known: 1 })));
+        assert!(matches!(Store::over(connection), Err(StoreError::TooNew { found: 99, known: 2 })));
     }
 
     #[test]

@@ -54,8 +54,10 @@ impl Keeper {
             Beacon::new(network.clone(), &config.beacon, config.limits).map_err(StartError::Beacon)?;
         let store = Store::open(&config.store)?;
         let stored = store.load(&network)?;
-        let pending =
-            checkpoint.filter(|given| stored.as_ref().is_none_or(|stored| stored.checkpoint != *given));
+        let passed_over = stored.as_ref().and_then(|stored| stored.passed_over);
+        let older = checkpoint.filter(|given| passed_over == Some(*given));
+        let is_new = |given: &B256| stored.as_ref().is_none_or(|stored| stored.checkpoint != *given);
+        let pending = checkpoint.filter(is_new).filter(|_| older.is_none());
         match &stored {
             None if pending.is_none() => return Err(StartError::NoCheckpoint),
             // A newer checkpoint may be on its way.
@@ -63,11 +65,11 @@ impl Keeper {
             _ => {}
         }
         let (checkpoint, state) = match stored {
-            Some(Stored { checkpoint, state }) => (Some(checkpoint), Some(Arc::new(state))),
+            Some(Stored { checkpoint, state, .. }) => (Some(checkpoint), Some(Arc::new(state))),
             None => (None, None),
         };
         let finalized = watch::Sender::new(state.as_ref().map(|state| block(state)));
-        let known = RwLock::new(Known { checkpoint, state, condition: Condition::default() });
+        let known = RwLock::new(Known { checkpoint, state, condition: Condition::with(older) });
         let turn = Mutex::new(Turn { pending, asked: None });
         let finality_alarm = config.finality_alarm;
         Ok(Self { network, clock, beacon, store, allow_stale, finality_alarm, turn, known, finalized })
@@ -184,7 +186,7 @@ impl Keeper {
             }
         };
         let state = self.adopt(root, fresh).await?;
-        turn.pending = None;
+        (turn.pending, turn.asked) = (None, None);
         self.known_mut().condition.not_taken = None;
         Ok(state)
     }
@@ -207,8 +209,17 @@ impl Keeper {
             self.is_young(&fresh).map_err(ClientError::StaleCheckpoint)?;
             return self.keep_as(root, fresh).await;
         }
-        // Never back. It is noted as seen, so that it is not asked for at every start.
-        self.keep_as(root, State::clone(&held)).await
+        if new.slot == ours.slot {
+            return self.keep_as(root, State::clone(&held)).await;
+        }
+        // Never back. It is noted, so that it is not asked for at every start, but nobody has checked that what is stored
+        // follows from it.
+        let store = self.store.clone();
+        let noted = tokio::task::spawn_blocking(move || store.pass_over(root)).await;
+        noted.map_err(|_| ClientError::Interrupted)??;
+        tracing::warn!(checkpoint = %root, slot = new.slot, "the checkpoint is older than what is stored, and not used");
+        self.known_mut().condition.older = Some(root);
+        Ok(held)
     }
 
     /// Asks for a newer head where that is worth it.
@@ -272,24 +283,32 @@ impl Keeper {
     async fn keep_as(&self, checkpoint: B256, next: State) -> Result<Arc<State>, ClientError> {
         let (store, network) = (self.store.clone(), self.network.clone());
         let save = move || match store.save(checkpoint, &next) {
-            Ok(()) => Ok(Stored { checkpoint, state: next }),
+            Ok(()) => Ok((checkpoint, next)),
             // Another process, such as a status command, was faster: what it stored is proven as well.
             Err(StoreError::GoesBack { stored, new }) => {
-                store.load(&network)?.ok_or(StoreError::GoesBack { stored, new })
+                let held = store.load(&network)?.ok_or(StoreError::GoesBack { stored, new })?;
+                Ok((held.checkpoint, held.state))
             }
             Err(error) => Err(error),
         };
         let saved = tokio::task::spawn_blocking(save).await.map_err(|_| ClientError::Interrupted)?;
-        let Stored { checkpoint, state } = saved?;
+        let (checkpoint, state) = saved?;
         Ok(self.show(checkpoint, state))
     }
 
-    fn show(&self, checkpoint: B256, state: State) -> Arc<State> {
-        let state = Arc::new(state);
-        {
+    fn show(&self, checkpoint: B256, mut state: State) -> Arc<State> {
+        let state = {
             let mut known = self.known_mut();
+            // What another process has stored may be of before the head that is known here.
+            if known.checkpoint == Some(checkpoint)
+                && let Some(held) = &known.state
+            {
+                state.keep_head(held);
+            }
+            let state = Arc::new(state);
             (known.checkpoint, known.state) = (Some(checkpoint), Some(state.clone()));
-        }
+            state
+        };
         let newest = block(&state);
         self.finalized.send_if_modified(|shown| {
             let is_news = shown.as_ref().is_none_or(|shown| shown.hash != newest.hash);

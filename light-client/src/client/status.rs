@@ -80,6 +80,11 @@ pub enum Alarm {
         /// The configured one.
         checkpoint: B256,
     },
+    /// The configured checkpoint is older than what is stored: it was not used, and nothing was checked against it.
+    CheckpointOlder {
+        /// The configured one.
+        checkpoint: B256,
+    },
     /// Two thirds of the committee signed two finalized blocks of one slot. Stays until the program ends.
     Contradiction {
         /// What contradicts what.

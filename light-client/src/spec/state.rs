@@ -118,6 +118,14 @@ impl State {
         }
     }
 
+    /// Takes the optimistic header of `other` over, which follows from the same checkpoint, where that is later.
+    #[cfg(feature = "client")]
+    pub(crate) fn keep_head(&mut self, other: &Self) {
+        if other.optimistic.beacon.slot > self.optimistic.beacon.slot {
+            self.optimistic = other.optimistic.clone();
+        }
+    }
+
     /// What [`advance`](Self::advance) is to take over, its keys decompressed: all that may still fail.
     ///
     /// The finalized header is later, or the missing next committee comes with proof that it is final, which is when

@@ -89,15 +89,21 @@ async fn a_later_checkpoint_takes_over_and_an_earlier_one_does_not() {
     assert_eq!(client.status().checkpoint, config.checkpoint);
     assert!(world.beacon.take_requests()[0].contains("/bootstrap/"));
     drop(client);
-    config.checkpoint = Some(earlier);
+    let later = config.checkpoint.replace(earlier);
     let client = LightClient::open(config.clone()).unwrap();
     assert_eq!(client.sync_once().await.unwrap(), now);
+    let older = [Alarm::CheckpointOlder { checkpoint: earlier }];
+    assert_eq!((client.status().checkpoint, &client.status().alarms[..]), (later, &older[..]));
     drop(client);
     // Looked at once, and not at every start.
     world.beacon.take_requests();
-    let client = LightClient::open(config).unwrap();
+    let client = LightClient::open(config.clone()).unwrap();
     assert_eq!(client.sync_once().await.unwrap(), now);
     assert!(world.beacon.take_requests().iter().all(|path| !path.contains("/bootstrap/")));
+    assert_eq!((client.status().checkpoint, &client.status().alarms[..]), (later, &older[..]));
+    drop(client);
+    config.checkpoint = later;
+    assert_eq!(LightClient::open(config).unwrap().status().alarms, []);
 }
 
 #[tokio::test]

@@ -3,6 +3,9 @@
 use posthouse_devchain::DevChain;
 use posthouse_devchain::beacon::Beacon;
 use posthouse_light_client::client::{Alarm, ClientError, LightClient};
+use posthouse_light_client::http::{Endpoint, Limits};
+use posthouse_light_client::spec::{Bootstrap, State};
+use posthouse_light_client::store::{Store, StoreError};
 
 use crate::liar::{self, Liar};
 use crate::world::World;
@@ -56,6 +59,15 @@ async fn a_committee_that_signs_two_histories_is_reported() {
     drop(ours);
     assert_eq!(twin.finalized().number(), before.number);
     assert_ne!(twin.finalized().hash(), before.hash);
+    // Nor does the store take the other block of that slot.
+    let root = twin_beacon.checkpoint();
+    let bootstrap = Endpoint::new(twin_beacon.url(), Limits::default()).unwrap();
+    let path = format!("/eth/v1/beacon/light_client/bootstrap/{root}");
+    let bootstrap = bootstrap.get(&path, "application/octet-stream").await.unwrap().body;
+    let bootstrap = Bootstrap::from_ssz(&world.network, &bootstrap).unwrap();
+    let other = State::bootstrap(world.network.clone(), root, &bootstrap).unwrap();
+    let error = Store::open(&world.store()).unwrap().save(root, &other).unwrap_err();
+    assert!(matches!(error, StoreError::OtherBlock { new, .. } if new == root), "{error}");
     let client = world.client(&[twin_beacon.url()]);
     let error = client.sync_once().await.unwrap_err();
     assert!(matches!(error, ClientError::Beacon(_)), "{error:?}");

@@ -5,6 +5,8 @@ use posthouse_light_client::beacon::PAGE;
 use posthouse_light_client::client::LightClient;
 use posthouse_light_client::execution::Block;
 use posthouse_light_client::http::{Endpoint, Limits};
+use posthouse_light_client::spec::{Bootstrap, State, updates_from_octet_stream};
+use posthouse_light_client::store::{Store, StoreError};
 use rusqlite::Connection;
 use tokio::sync::watch::Receiver;
 
@@ -115,6 +117,47 @@ async fn two_clients_of_one_store_never_take_it_back() {
     // What the laggard shows is later than what this one knows, and earlier than what is stored.
     assert_eq!(slow.sync_once().await.unwrap(), newest);
     assert_eq!((before.number + 4, newest.number), (newest.number, world.finalized()));
+}
+
+/// The other process stores what is final and what was the head then; ours knows a later head.
+#[tokio::test]
+async fn what_another_process_stored_does_not_take_the_head_back() {
+    let world = World::new();
+    let fast = world.synced().await;
+    world.mine(2);
+    let old = world.answer("finality_update").await;
+    let lags = move |path: &str, _: &_| path.ends_with("finality_update").then(|| Reply::ssz(old.clone()));
+    let laggard = Liar::ssz(world.beacon.url(), lags).await;
+    laggard.lie(true);
+    let slow = world.client(&[laggard.url()]);
+    world.mine(2);
+    let newest = fast.sync_once().await.unwrap();
+    world.mine(2);
+    let head = slow.latest().await.unwrap();
+    assert_eq!(head.hash, world.chain.head().hash());
+    assert_eq!(slow.sync_once().await.unwrap(), newest);
+    assert_eq!(slow.status().optimistic.unwrap().hash, head.hash);
+}
+
+/// Of one slot, the store keeps the block that it has, and the committee that it knows.
+#[tokio::test]
+async fn of_one_slot_the_store_keeps_what_says_more() {
+    let world = World::new();
+    world.mine_at(EPOCH, 3);
+    let root = world.beacon.checkpoint();
+    let bootstrap = Bootstrap::from_ssz(&world.network, &world.answer(&format!("bootstrap/{root}")).await);
+    let without = State::bootstrap(world.network.clone(), root, &bootstrap.unwrap()).unwrap();
+    let updates = world.answer("updates?start_period=0&count=1").await;
+    let mut with = without.clone();
+    let update = &updates_from_octet_stream(&world.network, &updates, 1).unwrap()[0];
+    let _ = with.apply(update, world.beacon.slot()).unwrap();
+    assert!(with.has_next_committee() && with.finalized() == without.finalized());
+    let store = Store::open(&world.store()).unwrap();
+    store.save(root, &without).unwrap();
+    store.save(root, &with).unwrap();
+    let error = store.save(root, &without).unwrap_err();
+    assert!(matches!(error, StoreError::GoesBack { .. }), "{error}");
+    assert!(store.load(&world.network).unwrap().unwrap().state.has_next_committee());
 }
 
 #[tokio::test]

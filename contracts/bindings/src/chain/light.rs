@@ -323,6 +323,9 @@ pub fn words(alarm: &Alarm) -> String {
         Alarm::CheckpointNotTaken { checkpoint } => {
             format!("no endpoint has the configured checkpoint {checkpoint}: the stored one is still trusted")
         }
+        Alarm::CheckpointOlder { checkpoint } => {
+            format!("the checkpoint {checkpoint} is older than what is stored, and was not used")
+        }
         Alarm::Contradiction { what } => format!("two final blocks of one slot were signed: {what}"),
         Alarm::UnknownFork { fork } => format!("the fork {fork} came after this program: it needs an update"),
         other => format!("{other:?}"),

@@ -21,11 +21,18 @@ pub(super) struct Condition {
     last_alarm: Option<Alarm>,
     /// A checkpoint of the operator's that no endpoint has.
     pub(super) not_taken: Option<B256>,
+    /// A checkpoint of the operator's that is older than what is stored.
+    pub(super) older: Option<B256>,
     /// Two finalized blocks of one slot.
     contradiction: Option<String>,
 }
 
 impl Condition {
+    /// At the start, where the operator's checkpoint is known to be `older` than what is stored.
+    pub(super) fn with(older: Option<B256>) -> Self {
+        Self { older, ..Self::default() }
+    }
+
     /// A synchronisation is over.
     pub(super) fn ended(&mut self, outcome: &Result<Arc<State>, ClientError>) {
         self.answered |= outcome.is_ok();
@@ -61,9 +68,13 @@ impl Condition {
             allowed_secs: stale.allowed.as_secs(),
         });
         let not_taken = self.not_taken.map(|checkpoint| Alarm::CheckpointNotTaken { checkpoint });
+        let older = self.older.map(|checkpoint| Alarm::CheckpointOlder { checkpoint });
         let contradiction = self.contradiction.clone().map(|what| Alarm::Contradiction { what });
         let finality = finality.filter(|_| self.answered);
-        [self.last_alarm.clone(), finality, stale, not_taken, contradiction].into_iter().flatten().collect()
+        [self.last_alarm.clone(), finality, stale, not_taken, older, contradiction]
+            .into_iter()
+            .flatten()
+            .collect()
     }
 }
 
