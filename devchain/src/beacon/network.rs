@@ -195,11 +195,16 @@ impl Network {
         for (epoch, most) in &self.blobs {
             let _ = writeln!(yaml, "  - EPOCH: {epoch}\n    MAX_BLOBS_PER_BLOCK: {most}");
         }
+        // With slots of 50 ms the 256 epochs that a light client takes otherwise are seven minutes.
+        let _ = writeln!(yaml, "WEAK_SUBJECTIVITY_PERIOD_EPOCHS: {WEAK_SUBJECTIVITY_EPOCHS}");
         let root = self.genesis_validators_root;
         let _ = writeln!(yaml, "GENESIS_TIME: {}\nGENESIS_VALIDATORS_ROOT: '{root}'", self.genesis_time);
         yaml
     }
 }
+
+/// As many as on mainnet.
+const WEAK_SUBJECTIVITY_EPOCHS: u64 = 3150;
 
 pub(super) fn slot_ms(config: &Config) -> Result<u64, StartError> {
     let slot = config.slot;

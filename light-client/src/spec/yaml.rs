@@ -35,7 +35,7 @@ pub enum NetworkError {
 }
 
 /// The lines that are read. Everything else is about what a light client does not do.
-const READ: [&str; 10] = [
+const READ: [&str; 12] = [
     "CONFIG_NAME",
     "PRESET_BASE",
     "GENESIS_TIME",
@@ -46,6 +46,8 @@ const READ: [&str; 10] = [
     "SECONDS_PER_SLOT",
     "DEPOSIT_CHAIN_ID",
     "MAX_BLOBS_PER_BLOCK_ELECTRA",
+    "MIN_VALIDATOR_WITHDRAWABILITY_DELAY",
+    "WEAK_SUBJECTIVITY_PERIOD_EPOCHS",
 ];
 
 /// Forks before the first that this client understands.
@@ -64,7 +66,7 @@ pub(super) fn parse(text: &str) -> Result<Network, NetworkError> {
         blob_schedule: config.blob_schedule()?,
         max_blobs_electra: config.number("MAX_BLOBS_PER_BLOCK_ELECTRA")?.unwrap_or(known::MAX_BLOBS_ELECTRA),
         execution_chain_id: config.number("DEPOSIT_CHAIN_ID")?,
-        weak_subjectivity_epochs: known::WEAK_SUBJECTIVITY_EPOCHS,
+        weak_subjectivity_epochs: config.weak_subjectivity_epochs()?,
     })
 }
 
@@ -139,6 +141,15 @@ impl Config {
             .ok_or_else(|| wrong("GENESIS_DELAY", &delay.to_string(), "within 64 bits"))
     }
 
+    /// `WEAK_SUBJECTIVITY_PERIOD_EPOCHS`, a line of our own, for an operator who knows how much is at stake there. Without
+    /// it, the least that `compute_weak_subjectivity_period` gives: how many validators there are is nothing that a file
+    /// says, and the fewer, the sooner they may all have left.
+    fn weak_subjectivity_epochs(&self) -> Result<u64, NetworkError> {
+        let set = self.number("WEAK_SUBJECTIVITY_PERIOD_EPOCHS")?;
+        let least = self.number("MIN_VALIDATOR_WITHDRAWABILITY_DELAY")?;
+        Ok(set.or(least).unwrap_or(MIN_VALIDATOR_WITHDRAWABILITY_DELAY))
+    }
+
     fn slot_ms(&self) -> Result<u64, NetworkError> {
         let (name, ms) = match self.number("SLOT_DURATION_MS")? {
             Some(ms) => ("SLOT_DURATION_MS", Some(ms)),
@@ -190,6 +201,9 @@ impl Config {
         Ok(limits)
     }
 }
+
+/// Epochs; the same in every network's file so far.
+const MIN_VALIDATOR_WITHDRAWABILITY_DELAY: u64 = 256;
 
 /// An hour: a slot this long is a mistake in the unit.
 const MAX_SLOT_MS: u64 = 3_600_000;
@@ -250,13 +264,25 @@ BLOB_SCHEDULE:
 
     #[test]
     fn the_file_of_mainnet_is_mainnet() {
-        assert_eq!(parse(MAINNET).unwrap(), Network::mainnet());
+        let network =
+            with("SECONDS_PER_SLOT", "WEAK_SUBJECTIVITY_PERIOD_EPOCHS: 3150\nSECONDS_PER_SLOT").unwrap();
+        assert_eq!(network, Network::mainnet());
     }
 
     #[test]
     fn genesis_time_is_counted_where_it_is_not_said() {
         let network = with("GENESIS_TIME: 1606824023\n", "").unwrap();
         assert_eq!(network.genesis_time, 1_606_824_000 + 604_800);
+    }
+
+    #[test]
+    fn a_network_of_unknown_stake_is_believed_for_the_shortest_time() {
+        let epochs = |lines: &str| parse(&format!("{MAINNET}{lines}")).unwrap().weak_subjectivity_epochs;
+        assert_eq!(epochs(""), 256);
+        assert_eq!(epochs("MIN_VALIDATOR_WITHDRAWABILITY_DELAY: 300\n"), 300);
+        let both = "MIN_VALIDATOR_WITHDRAWABILITY_DELAY: 300\nWEAK_SUBJECTIVITY_PERIOD_EPOCHS: 4000\n";
+        assert_eq!(epochs(both), 4000);
+        assert_eq!(parse(MAINNET).unwrap().weak_subjectivity().as_secs(), 256 * 32 * 12);
     }
 
     #[test]
