@@ -23,6 +23,9 @@ const MAX_RISE: u64 = 1 << 32;
 /// Blocks read again for keys, so that a reorganisation does not hide one.
 const REORG: u64 = 64;
 
+/// Keys that one reading tells of shares and locks that are none of this site's: they may be made up in any number.
+const MAX_STRANGE_KEYS: usize = 256;
+
 /// A product to look for.
 #[derive(Debug, Clone, Copy)]
 pub struct Followed {
@@ -123,9 +126,11 @@ struct Watched {
     blocks: Option<(u64, u64)>,
     /// Devices of this site whose shares were asked for.
     devices: BTreeSet<u32>,
-    /// Devices that were paid for and whose keys all endpoints were asked for.
+    /// Locks of the offers that are held. Nobody can make up what opens one of them.
+    locks: BTreeSet<LockHash>,
+    /// Devices that were paid for and whose keys all endpoints have told, or a key of whose opens a lock of ours.
     settled: BTreeSet<u32>,
-    /// The final block by which the devices were held against the keys.
+    /// The final block by which the devices were held against the keys, by all endpoints.
     compared: u64,
 }
 
@@ -176,9 +181,10 @@ impl Chain {
             if let Some(watched) = self.watched.get_mut(&bounty)
                 && told
             {
-                // Devices that were asked for meanwhile stay.
-                let devices = std::mem::take(&mut watched.devices);
-                *watched = Watched { devices, ..read };
+                // What was asked for meanwhile stays.
+                let (devices, locks) =
+                    (std::mem::take(&mut watched.devices), std::mem::take(&mut watched.locks));
+                *watched = Watched { devices, locks, ..read };
             }
         }
         let head = reading.head.map_err(|error| error.to_string());
@@ -219,6 +225,7 @@ impl Handler<ReadClaims> for Chain {
     fn handle(&mut self, ask: ReadClaims, _: &mut Self::Context) -> Self::Result {
         if let Some(watched) = self.watched.get_mut(&ask.bounty) {
             watched.devices.extend(&ask.indices);
+            watched.locks = ask.offers.iter().map(|(s, _)| *s).collect();
         }
         let reader = Arc::clone(&self.reader);
         Box::pin(async move {
@@ -267,6 +274,7 @@ async fn read(
             tracing::warn!(%bounty, %error, "keys not read");
             trouble = Some(error);
         }
+        keep_ours(&mut keys, &watched);
         // One that is hidden keeps no other waiting.
         revealed.push((bounty, watched, keys));
     }
@@ -316,8 +324,21 @@ fn rises(told: Option<Version>, latest: &Latest) -> bool {
     new > told
 }
 
+/// Each key once, and of those that are none of this site's no more than can be handled: what opens a lock of ours is true,
+/// and of a share of ours each endpoint has one key at most.
+fn keep_ours(keys: &mut Vec<Key>, watched: &Watched) {
+    let (mut seen, mut strange) = (BTreeSet::new(), 0);
+    keys.retain(|key| {
+        let ours = watched.locks.contains(&key.s) || watched.devices.contains(&key.index);
+        let new = seen.insert((key.index, key.s));
+        strange += usize::from(new && !ours);
+        new && (ours || strange <= MAX_STRANGE_KEYS)
+    });
+}
+
 /// Reads the keys that are new. A key proves itself, so any endpoint's word will do; that there is none
-/// is believed of nobody: each share that is gone in a final block had its key shown.
+/// is believed of nobody: each share that is gone in a final block had its key shown. A key that proves itself may be made up
+/// all the same, so that a share is settled only when no endpoint is left that may have another one.
 async fn look_for_keys(
     reader: &dyn ReadChain,
     bounty: &Bounty,
@@ -333,7 +354,7 @@ async fn look_for_keys(
         }
     };
     let head = reader.head(At::Latest).await?.number;
-    found.extend(reader.keys(bounty, next, &[]).await?);
+    found.extend(reader.keys(bounty, next, &[]).await?.list);
     watched.blocks = Some((start, head.saturating_sub(REORG).max(next)));
 
     let Some(finalized) = finalized.filter(|head| head.number > watched.compared) else { return Ok(()) };
@@ -343,8 +364,14 @@ async fn look_for_keys(
         let gone: Vec<u32> =
             open.iter().zip(claimed).filter_map(|(index, gone)| gone.then_some(*index)).collect();
         if !gone.is_empty() {
-            found.extend(reader.keys(bounty, start, &gone).await?);
-            watched.settled.extend(&gone);
+            let keys = reader.keys(bounty, start, &gone).await?;
+            let opens = |key: &&Key| watched.locks.contains(&key.s);
+            let sure: Vec<u32> = keys.list.iter().filter(opens).map(|key| key.index).collect();
+            watched.settled.extend(gone.iter().filter(|index| keys.all || sure.contains(index)));
+            found.extend(keys.list);
+            if !keys.all {
+                return Ok(());
+            }
         }
     }
     watched.compared = finalized.number;
@@ -355,7 +382,7 @@ async fn look_for_keys(
 mod tests {
     use super::*;
     use async_trait::async_trait;
-    use posthouse_contracts::chain::{Lock, Payments, Trust};
+    use posthouse_contracts::chain::{Keys, Lock, Payments, Trust};
     use posthouse_contracts::terms::Terms;
     use posthouse_protocol::id::Attempt;
     use posthouse_protocol::secret::KeyR;
@@ -390,6 +417,8 @@ mod tests {
         shown: Vec<u32>,
         honest_behind: bool,
         finalized: u64,
+        /// One endpoint gives no answer.
+        failing: bool,
     }
 
     fn shown(index: u32) -> Key {
@@ -419,12 +448,15 @@ mod tests {
             Ok(indices.iter().map(|index| [1, 2].contains(index) && self.finalized >= 7).collect())
         }
 
-        async fn keys(&self, bounty: &Bounty, from: u64, claimed: &[u32]) -> Result<Vec<Key>, ChainError> {
-            match claimed.iter().find(|index| !self.shown.contains(index)) {
-                Some(_) if self.honest_behind => Ok(vec![shown(1), shown(2)]),
-                Some(index) => Err(ChainError::Hidden { bounty: *bounty, index: *index, what: "its key" }),
-                None => Ok(self.shown.iter().filter(|_| from <= 7).map(|index| shown(*index)).collect()),
-            }
+        async fn keys(&self, bounty: &Bounty, from: u64, claimed: &[u32]) -> Result<Keys, ChainError> {
+            let list = match claimed.iter().find(|index| !self.shown.contains(index)) {
+                Some(_) if self.honest_behind => vec![shown(1), shown(2)],
+                Some(index) => {
+                    return Err(ChainError::Hidden { bounty: *bounty, index: *index, what: "its key" });
+                }
+                None => self.shown.iter().filter(|_| from <= 7).map(|index| shown(*index)).collect(),
+            };
+            Ok(Keys { list, all: !claimed.is_empty() && !self.failing })
         }
 
         async fn payments(&self, _: &Bounty, _: u64) -> Result<Payments, ChainError> {
@@ -455,7 +487,7 @@ mod tests {
         }
 
         fn health(&self) -> Health {
-            Health { trust: Trust::Rpc, slot: None, alarm: None }
+            Health { trust: Trust::Rpc, slot: None, alarm: None, last_error: None }
         }
     }
 
@@ -471,7 +503,7 @@ mod tests {
 
     #[actix::test]
     async fn a_key_that_an_endpoint_hides_is_missed_when_the_share_is_gone() {
-        let mut told = Told { shown: vec![1], honest_behind: false, finalized: 6 };
+        let mut told = Told { shown: vec![1], honest_behind: false, finalized: 6, failing: false };
         let mut watched = watching();
         let (keys, done) = look(&told, &mut watched).await;
         assert_eq!(keys, [1]);
@@ -492,11 +524,44 @@ mod tests {
     #[actix::test]
     async fn what_is_final_is_compared_once() {
         let mut watched = watching();
-        let told = Told { shown: vec![1, 2], honest_behind: false, finalized: 8 };
+        let told = Told { shown: vec![1, 2], honest_behind: false, finalized: 8, failing: false };
         let (keys, done) = look(&told, &mut watched).await;
         assert!(done.is_ok());
         assert_eq!(keys[..2], [1, 2]);
         assert_eq!((watched.compared, &watched.settled), (8, &BTreeSet::from([1, 2])));
         assert_eq!(watched.blocks, Some((3, 36)), "the last blocks are read again");
+    }
+
+    #[actix::test]
+    async fn a_share_is_not_settled_while_an_endpoint_that_may_know_its_key_fails() {
+        let mut watched = watching();
+        let mut told = Told { shown: vec![1, 2], honest_behind: false, finalized: 8, failing: true };
+        for _ in 0..2 {
+            let (keys, done) = look(&told, &mut watched).await;
+            assert!(done.is_ok() && keys.contains(&1), "{keys:?}");
+            assert_eq!((watched.compared, watched.settled.len()), (0, 0), "asked again at the next reading");
+        }
+        watched.locks.insert(shown(1).s);
+        assert!(look(&told, &mut watched).await.1.is_ok());
+        assert_eq!(watched.settled, BTreeSet::from([1, 2]), "what opens a lock of ours is not made up");
+        (watched.locks, watched.settled, told.failing) = (BTreeSet::new(), BTreeSet::new(), false);
+        assert!(look(&told, &mut watched).await.1.is_ok());
+        assert_eq!((watched.compared, watched.settled), (8, BTreeSet::from([1, 2])));
+    }
+
+    #[test]
+    fn of_keys_of_strangers_a_reading_tells_a_few_and_of_ours_all() {
+        let strange = |index| {
+            let r = KeyR::new([3; 32]);
+            Key { payee: Payee::new([2; 20]), index, s: r.lock(), r }
+        };
+        let (ours, held) = (strange(5), shown(4_000));
+        let mut keys: Vec<Key> = (100..3_000).map(strange).collect();
+        keys.extend([ours.clone(), held.clone(), ours.clone()]);
+        let mut watched = watching();
+        watched.locks.insert(held.s);
+        keep_ours(&mut keys, &watched);
+        assert_eq!(keys.len(), MAX_STRANGE_KEYS + 2, "each once");
+        assert!(keys.contains(&ours) && keys.contains(&held));
     }
 }

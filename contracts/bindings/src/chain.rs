@@ -87,6 +87,15 @@ pub struct Key {
     pub r: KeyR,
 }
 
+/// Keys that endpoints tell of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Keys {
+    /// Oldest first by each endpoint. Those that were made up open their locks as well: a device may have one of each endpoint.
+    pub list: Vec<Key>,
+    /// Whether every endpoint was asked and gave an answer. While one of them has not, it may be the one with the true key.
+    pub all: bool,
+}
+
 /// A share that was paid, by a `KeyRevealed` event in a final block.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Payment {
@@ -222,11 +231,12 @@ pub trait Chain: Send + Sync {
 
     /// The keys that were shown from block `from` to the newest one, oldest first. No endpoint is
     /// believed when it says that there is none: `claimed` are devices whose share is known to be gone
-    /// since then, so that a key was shown for each. Where an endpoint's answer lacks one the next is asked.
+    /// since then, so that a key was shown for each. With it all endpoints are asked, since the key that one of them has for
+    /// a device may be made up.
     ///
     /// # Errors
     /// [`ChainError::Hidden`] when every endpoint hides one.
-    async fn keys(&self, bounty: &Bounty, from: u64, claimed: &[u32]) -> Result<Vec<Key>, ChainError>;
+    async fn keys(&self, bounty: &Bounty, from: u64, claimed: &[u32]) -> Result<Keys, ChainError>;
 
     /// All that was paid from block `from` to the newest final one.
     async fn payments(&self, bounty: &Bounty, from: u64) -> Result<Payments, ChainError>;

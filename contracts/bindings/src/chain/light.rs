@@ -18,7 +18,7 @@ use posthouse_protocol::id::{Bounty, ChainId, LockHash, Payee, ProductId};
 use thiserror::Error;
 
 use super::{
-    At, Chain, ChainError, Claim, Head, Health, Key, Latest, Payment, Payments, Trust, events, keys, locks,
+    At, Chain, ChainError, Claim, Head, Health, Keys, Latest, Payment, Payments, Trust, events, keys, locks,
 };
 use crate::layout::{self, Device};
 use crate::receipts::tag;
@@ -245,7 +245,7 @@ impl Chain for LightChain {
         Ok(devices.into_iter().map(|device| device.claimed).collect())
     }
 
-    async fn keys(&self, bounty: &Bounty, from: u64, claimed: &[u32]) -> Result<Vec<Key>, ChainError> {
+    async fn keys(&self, bounty: &Bounty, from: u64, claimed: &[u32]) -> Result<Keys, ChainError> {
         let to = self.block(At::Latest).await?.number;
         keys::shown(self.client.rpc(), bounty, from, to, claimed).await
     }

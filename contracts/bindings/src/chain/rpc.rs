@@ -17,7 +17,7 @@ use posthouse_protocol::id::{Bounty, ChainId, LockHash, Payee, ProductId};
 
 use super::relay::Relay;
 use super::{
-    At, Chain, ChainError, Claim, Head, Health, Key, Latest, Limits, Lock, Payment, Payments, Trust, events,
+    At, Chain, ChainError, Claim, Head, Health, Keys, Latest, Limits, Lock, Payment, Payments, Trust, events,
     keys,
 };
 use crate::abi::{UpdateBounty, UpdateFactory};
@@ -242,7 +242,7 @@ impl Chain for RpcChain {
         Ok(devices.into_iter().map(|device| device.claimed).collect())
     }
 
-    async fn keys(&self, bounty: &Bounty, from: u64, claimed: &[u32]) -> Result<Vec<Key>, ChainError> {
+    async fn keys(&self, bounty: &Bounty, from: u64, claimed: &[u32]) -> Result<Keys, ChainError> {
         let to = self.head(At::Latest).await?.number;
         keys::shown(&self.rpc, bounty, from, to, claimed).await
     }

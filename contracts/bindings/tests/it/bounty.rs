@@ -48,7 +48,7 @@ async fn reserve_and_reveal_are_read_as_they_happen() {
         let terms = reader.terms(&bounty).await.unwrap();
         let worth = |index| terms.share_at(index, reserved.timestamp).unwrap();
         assert_eq!(balance(&market.chain, &deal.payee) - before, worth(0) + worth(2) + worth(4));
-        let keys = reader.keys(&bounty, 0, &[0, 2, 4]).await.unwrap();
+        let keys = reader.keys(&bounty, 0, &[0, 2, 4]).await.unwrap().list;
         assert_eq!(keys.iter().map(|key| key.index).collect::<Vec<_>>(), [0, 2, 4]);
         for key in keys {
             assert_eq!((key.payee, key.s), (deal.payee, deal.s));

@@ -180,14 +180,14 @@ async fn a_hidden_key_is_missed_and_had_from_the_next_endpoint() {
     let hide = |logs: &mut Value| logs.as_array_mut().unwrap().retain(|log| !of_device(log, 2));
     let liar = proven.liar("eth_getLogs", hide);
     let alone = proven.reader("alone", &[liar.url()]).await;
-    assert_eq!(alone.keys(&bounty, 0, &[]).await.unwrap().len(), 1, "nothing tells that there is more");
+    assert_eq!(alone.keys(&bounty, 0, &[]).await.unwrap().list.len(), 1, "nothing tells that there is more");
     assert_eq!(alone.claimed(&bounty, &[0, 1, 2], At::Finalized).await.unwrap(), [true, false, true]);
     let error = alone.keys(&bounty, 0, &[0, 2]).await.unwrap_err();
     assert!(matches!(error, ChainError::Hidden { index: 2, .. }), "{error}");
 
     let both = proven.reader("both", &[liar.url(), proven.market.chain.url()]).await;
     let keys = both.keys(&bounty, 0, &[0, 2]).await.unwrap();
-    assert!(keys.iter().any(|key| key.index == 2 && key.s == deal.s), "{keys:?}");
+    assert!(keys.all && keys.list.iter().any(|key| key.index == 2 && key.s == deal.s), "{keys:?}");
     let report = both.client().rpc().report();
     assert!(report[0].last_error.as_ref().unwrap().contains("hides"), "{report:?}");
     assert_eq!(report[1].last_error, None);
@@ -208,10 +208,35 @@ async fn a_key_that_is_made_up_takes_the_place_of_none() {
     };
     let liar = proven.liar("eth_getLogs", replace);
     let both = proven.reader("both", &[liar.url(), proven.market.chain.url()]).await;
-    let told = both.keys(&bounty, 0, &[]).await.unwrap();
+    let told = both.keys(&bounty, 0, &[]).await.unwrap().list;
     assert!(told.iter().all(|key| key.index != 2 || key.s != deal.s), "the liar is asked first: {told:?}");
     let keys = both.keys(&bounty, 0, &[0, 2]).await.unwrap();
-    assert!(keys.iter().any(|key| key.index == 2 && key.s == deal.s), "{keys:?}");
+    assert!(keys.all && keys.list.iter().any(|key| key.index == 2 && key.s == deal.s), "{keys:?}");
+
+    // While the honest one fails the other's key is all there is, and known to be no last word.
+    let silent = proven.liar("eth_getLogs", |logs| *logs = json!("busy"));
+    let urls = [liar.url(), silent.url(), proven.market.chain.url()];
+    let keys = proven.reader("without", &urls[..2]).await.keys(&bounty, 0, &[0, 2]).await.unwrap();
+    assert!(!keys.all && keys.list.iter().all(|key| key.index != 2 || key.s != deal.s), "{keys:?}");
+    let keys = proven.reader("with", &urls).await.keys(&bounty, 0, &[0, 2]).await.unwrap();
+    assert!(!keys.all && keys.list.iter().any(|key| key.index == 2 && key.s == deal.s), "{keys:?}");
+}
+
+#[tokio::test]
+async fn a_share_has_one_key_by_each_endpoint() {
+    let (proven, _) = sold().await;
+    let (r, s) = (B256::from([9; 32]), B256::from(KeyR::new([9; 32]).lock().to_bytes()));
+    let crowd = move |logs: &mut Value| {
+        let logs = logs.as_array_mut().unwrap();
+        let mut made_up = logs.iter().find(|log| of_device(log, 2)).unwrap().clone();
+        made_up["topics"][3] = json!(s);
+        made_up["data"] = json!(format!("{r}{}", &made_up["data"].as_str().unwrap()[66..]));
+        logs.push(made_up);
+    };
+    let liar = proven.liar("eth_getLogs", crowd);
+    let alone = proven.reader("alone", &[liar.url()]).await;
+    let error = alone.keys(&proven.market.bounty, 0, &[2]).await.unwrap_err();
+    assert!(matches!(error, ChainError::WrongAnswer { reason: "two keys for one share", .. }), "{error}");
 }
 
 #[tokio::test]
@@ -227,7 +252,7 @@ async fn a_key_that_opens_nothing_is_a_lie() {
     let error = alone.keys(&proven.market.bounty, 0, &[]).await.unwrap_err();
     assert!(matches!(error, ChainError::WrongAnswer { .. }), "{error}");
     let both = proven.reader("both", &[liar.url(), proven.market.chain.url()]).await;
-    assert_eq!(both.keys(&proven.market.bounty, 0, &[]).await.unwrap().len(), 2);
+    assert_eq!(both.keys(&proven.market.bounty, 0, &[]).await.unwrap().list.len(), 2);
 }
 
 #[tokio::test]
