@@ -107,6 +107,23 @@ fn request(id: usize, call: &Call) -> Request<'_> {
     Request { jsonrpc: "2.0", id, method: call.method, params: &call.params }
 }
 
+/// What an answer to one call, whatever its id, says against it, unless it is the contract that says so: an error
+/// with the data that the execution reverted with.
+#[must_use]
+pub fn complaint_without_revert(body: &[u8]) -> Option<Complaint> {
+    #[derive(Deserialize)]
+    struct Answer {
+        error: Option<Value>,
+    }
+    let error = serde_json::from_slice::<Answer>(body).ok()?.error.filter(|error| !error.is_null())?;
+    let data = &error["data"];
+    // A few wrap it once more.
+    let data = data.as_str().or_else(|| data["data"].as_str()).unwrap_or_default();
+    let reverted = data.strip_prefix("0x").is_some_and(|hex| hex.len() >= 8);
+    let message = error["message"].as_str().unwrap_or_default().chars().take(MAX_WORDS).collect();
+    (!reverted).then(|| Complaint { code: error["code"].as_i64().unwrap_or_default(), message })
+}
+
 /// Reads the answer to [`single`].
 ///
 /// # Errors

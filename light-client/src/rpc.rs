@@ -12,7 +12,9 @@ mod receipt;
 mod state;
 mod walk;
 
-use alloy::primitives::B256;
+use std::sync::{Arc, Mutex};
+
+use alloy::primitives::{B256, Bytes};
 use serde_json::json;
 
 pub use error::{AnswerError, RpcError};
@@ -21,6 +23,7 @@ pub use receipt::Receipt;
 
 use crate::execution::{Block, verify_header};
 use crate::http::{Limits, Pool, Report};
+use crate::jsonrpc;
 use node::Node;
 use walk::Walked;
 
@@ -59,7 +62,7 @@ impl Rpc {
     /// # Errors
     /// [`RpcError::Exhausted`]: no endpoint has its header.
     pub async fn header(&self, hash: B256) -> Result<Block, RpcError> {
-        let ask = |node: std::sync::Arc<Node>| async move {
+        let ask = |node: Arc<Node>| async move {
             let header = node.required("eth_getBlockByHash", json!([hash, false])).await?;
             verify_header(hash, &header).map_err(AnswerError::refused("eth_getBlockByHash"))
         };
@@ -67,11 +70,38 @@ impl Rpc {
     }
 
     /// Passes a JSON-RPC request on to the first endpoint that answers it by JSON. Nothing of the answer is proven: this is
-    /// for sending transactions, and for what a transaction needs.
+    /// for what a transaction needs. An error that no contract gave, such as a limit on requests, sends the request on to
+    /// the next endpoint; where none does better, the last one's error is the answer.
     ///
     /// # Errors
     /// [`RpcError::Exhausted`].
     pub async fn relay(&self, request: &[u8]) -> Result<Vec<u8>, RpcError> {
-        Ok(self.pool.first(|node| async move { node.relay(request.to_vec()).await }).await?)
+        let refusal = Mutex::new(None);
+        let ask = |node: Arc<Node>| {
+            let refusal = &refusal;
+            async move {
+                let body = node.relay(request.to_vec()).await?;
+                let Some(complaint) = jsonrpc::complaint_without_revert(&body) else { return Ok(body) };
+                *refusal.lock().expect("nothing panics under it") = Some(body);
+                Err(AnswerError::Complaint { method: "relayed request", complaint })
+            }
+        };
+        let answer = self.pool.first(ask).await;
+        let refusal = refusal.into_inner().expect("nothing panics under it");
+        answer.or_else(|error| refusal.ok_or(error.into()))
+    }
+
+    /// Hands a signed transaction to all endpoints at once, so that none of them can keep it from the chain. One that has
+    /// it already has taken it.
+    ///
+    /// # Errors
+    /// [`RpcError::Exhausted`]: none took it, with the reason of each.
+    pub async fn broadcast(&self, raw: &[u8]) -> Result<(), RpcError> {
+        let raw = Bytes::copy_from_slice(raw);
+        let send = |node: Arc<Node>| {
+            let raw = raw.clone();
+            async move { node.send(&raw).await }
+        };
+        Ok(self.pool.all(send).await?)
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::health::Health;
@@ -145,6 +146,46 @@ impl<E: AsRef<Endpoint>> Pool<E> {
             match outcome {
                 Ok(answer) => return Ok((position, answer)),
                 Err(error) => failures.push(Failed { endpoint: member.name(), error }),
+            }
+        }
+        Err(Exhausted(failures))
+    }
+
+    /// Tells all endpoints at once, those that back off among them, and waits for each; content with one that accepts.
+    ///
+    /// # Errors
+    /// [`Exhausted`]: none did, with the reason of each in order of preference.
+    pub async fn all<T, X, F, Fut>(&self, tell: F) -> Result<T, Exhausted<X>>
+    where
+        E: Send + Sync + 'static,
+        T: Send + 'static,
+        X: Retry + fmt::Display + Send + 'static,
+        F: Fn(Arc<E>) -> Fut,
+        Fut: Future<Output = Result<T, X>> + Send + 'static,
+    {
+        let mut telling = JoinSet::new();
+        for (position, member) in self.members.iter().enumerate() {
+            let (told, pool) = (tell(member.endpoint.clone()), self.clone());
+            telling.spawn(async move {
+                let member = &pool.members[position];
+                let silence = member.health().silence(Instant::now());
+                let outcome = match silence {
+                    Some(wait) => Err(X::silent(wait)),
+                    None => told.await,
+                };
+                if silence.is_none() {
+                    member.learn(&outcome);
+                }
+                (position, outcome)
+            });
+        }
+        let mut outcomes = telling.join_all().await;
+        outcomes.sort_by_key(|(position, _)| *position);
+        let mut failures = Vec::new();
+        for (position, outcome) in outcomes {
+            match outcome {
+                Ok(answer) => return Ok(answer),
+                Err(error) => failures.push(Failed { endpoint: self.members[position].name(), error }),
             }
         }
         Err(Exhausted(failures))

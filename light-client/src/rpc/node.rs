@@ -2,7 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use serde::de::DeserializeOwned;
+use alloy::primitives::Bytes;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
@@ -98,6 +99,15 @@ impl Node {
         Ok(body)
     }
 
+    /// Hands a signed transaction over. An endpoint that has it already is content.
+    pub(super) async fn send(&self, raw: &Bytes) -> Result<(), AnswerError> {
+        let sent = self.required::<IgnoredAny>("eth_sendRawTransaction", json!([raw])).await;
+        match sent {
+            Err(AnswerError::Complaint { complaint, .. }) if is_known_already(&complaint) => Ok(()),
+            outcome => outcome.map(drop),
+        }
+    }
+
     async fn try_batch(&self, method: &'static str, calls: &[Call]) -> Result<Vec<Reply>, AnswerError> {
         let body = self.endpoint.post_json(jsonrpc::batch(calls)).await?.body;
         jsonrpc::read_batch(&body, calls.len()).map_err(|why| AnswerError::Malformed { method, why })
@@ -141,6 +151,14 @@ pub(super) fn read<T: DeserializeOwned>(
 
 fn is_unknown_method(error: &AnswerError) -> bool {
     matches!(error, AnswerError::Complaint { complaint: Complaint { code: NO_METHOD, .. }, .. })
+}
+
+/// As geth, reth, Nethermind, Besu and Erigon, OpenEthereum and anvil put it.
+fn is_known_already(complaint: &Complaint) -> bool {
+    let words = complaint.message.to_ascii_lowercase();
+    ["already known", "alreadyknown", "known transaction", "already imported"]
+        .iter()
+        .any(|known| words.contains(known))
 }
 
 /// One error in place of a list, or a status by which gateways refuse a body that they do not like.

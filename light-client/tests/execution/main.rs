@@ -13,5 +13,6 @@ mod logs;
 mod product;
 mod receipt;
 mod receipts;
+mod relay;
 mod stage;
 mod state;

@@ -66,9 +66,18 @@ impl RpcChain {
         })
     }
 
-    /// The provider behind it: with the same endpoints and bounds, to send transactions by.
+    /// The provider behind it: with the same endpoints and bounds, for what a transaction needs.
     pub fn provider(&self) -> &RootProvider {
         &self.provider
+    }
+
+    /// Hands a signed transaction to all endpoints, so that none can keep it from the chain. One that has it already has
+    /// taken it.
+    ///
+    /// # Errors
+    /// [`ChainError::Rpc`]: none took it.
+    pub async fn broadcast(&self, raw: &[u8]) -> Result<(), ChainError> {
+        Ok(self.rpc.broadcast(raw).await?)
     }
 
     /// The factory whose word counts.
