@@ -183,7 +183,7 @@ impl ChainSection {
 
     pub(crate) fn wallet(&self, chain: &RpcChain, signer: PrivateKeySigner) -> Wallet {
         let (max_fee, priority_fee) = (self.max_fee.0.0, self.priority_fee.0.0);
-        Wallet::new(signer, chain.provider().clone(), self.id(), max_fee, priority_fee)
+        Wallet::new(signer, chain.clone(), self.id(), max_fee, priority_fee)
     }
 }
 

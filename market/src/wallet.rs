@@ -10,6 +10,7 @@ use alloy::signers::SignerSync as _;
 use alloy::signers::local::PrivateKeySigner;
 use alloy::transports::TransportError;
 use posthouse_contracts::calls::{Call, revert_reason};
+use posthouse_contracts::chain::RpcChain;
 use posthouse_protocol::id::{ChainId, Digest};
 use thiserror::Error;
 
@@ -62,11 +63,24 @@ pub struct Signed {
     pub hash: B256,
 }
 
+/// How much gas a transaction gets. An endpoint's estimate is nobody's proof: one that is too low makes a call fail on
+/// chain, with all that it shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gas {
+    /// What an endpoint estimates, with some headroom: where a failure costs no more than gas.
+    Estimated,
+    /// The same, but never less than this, which is also what stands in for an estimate that fails, as where an earlier
+    /// nonce has to come first.
+    AtLeast(u64),
+    /// This; no endpoint is shown the call before it is sent.
+    Fixed(u64),
+}
+
 /// Signs for one chain with one key. Cheap to clone.
 #[derive(Clone)]
 pub struct Wallet {
     signer: PrivateKeySigner,
-    provider: RootProvider,
+    rpc: RpcChain,
     chain: ChainId,
     max_fee: u128,
     priority_fee: u128,
@@ -76,12 +90,12 @@ impl Wallet {
     /// Fees are in wei per gas; `max_fee` is never exceeded, whatever the chain asks for.
     pub fn new(
         signer: PrivateKeySigner,
-        provider: RootProvider,
+        rpc: RpcChain,
         chain: ChainId,
         max_fee: u128,
         priority_fee: u128,
     ) -> Self {
-        Self { signer, provider, chain, max_fee, priority_fee }
+        Self { signer, rpc, chain, max_fee, priority_fee }
     }
 
     /// The account.
@@ -103,7 +117,7 @@ impl Wallet {
     /// # Errors
     /// [`WalletError::Unavailable`].
     pub async fn nonce(&self, at: BlockNumberOrTag) -> Result<u64, WalletError> {
-        let count = self.provider.get_transaction_count(self.address()).block_id(at.into());
+        let count = self.provider().get_transaction_count(self.address()).block_id(at.into());
         count.await.map_err(unavailable)
     }
 
@@ -113,34 +127,22 @@ impl Wallet {
     /// [`WalletError::Reverts`], [`WalletError::Unavailable`].
     pub async fn simulate(&self, call: Call) -> Result<(), WalletError> {
         let request = call.into_request().with_from(self.address());
-        let tried = self.provider.call(request).block(BlockNumberOrTag::Latest.into()).await;
+        let tried = self.provider().call(request).block(BlockNumberOrTag::Latest.into()).await;
         tried.map(drop).map_err(refused)
     }
 
-    /// Signs a call for a nonce. `bumps` raises the fee by an eighth each, up to the limit; `gas` is
-    /// taken where the call cannot be estimated, because an earlier nonce has to come first.
+    /// Signs a call for a nonce. `bumps` raises the fee by an eighth each, up to the limit.
     ///
     /// # Errors
     /// [`WalletError`].
-    pub async fn sign(
-        &self,
-        call: Call,
-        nonce: u64,
-        bumps: u8,
-        gas: Option<u64>,
-    ) -> Result<Signed, WalletError> {
+    pub async fn sign(&self, call: Call, nonce: u64, bumps: u8, gas: Gas) -> Result<Signed, WalletError> {
         let request = call.into_request().with_from(self.address()).with_nonce(nonce);
-        let estimate = self.provider.estimate_gas(request.clone()).await;
-        let limit = match (estimate, gas) {
-            (Ok(estimate), _) => estimate * GAS_HEADROOM / 100,
-            (Err(_), Some(gas)) => gas,
-            (Err(error), None) => return Err(refused(error)),
-        };
+        let limit = self.gas(&request, gas).await?;
         let (max_fee, priority_fee) = self.fees(bumps).await?;
         self.afford(&request, limit, max_fee).await?;
         let request = request
             .with_chain_id(self.chain.get())
-            .with_gas_limit(limit.min(GAS_CAP))
+            .with_gas_limit(limit)
             .with_max_fee_per_gas(max_fee)
             .with_max_priority_fee_per_gas(priority_fee);
         let wallet = EthereumWallet::from(self.signer.clone());
@@ -148,9 +150,22 @@ impl Wallet {
         Ok(Signed { raw: envelope.encoded_2718().into(), hash: *envelope.tx_hash() })
     }
 
+    async fn gas(&self, request: &TransactionRequest, gas: Gas) -> Result<u64, WalletError> {
+        let estimate = || async { self.provider().estimate_gas(request.clone()).await };
+        Ok(match gas {
+            Gas::Estimated => gas_limit(estimate().await.map_err(refused)?, 0),
+            Gas::AtLeast(least) => gas_limit(estimate().await.unwrap_or_default(), least),
+            Gas::Fixed(gas) => gas_limit(0, gas),
+        })
+    }
+
+    fn provider(&self) -> &RootProvider {
+        self.rpc.provider()
+    }
+
     /// Twice the base fee lasts six full blocks; each bump is what nodes ask of a replacement.
     async fn fees(&self, bumps: u8) -> Result<(u128, u128), WalletError> {
-        let block = self.provider.get_block_by_number(BlockNumberOrTag::Latest).await;
+        let block = self.provider().get_block_by_number(BlockNumberOrTag::Latest).await;
         let block = block.map_err(unavailable)?;
         let block = block.ok_or_else(|| WalletError::Unavailable("no latest block".into()))?;
         let base = u128::from(block.header.base_fee_per_gas.unwrap_or_default());
@@ -165,18 +180,17 @@ impl Wallet {
 
     async fn afford(&self, request: &TransactionRequest, gas: u64, fee: u128) -> Result<(), WalletError> {
         let address = self.address();
-        let balance = self.provider.get_balance(address).await.map_err(unavailable)?;
+        let balance = self.provider().get_balance(address).await.map_err(unavailable)?;
         let need = U256::from(gas) * U256::from(fee) + request.value.unwrap_or_default();
         if need <= balance { Ok(()) } else { Err(WalletError::Balance { address, balance, need }) }
     }
 
-    /// Sends a signed transaction. A node that has it already is content.
+    /// Sends a signed transaction to all endpoints. One that has it already is content.
     ///
     /// # Errors
-    /// [`WalletError::Unavailable`], also where a node refuses it: whether it takes effect is read
-    /// from the chain.
+    /// [`WalletError::Unavailable`], also where all refuse it: whether it takes effect is read from the chain.
     pub async fn send(&self, raw: &[u8]) -> Result<(), WalletError> {
-        self.provider.send_raw_transaction(raw).await.map(drop).map_err(unavailable)
+        self.rpc.broadcast(raw).await.map_err(|error| WalletError::Unavailable(error.to_string()))
     }
 
     /// The receipt of a transaction that is in a block.
@@ -184,8 +198,13 @@ impl Wallet {
     /// # Errors
     /// [`WalletError::Unavailable`].
     pub async fn receipt(&self, hash: B256) -> Result<Option<TransactionReceipt>, WalletError> {
-        self.provider.get_transaction_receipt(hash).await.map_err(unavailable)
+        self.provider().get_transaction_receipt(hash).await.map_err(unavailable)
     }
+}
+
+/// The estimate with its headroom, whatever it says not below `least` and not above what a transaction may ask for.
+fn gas_limit(estimate: u64, least: u64) -> u64 {
+    (estimate.saturating_mul(GAS_HEADROOM) / 100).max(least).min(GAS_CAP)
 }
 
 fn transaction(error: impl ToString) -> WalletError {
@@ -208,5 +227,22 @@ fn refused(error: TransportError) -> WalletError {
         Some(reason) => WalletError::Reverts { reason },
         None if reverted => WalletError::Reverts { reason: answer.message.to_string() },
         None => WalletError::Unavailable(answer.message.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lying_estimate_leaves_the_gas_that_the_call_needs() {
+        for lie in [0, 1, 21_000, 255_999] {
+            assert_eq!(gas_limit(lie, 320_000), 320_000, "{lie}");
+        }
+        assert_eq!(gas_limit(400_000, 320_000), 500_000);
+        for lie in [GAS_CAP, u64::MAX / 125 + 1, u64::MAX] {
+            assert_eq!(gas_limit(lie, 320_000), GAS_CAP, "{lie}");
+        }
+        assert_eq!(gas_limit(0, u64::MAX), GAS_CAP);
     }
 }

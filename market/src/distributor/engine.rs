@@ -23,7 +23,7 @@ use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
 use zeroize::Zeroizing;
 
 use super::market::{Gateway, Goods, Prover, Shelf, campaign, proving_key};
-use super::reader::{Reader, fallback_gas};
+use super::reader::{Reader, gas};
 use super::store::{CampaignRow, Store};
 use crate::crash::crash_point;
 use crate::database::DatabaseError;
@@ -355,8 +355,7 @@ impl Tasks {
 
     async fn sign_and_send(&self, goods: &Goods, slot: &Slot) -> Result<B256, super::reader::ReadError> {
         let call = self.reader.call(goods, &slot.call).await?;
-        let gas = Some(fallback_gas(&slot.call));
-        let signed = self.reader.wallet.sign(call, slot.nonce, slot.bumps, gas).await?;
+        let signed = self.reader.wallet.sign(call, slot.nonce, slot.bumps, gas(&slot.call)).await?;
         self.reader.wallet.send(&signed.raw).await?;
         Ok(signed.hash)
     }

@@ -10,12 +10,13 @@ use posthouse_protocol::distributor::{
     Call, CallFailure, Head, Item, Observation, Seen, Standing, Watch, Wei,
 };
 use posthouse_protocol::id::{Bounty, ChainId, LockHash, Payee};
+use posthouse_protocol::secret::{KeyR, PreimageT};
 use thiserror::Error;
 
 use super::market::Goods;
-use crate::wallet::{Wallet, WalletError};
+use crate::wallet::{Gas, Wallet, WalletError};
 
-/// Gas of a call that cannot be estimated: a base and so much for each device.
+/// Gas that a call does not exceed: a base and so much for each device.
 const GAS_BASE: u64 = 200_000;
 const GAS_EACH: u64 = 120_000;
 
@@ -26,6 +27,8 @@ pub(super) enum ReadError {
     Chain(#[from] ChainError),
     #[error(transparent)]
     Wallet(#[from] WalletError),
+    #[error("the lock does not hold all that is to be revealed")]
+    NoLock,
     #[error("receipts make no batch: {0}")]
     Batch(#[from] posthouse_contracts::receipts::ReceiptError),
 }
@@ -119,7 +122,7 @@ impl Reader {
             }
             Call::Reveal { t, indices } => calls::reveal(&goods.bounty, &self.payee, t, indices.clone()),
             Call::Claim { t, items, min_sum } => {
-                let s = posthouse_protocol::secret::KeyR::derive(&self.payee, t).lock();
+                let s = KeyR::derive(&self.payee, t).lock();
                 calls::publish_proofs(self.batch(goods, &s, items).await?, t, amount(*min_sum))
             }
         })
@@ -152,26 +155,45 @@ impl Reader {
         Ok(batch.past(ended.collect::<Vec<_>>()))
     }
 
-    /// Tries a call in the latest state.
+    /// Tries a call in the latest state. The one that shows `t` is shown to no endpoint for that: whether its locks live
+    /// is read from the contract.
     pub(super) async fn simulate(&self, goods: &Goods, call: &Call) -> Result<(), CallFailure> {
-        let tried = match self.call(goods, call).await {
-            Ok(call) => self.wallet.simulate(call).await.map_err(ReadError::from),
-            Err(error) => Err(error),
+        let tried = match call {
+            Call::Reveal { t, indices } => self.holds(&goods.bounty, t, indices).await,
+            _ => self.try_call(goods, call).await,
         };
         tried.map_err(|error| {
             tracing::debug!(call = call.name(), %error, "a call would not do");
             failure(&error)
         })
     }
+
+    async fn try_call(&self, goods: &Goods, call: &Call) -> Result<(), ReadError> {
+        Ok(self.wallet.simulate(self.call(goods, call).await?).await?)
+    }
+
+    /// Whether the lock of `t` holds all these shares in the latest block.
+    async fn holds(&self, bounty: &Bounty, t: &PreimageT, indices: &[u32]) -> Result<(), ReadError> {
+        let s = KeyR::derive(&self.payee, t).lock();
+        let now = self.chain.head(At::Latest).await?.timestamp;
+        let held = self.chain.reservation(bounty, &s, &self.payee, indices, At::Latest).await?;
+        let live = held.iter().all(|until| until.is_some_and(|until| now <= until));
+        if live { Ok(()) } else { Err(ReadError::NoLock) }
+    }
 }
 
-/// Gas for a call that an earlier nonce keeps from being estimated.
-pub(super) fn fallback_gas(call: &Call) -> u64 {
+/// Gas for a call. The one that shows `t` is shown to nobody before it is sent, so it is not estimated.
+pub(super) fn gas(call: &Call) -> Gas {
+    let enough = enough_gas(call);
+    if matches!(call, Call::Reveal { .. }) { Gas::Fixed(enough) } else { Gas::AtLeast(enough) }
+}
+
+fn enough_gas(call: &Call) -> u64 {
     let devices = match call {
         Call::Reserve { items, .. } | Call::Claim { items, .. } => items.len(),
         Call::Reveal { indices, .. } => indices.len(),
     };
-    GAS_BASE + GAS_EACH.saturating_mul(devices as u64)
+    GAS_BASE.saturating_add(GAS_EACH.saturating_mul(devices as u64))
 }
 
 fn failure(error: &ReadError) -> CallFailure {
@@ -179,9 +201,7 @@ fn failure(error: &ReadError) -> CallFailure {
         ReadError::Wallet(WalletError::Reverts { reason }) if reason.contains("ClaimsClosed") => {
             CallFailure::ClaimsClosed
         }
-        ReadError::Wallet(WalletError::Reverts { reason }) if reason.contains("NoLock") => {
-            CallFailure::NoLock
-        }
+        ReadError::NoLock => CallFailure::NoLock,
         ReadError::Wallet(WalletError::Reverts { .. }) | ReadError::Batch(_) => CallFailure::Reverts,
         ReadError::Wallet(_) | ReadError::Chain(_) => CallFailure::Unavailable,
     }

@@ -111,7 +111,7 @@ async fn sign(
         Some(old) => (old.nonce, old.bumps.saturating_add(1)),
         None => (wallet.nonce(BlockNumberOrTag::Latest).await?, 0),
     };
-    let signed = wallet.sign(call.clone(), nonce, bumps, None).await?;
+    let signed = wallet.sign(call.clone(), nonce, bumps, Gas::Estimated).await?;
     store.signed(purpose, nonce, bumps, &signed)?;
     Ok(Pending { nonce, bumps, raw: signed.raw.to_vec(), hashes: vec![signed.hash] })
 }
