@@ -63,6 +63,29 @@ struct Entry {
     receipts: BTreeMap<u32, Receipt>,
     /// A proof or a simulation was asked for and is not back. Not persisted: a restart asks again.
     asked: bool,
+    /// After simulations that came to nothing. Not persisted either.
+    pause: Pause,
+}
+
+/// How long an exchange waits before its call is tried again.
+#[derive(Debug, Clone, Copy, Default)]
+struct Pause {
+    /// Failures in a row.
+    failures: u32,
+    /// Unix milliseconds.
+    until: u64,
+}
+
+impl Pause {
+    /// Doubles from this, in milliseconds.
+    const FIRST: u64 = 1000;
+    /// Not longer than this, in milliseconds, so that one lost minute is all that a node's lies cost.
+    const LONGEST: u64 = 60_000;
+
+    fn longer(self, now: u64) -> Self {
+        let wait = Self::FIRST.saturating_mul(2u64.saturating_pow(self.failures)).min(Self::LONGEST);
+        Self { failures: self.failures.saturating_add(1), until: now.saturating_add(wait) }
+    }
 }
 
 /// The distributor's machine. See the [module](self).
@@ -77,6 +100,8 @@ pub struct Distributor {
     rates: Rates,
     outbox: Outbox,
     head: Option<Head>,
+    /// The program's own clock at the last input, Unix milliseconds.
+    now: u64,
     out: VecDeque<Output>,
 }
 
@@ -93,6 +118,7 @@ impl Distributor {
             rates: Rates::default(),
             outbox: Outbox::default(),
             head: None,
+            now: 0,
             out: VecDeque::new(),
         }
     }
@@ -104,7 +130,8 @@ impl Distributor {
             Change::Exchange(exchange) => {
                 let s = exchange.s(&self.me.payee);
                 let key = (exchange.bounty, exchange.gateway);
-                let entry = Entry { exchange, s, receipts: BTreeMap::new(), asked: false };
+                let entry =
+                    Entry { exchange, s, receipts: BTreeMap::new(), asked: false, pause: Pause::default() };
                 self.entries.insert(key, entry);
             }
             Change::Receipt(receipt) => {
@@ -125,6 +152,7 @@ impl Distributor {
 
     /// Takes in what happened at `now`, Unix milliseconds.
     pub fn handle(&mut self, input: Input<'_>, now: u64) {
+        self.now = now;
         match input {
             Input::Join(campaign) => self.join(campaign),
             Input::Leave(bounty) => self.leave(bounty),

@@ -9,7 +9,7 @@ use super::chain::{Call, CallFailure, Head, Item, Observation, Seen, Standing, W
 use super::io::{Change, Event, Output};
 use super::receipt::Fate;
 use super::stage::{CloseReason, Closed, Offer, Offered, Posting, Stage};
-use super::{Distributor, Entry, Key};
+use super::{Distributor, Entry, Key, Pause};
 
 impl Distributor {
     /// Asks for what the exchange's state waits for, unless that was asked for already.
@@ -18,7 +18,8 @@ impl Distributor {
         let Some(entry) = self.entries.get(&key) else { return };
         // Without a head nobody knows how near the deadlines are.
         let timeless = self.head.is_none() && !matches!(entry.exchange.stage, Stage::Proving);
-        if entry.asked || timeless {
+        let pausing = self.now < entry.pause.until && !matches!(entry.exchange.stage, Stage::Proving);
+        if entry.asked || timeless || pausing {
             return;
         }
         let (bounty, gateway) = key;
@@ -37,8 +38,10 @@ impl Distributor {
                 call(entry).map(|call| Output::Simulate { bounty, gateway, call })
             }
             Stage::Locked(state) => {
-                if !self.revealable(state.until) {
-                    return self.close(key, CloseReason::LockLapsed);
+                match self.worth_t(state.until) {
+                    Worth::Lapsed => return self.close(key, CloseReason::LockLapsed),
+                    Worth::Doubtful => return,
+                    Worth::Good => {}
                 }
                 call(entry).map(|call| Output::Simulate { bounty, gateway, call })
             }
@@ -53,10 +56,17 @@ impl Distributor {
         self.out.push_back(ask);
     }
 
-    /// Whether `t` sent now would come well before the end of the lock.
-    fn revealable(&self, until: u64) -> bool {
+    /// Whether `t` sent now would come well before the end of the lock. That is so only if our own clock says so too:
+    /// a head that is withheld makes a lock look alive that has ended. But it is the chain alone that ends a lock for
+    /// good, as our clock may be wrong.
+    fn worth_t(&self, until: u64) -> Worth {
         let margin = u64::from(self.policy.reveal_margin_secs);
-        self.chain_time().is_some_and(|now| now.saturating_add(margin) < until)
+        let early = |now: u64| now.saturating_add(margin) < until;
+        match self.chain_time() {
+            Some(now) if !early(now) => Worth::Lapsed,
+            Some(_) if early(self.now / 1000) => Worth::Good,
+            _ => Worth::Doubtful,
+        }
     }
 
     pub(super) fn proved(&mut self, key: Key, s: LockHash, cipher: Vec<u8>, proof: Vec<u8>, now: u64) {
@@ -126,10 +136,11 @@ impl Distributor {
     pub(super) fn simulated(&mut self, key: Key, result: Result<(), CallFailure>, now: u64) {
         let Some(entry) = self.entries.get_mut(&key).filter(|entry| entry.asked) else { return };
         entry.asked = false;
+        entry.pause = if result.is_ok() { Pause::default() } else { entry.pause.longer(now) };
         let Some(call) = call(entry) else { return };
         match result {
             Ok(()) => self.post(key, call, now),
-            // Asked again with the next head.
+            // Asked again with a later head.
             Err(CallFailure::Unavailable) => {}
             Err(why) => {
                 self.event(Event::CallFailed { bounty: key.0, call: call.name(), why });
@@ -148,9 +159,10 @@ impl Distributor {
         };
         // Time has passed since the call was tried.
         if let Stage::Locked(state) = &stage
-            && !self.revealable(state.until)
+            && self.worth_t(state.until) != Worth::Good
         {
-            return self.close(key, CloseReason::LockLapsed);
+            // The next head tells a lock that has ended from a clock that is ahead.
+            return;
         }
         let Some(slot) = self.outbox.post(key.0, key.1, call, now) else { return };
         self.out.push_back(Output::Persist(Change::Transaction(slot.clone())));
@@ -158,21 +170,28 @@ impl Distributor {
         self.out.push_back(Output::Submit(slot));
     }
 
-    /// The call would not do in the latest state.
+    /// The call would not do in the latest state, says one node. Nobody has proven that, so nothing ends by it, and no try
+    /// is counted: the batch is put together again from what the contract holds.
     fn refused(&mut self, key: Key, why: CallFailure) {
         let Some(stage) = self.entries.get(&key).map(|entry| entry.exchange.stage.clone()) else {
             return;
         };
         match stage {
-            Stage::Reserving(_) if why == CallFailure::ClaimsClosed => {
+            Stage::Reserving(_) if why == CallFailure::ClaimsClosed && self.claims_over(&key.0) => {
                 self.close(key, CloseReason::ClaimsOver);
             }
-            Stage::Reserving(state) => self.store(key, Stage::Collecting(state.back())),
-            Stage::Claiming(state) => self.store(key, Stage::Paid(state.back(false))),
+            Stage::Reserving(state) => self.store(key, Stage::Collecting(state.anew())),
+            Stage::Claiming(state) => self.store(key, Stage::Paid(state.anew())),
             // The lock is final, so the latest state is on a branch that will not last, or the lock
             // has ended. The end of the lock decides.
             _ => {}
         }
+    }
+
+    /// By the chain's own time.
+    fn claims_over(&self, bounty: &crate::id::Bounty) -> bool {
+        let claim_by = self.campaigns.get(bounty).map(|campaign| campaign.claim_by);
+        self.chain_time().zip(claim_by).is_some_and(|(now, claim_by)| claim_by <= now)
     }
 
     pub(super) fn observed(&mut self, seen: &Observation, now: u64) {
@@ -345,6 +364,17 @@ impl Distributor {
         let least = indices.iter().map(|index| campaign.share(*index)).min().unwrap_or_default();
         self.store(key, Stage::Claiming(state.claim(indices, least)));
     }
+}
+
+/// What showing `t` now would be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Worth {
+    /// Time is left by the chain and by our own clock.
+    Good,
+    /// None is left by our own clock, or nobody knows the chain's.
+    Doubtful,
+    /// The chain itself says that the lock is at its end.
+    Lapsed,
 }
 
 fn waiting(entry: &Entry) -> impl Iterator<Item = u32> {

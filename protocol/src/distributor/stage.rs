@@ -280,6 +280,11 @@ impl Reserving {
         Locked { offer: self.offer, batch, until: lock.until }
     }
 
+    /// Back to where the batch was put together; this was no try.
+    pub(super) fn anew(self) -> Collecting {
+        Collecting { offer: self.offer, since: self.since, sealed: true, tries: self.batch.tries }
+    }
+
     /// Back to where the batch was put together, one try later. All that will come had come.
     pub(super) fn back(self) -> Collecting {
         let tries = self.batch.tries.saturating_add(1);
@@ -369,7 +374,12 @@ pub struct Claiming {
 }
 
 impl Claiming {
-    /// Its nonce is used up, or it would not do.
+    /// It would not do; this was no try.
+    pub(super) fn anew(self) -> Paid {
+        Paid { offer: self.offer, tries: self.batch.tries }
+    }
+
+    /// Its nonce is used up.
     pub(super) fn back(self, progress: bool) -> Paid {
         let tries = if progress { 0 } else { self.batch.tries.saturating_add(1) };
         Paid { offer: self.offer, tries }
