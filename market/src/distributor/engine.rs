@@ -69,6 +69,8 @@ pub(super) enum Message {
     },
     Head(Head),
     Observed(Observation),
+    /// Payments up to this final block are in the observations before.
+    ReadTo(Bounty, u64),
     Watching(oneshot::Sender<Vec<Watch>>),
     Stop,
 }
@@ -116,6 +118,7 @@ impl Engine {
             Message::Sent { nonce, hash } => self.store.sent(nonce, &hash)?,
             Message::Head(head) => self.feed(Input::Head(head)),
             Message::Observed(observation) => self.feed(Input::Observed(observation)),
+            Message::ReadTo(bounty, block) => self.store.read_to(&bounty, block)?,
             // Who asked has gone: the next poll asks again.
             Message::Watching(answer) => drop(answer.send(self.machine.watching())),
             Message::Stop => {}

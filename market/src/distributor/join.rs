@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use posthouse_circuits::cipher::Body;
 use posthouse_circuits::{KeyFileError, ProvingKey};
-use posthouse_contracts::chain::{Chain, ChainError, Latest};
+use posthouse_contracts::chain::{At, Chain, ChainError, Latest};
 use posthouse_contracts::fleet::{Fleet, FleetError};
 use posthouse_contracts::terms::Terms;
 use posthouse_dsn::{Dsn, FetchError, PeerId, peer_hash};
@@ -135,7 +135,8 @@ impl Joiner {
         let release = check(&package, &vendor.release_key.0, &product, latest.version, &terms)?;
         let files = self.files(&package, &release, &latest.bounty, &from).await?;
         let secret = self.secret(&latest.bounty, &release, &root_cid, from).await?;
-        let start_block = self.chain.block_since(terms.start).await?;
+        // Nobody pays us before we have joined.
+        let start_block = self.chain.head(At::Finalized).await?.number;
         let row = CampaignRow {
             bounty: latest.bounty,
             vendor: vendor.address.0.into_array(),
@@ -145,6 +146,7 @@ impl Joiner {
             root: root.to_vec(),
             secret,
             start_block,
+            read_to: 0,
         };
         let goods = self.goods(&row, terms, package, release, files).await?;
         Ok((row, goods))
@@ -165,7 +167,7 @@ impl Joiner {
         if terms.vendor != vendor.address.0 {
             return Err(JoinError::Vendor(terms.vendor));
         }
-        let now = self.chain.head(posthouse_contracts::chain::At::Latest).await?.timestamp;
+        let now = self.chain.head(At::Latest).await?.timestamp;
         if now >= terms.claim_by { Err(JoinError::Closed) } else { Ok(terms) }
     }
 
@@ -347,7 +349,8 @@ impl Joiner {
         release: Release,
         files: Files,
     ) -> Result<Arc<Goods>, JoinError> {
-        let (secret, bounty, start_block) = (row.secret.clone(), row.bounty, row.start_block);
+        let (secret, bounty) = (row.secret.clone(), row.bounty);
+        let unread = if row.read_to == 0 { row.start_block } else { row.read_to.saturating_add(1) };
         let prover = self.prover.clone();
         let checked = tokio::task::spawn_blocking(move || {
             let fleet = files.check(&release, &secret, &prover)?;
@@ -364,7 +367,7 @@ impl Joiner {
                 proving_key,
                 fleet_file,
                 files,
-                start_block,
+                unread,
             })
         });
         Ok(Arc::new(checked.await??))

@@ -29,8 +29,8 @@ pub(super) struct Goods {
     pub(super) fleet_file: PathBuf,
     /// The other files of the package.
     pub(super) files: Vec<PathBuf>,
-    /// First block that can hold the bounty's events.
-    pub(super) start_block: u64,
+    /// First block whose payments were not taken in when the program began.
+    pub(super) unread: u64,
 }
 
 /// The fleet of some goods.

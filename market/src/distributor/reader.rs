@@ -52,14 +52,19 @@ impl Reader {
         Ok(Head { timestamp, latest_nonce, final_nonce })
     }
 
+    /// Number of the newest final block.
+    pub(super) async fn finalized(&self) -> Result<u64, ReadError> {
+        Ok(self.chain.head(At::Finalized).await?.number)
+    }
+
     /// Everything that the machine watches in one bounty, and the final block up to which that tells
-    /// its events. They are read once for all exchanges.
+    /// its events; `None` where they cannot be read. They are read once for all exchanges.
     pub(super) async fn observe(
         &self,
         bounty: &Bounty,
         watches: Vec<Watch>,
         from: u64,
-    ) -> Result<(Vec<Observation>, u64), ReadError> {
+    ) -> Result<(Vec<Observation>, Option<u64>), ReadError> {
         let finalized = self.chain.head(At::Finalized).await?;
         let latest = self.chain.head(At::Latest).await?;
         let mut standings = Vec::with_capacity(watches.len());
@@ -69,18 +74,21 @@ impl Reader {
             standings.push((last, self.standings(bounty, s, indices, At::Finalized, &finalized).await?));
         }
         // Read last, so that no share is final and gone without the payment that tells to whom.
-        let payments = self.chain.payments(bounty, from).await?;
+        let payments = self.chain.payments(bounty, from).await;
+        let payments =
+            payments.inspect_err(|error| tracing::warn!(%bounty, %error, "payments cannot be read")).ok();
         let observations = watches.iter().zip(standings).map(|(watch, (latest, finalized))| {
-            let paid = paid(&payments.list, watch, &self.payee);
+            let known = payments.as_ref().map(|payments| paid(&payments.list, watch, &self.payee));
+            let paid = known.clone().unwrap_or_default();
             Observation {
                 bounty: watch.bounty,
                 gateway: watch.gateway,
                 latest: settled(latest, &paid),
                 finalized: settled(finalized, &paid),
-                paid: paid.into_iter().collect(),
+                paid: known.map(|paid| paid.into_iter().collect()),
             }
         });
-        Ok((observations.collect(), payments.to))
+        Ok((observations.collect(), payments.map(|payments| payments.to)))
     }
 
     /// How shares stand, by index. Our own lock is asked for first: it costs one call for a page of

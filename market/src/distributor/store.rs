@@ -15,7 +15,8 @@ use crate::database::{self, DatabaseError};
 const MAX_RECORD: usize = 1 << 20;
 
 /// Each makes a database of the version before it one of its own; never edited once released.
-pub(super) const MIGRATIONS: &[&str] = &["
+pub(super) const MIGRATIONS: &[&str] = &[
+    "
 -- One row for each bounty that was joined.
 CREATE TABLE campaigns (
     bounty      BLOB PRIMARY KEY,       -- its contract
@@ -65,7 +66,12 @@ CREATE TABLE payments (
     amount      TEXT NOT NULL,          -- wei, decimal
     PRIMARY KEY (bounty, device)
 ) STRICT, WITHOUT ROWID;
-"];
+",
+    "
+-- Final block up to which the bounty's payments were taken in; 0 before any.
+ALTER TABLE campaigns ADD COLUMN read_to INTEGER NOT NULL DEFAULT 0;
+",
+];
 
 type Result<T> = std::result::Result<T, DatabaseError>;
 
@@ -79,7 +85,10 @@ pub(super) struct CampaignRow {
     pub(super) p_id: PackageId,
     pub(super) root: Vec<u8>,
     pub(super) secret: Zeroizing<Vec<u8>>,
+    /// The newest final block when it was joined: nothing was paid to us before.
     pub(super) start_block: u64,
+    /// Final block up to which payments were taken in; 0 before any.
+    pub(super) read_to: u64,
 }
 
 /// An exchange as `status` shows it.
@@ -160,7 +169,7 @@ impl Store {
 
     pub(super) fn join(&self, row: &CampaignRow) -> Result<()> {
         self.0.execute(
-            "INSERT OR REPLACE INTO campaigns VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0)",
+            "INSERT OR REPLACE INTO campaigns VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, ?9)",
             params![
                 row.bounty.as_bytes(),
                 row.vendor,
@@ -170,8 +179,16 @@ impl Store {
                 row.root,
                 row.secret.as_slice(),
                 row.start_block as i64,
+                row.read_to as i64,
             ],
         )?;
+        Ok(())
+    }
+
+    /// Payments were taken in up to this final block.
+    pub(super) fn read_to(&self, bounty: &Bounty, block: u64) -> Result<()> {
+        let sql = "UPDATE campaigns SET read_to = max(read_to, ?2) WHERE bounty = ?1";
+        self.0.execute(sql, params![bounty.as_bytes(), block as i64])?;
         Ok(())
     }
 
@@ -185,7 +202,7 @@ impl Store {
     /// Those that are not over.
     pub(super) fn campaigns(&self) -> Result<Vec<CampaignRow>> {
         let mut rows = self.0.prepare(
-            "SELECT bounty, vendor, product, version, p_id, root, secret, start_block FROM campaigns
+            "SELECT bounty, vendor, product, version, p_id, root, secret, start_block, read_to FROM campaigns
              WHERE over = 0 ORDER BY version",
         )?;
         let rows = rows.query_map([], campaign)?;
@@ -339,6 +356,7 @@ fn campaign(row: &Row<'_>) -> rusqlite::Result<CampaignRow> {
         root: row.get(5)?,
         secret: Zeroizing::new(row.get(6)?),
         start_block: row.get::<_, i64>(7)? as u64,
+        read_to: row.get::<_, i64>(8)? as u64,
     })
 }
 
@@ -403,11 +421,48 @@ mod tests {
         assert_eq!(store.earned(&BOUNTY).unwrap(), (2, 11));
     }
 
+    fn joined() -> CampaignRow {
+        CampaignRow {
+            bounty: BOUNTY,
+            vendor: [1; 20],
+            product: ProductId::new([2; 32]),
+            version: Version::new(3),
+            p_id: PackageId::new([4; 32]),
+            root: vec![5],
+            secret: Zeroizing::new(vec![6]),
+            start_block: 100,
+            read_to: 0,
+        }
+    }
+
+    #[test]
+    fn how_far_payments_were_read_outlives_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        store.join(&joined()).unwrap();
+        store.read_to(&BOUNTY, 300).unwrap();
+        store.read_to(&BOUNTY, 200).unwrap();
+        drop(store);
+        let rows = Store::open(folder.path()).unwrap().campaigns().unwrap();
+        assert_eq!((rows[0].start_block, rows[0].read_to), (100, 300));
+    }
+
+    #[test]
+    fn a_database_of_the_first_version_reads_payments_from_the_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let old = database::open(&folder.path().join("distributor.db"), &MIGRATIONS[..1]).unwrap();
+        let sql = "INSERT INTO campaigns VALUES (?1, ?2, ?3, 3, ?3, x'05', x'06', 100, 0)";
+        old.execute(sql, params![BOUNTY.as_bytes(), [1u8; 20], [2u8; 32]]).unwrap();
+        drop(old);
+        let rows = Store::open(folder.path()).unwrap().campaigns().unwrap();
+        assert_eq!((rows[0].start_block, rows[0].read_to), (100, 0));
+    }
+
     /// A change of the schema is a migration of its own: this digest changes only with one more of them.
     #[test]
     fn the_schema_is_pinned() {
         use sha2::Digest as _;
         let digest = hex::encode(sha2::Sha256::digest(MIGRATIONS.concat()));
-        assert_eq!(digest, "dd438351227ca720e86e5d4958953b3bcad56ccda8fd4be17dc99ece5e34b9f4");
+        assert_eq!(digest, "6ff43181a71704b1ed16be2b234e70d3ff7a59f01071c651ad8d7e8151d4b3e0");
     }
 }

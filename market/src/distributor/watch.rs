@@ -37,8 +37,7 @@ struct Poll {
     reader: Reader,
     shelf: Shelf,
     engine: mpsc::Sender<Message>,
-    /// Up to which final block each bounty's events were told. Kept in memory: a restart tells them
-    /// again, and the machine counts each once.
+    /// Up to which final block each bounty's events were told. What of that is on disk the goods say.
     read_to: BTreeMap<Bounty, u64>,
 }
 
@@ -46,7 +45,13 @@ impl Poll {
     async fn read(&mut self) -> Result<(), ReadError> {
         let head = self.reader.head().await?;
         let _ = self.engine.send(Message::Head(head)).await;
-        for (bounty, watches) in watches(&self.engine).await {
+        // Both before the watches: what nobody waits for then cannot have been paid up to there.
+        let (finalized, open) = (self.reader.finalized().await?, self.shelf.all());
+        let watches = watches(&self.engine).await;
+        for goods in open.iter().filter(|goods| !watches.contains_key(&goods.bounty)) {
+            self.has_read(goods.bounty, finalized).await;
+        }
+        for (bounty, watches) in watches {
             // One bounty that cannot be read keeps no other waiting.
             if let Err(error) = self.observe(bounty, watches).await {
                 tracing::warn!(%bounty, %error, "a bounty cannot be read");
@@ -63,13 +68,23 @@ impl Poll {
 
     async fn observe(&mut self, bounty: Bounty, watches: Vec<Watch>) -> Result<(), ReadError> {
         let Some(goods) = self.shelf.get(&bounty) else { return Ok(()) };
-        let from = self.read_to.get(&bounty).map_or(goods.start_block, |read| read + 1);
+        let from = self.read_to.get(&bounty).map_or(goods.unread, |read| read + 1);
         let (observations, read) = self.reader.observe(&bounty, watches, from).await?;
         for observation in observations {
             let _ = self.engine.send(Message::Observed(observation)).await;
         }
-        self.read_to.insert(bounty, read);
+        if let Some(read) = read {
+            self.has_read(bounty, read).await;
+        }
         Ok(())
+    }
+
+    /// Kept behind the observations, so that what was told is on disk before it is not told again.
+    async fn has_read(&mut self, bounty: Bounty, block: u64) {
+        let before = self.read_to.insert(bounty, block);
+        if before != Some(block) {
+            let _ = self.engine.send(Message::ReadTo(bounty, block)).await;
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use thiserror::Error;
 use super::store::{Pending, Store};
 use crate::crash::crash_point;
 use crate::database::DatabaseError;
-use crate::wallet::{Wallet, WalletError};
+use crate::wallet::{Gas, Wallet, WalletError};
 
 /// Why a purpose was not reached.
 #[derive(Debug, Error)]

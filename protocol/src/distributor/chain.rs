@@ -128,8 +128,9 @@ pub struct Observation {
     pub latest: Vec<Seen>,
     /// The shares in the finalized block.
     pub finalized: Vec<Seen>,
-    /// Devices paid for to us under this exchange's `s`, by `KeyRevealed` up to the finalized block.
-    pub paid: Vec<(u32, Wei)>,
+    /// Devices paid for to us under this exchange's `s`, by `KeyRevealed` up to the finalized block. `None` where the
+    /// events could not be read: then nobody knows yet to whom went what is claimed.
+    pub paid: Option<Vec<(u32, Wei)>>,
 }
 
 /// A call of the bounty that the wallet is to make.

@@ -197,7 +197,8 @@ impl Distributor {
     pub(super) fn observed(&mut self, seen: &Observation, now: u64) {
         let key = (seen.bounty, seen.gateway);
         let Some(campaign) = self.campaigns.get(&seen.bounty).cloned() else { return };
-        self.settle_paid(key, &seen.paid);
+        let known = seen.paid.is_some();
+        self.settle_paid(key, seen.paid.as_deref().unwrap_or_default());
         let Some(stage) = self.entries.get(&key).map(|entry| entry.exchange.stage.clone()) else {
             return;
         };
@@ -213,11 +214,12 @@ impl Distributor {
                     self.reserved(key, &campaign, state, nonce, seen);
                 }
             }
-            Stage::Revealing(state) if self.outbox.is_final(state.nonce) => {
+            Stage::Revealing(state) if known && self.outbox.is_final(state.nonce) => {
                 self.revealed(key, state, seen);
             }
             Stage::Claiming(state) => {
                 if let Posting::Posted(nonce) = state.posting
+                    && known
                     && self.outbox.is_final(nonce)
                 {
                     self.claimed(key, state, nonce, seen);
@@ -250,7 +252,8 @@ impl Distributor {
             let Some(attempt) = receipt.map(|r| u16::from(r.attempt.get())) else { continue };
             let open = self.entries.get(&key).is_some_and(|e| e.exchange.stage.shows_key());
             match standing {
-                Standing::Claimed => self.settle(key, *index, Fate::Claimed),
+                // Perhaps by us, where the payments are not known.
+                Standing::Claimed if seen.paid.is_some() => self.settle(key, *index, Fate::Claimed),
                 // A reservation wants a higher attempt, a claim in one step only one that is not lower.
                 Standing::Free { attempt: reserved } if attempt + u16::from(open) <= u16::from(*reserved) => {
                     self.settle(key, *index, Fate::Stale);
@@ -318,8 +321,9 @@ impl Distributor {
 
     /// Those of the batch that another has locked meanwhile are out of it: reported and dropped.
     fn drop_others(&mut self, key: Key, seen: &Observation) {
+        let known = seen.paid.is_some();
         let lost = seen.finalized.iter().filter_map(|seen| match seen.standing {
-            Standing::Claimed => Some((seen.index, Fate::Claimed)),
+            Standing::Claimed if known => Some((seen.index, Fate::Claimed)),
             Standing::Other { .. } => Some((seen.index, Fate::LockedByOther)),
             _ => None,
         });

@@ -117,6 +117,99 @@ fn near_its_end_a_lock_is_not_worth_t() {
     assert_eq!(refused(world.poll_key(0)), Refusal::Closed);
 }
 
+/// Until the lock is final and the machine has been told.
+fn locked(world: &mut World) {
+    world.offer(0, 0);
+    world.receipt(0, 0);
+    world.seal(0);
+    world.observe();
+    world.settle();
+    assert_eq!(state(world, 0), "reserving");
+    (0..4).for_each(|_| world.mine());
+    world.observe();
+    assert_eq!(state(world, 0), "locked");
+}
+
+#[test]
+fn a_withheld_head_does_not_make_an_ended_lock_look_alive() {
+    let mut world = World::new(policy());
+    locked(&mut world);
+    // The head stays where it is, and time goes on: the lock of two hours has ended.
+    world.now += 7_200_000;
+    for _ in 0..10 {
+        world.settle();
+        world.now += 12_000;
+        world.observe();
+    }
+    world.settle();
+    assert_eq!(state(&world, 0), "locked", "t was not shown, and nothing is given up by our clock alone");
+    assert!(world.keys_shown.is_empty());
+    // Then the chain itself says that it is over.
+    (0..600).for_each(|_| world.mine());
+    world.observe();
+    world.settle();
+    assert_eq!(state(&world, 0), "closed");
+    assert_eq!(world.fate(0, 0), Some(Fate::LockLapsed));
+}
+
+#[test]
+fn a_clock_that_is_behind_or_was_ahead_costs_nothing() {
+    for skew in [-900_000, 7_200_000] {
+        let mut world = World::new(policy());
+        locked(&mut world);
+        let right = world.now;
+        world.now = right.saturating_add_signed(skew);
+        world.observe();
+        world.settle();
+        assert_eq!(state(&world, 0), if skew < 0 { "revealing" } else { "locked" });
+        world.now = right + 60_000;
+        world.calm();
+        assert_eq!(state(&world, 0), "paid");
+    }
+}
+
+#[test]
+fn what_a_node_says_of_a_call_ends_no_exchange() {
+    for verdict in [CallFailure::ClaimsClosed, CallFailure::Reverts, CallFailure::Unavailable] {
+        let mut world = World::new(Policy { max_tries: 2, ..policy() });
+        let s = world.offer(0, 0);
+        world.receipt(0, 0);
+        world.seal(0);
+        world.verdict = Some(verdict);
+        world.calm();
+        assert!(matches!(state(&world, 0), "collecting" | "reserving"), "{verdict}: {}", state(&world, 0));
+        assert_eq!(world.fate(0, 0), Some(Fate::Waiting), "{verdict}");
+        // 60 blocks of 12 seconds: pauses of 1, 2, 4, ... 60 seconds, not a try with each block.
+        assert!((10..25).contains(&world.simulations), "{verdict}: {}", world.simulations);
+        world.verdict = None;
+        world.calm();
+        assert_eq!(world.claimed(0), Some(s), "{verdict}");
+        // The same for what comes late.
+        world.receipt(0, 3);
+        world.verdict = Some(verdict);
+        world.calm();
+        assert_eq!(world.fate(0, 3), Some(Fate::Waiting), "{verdict}");
+        world.verdict = None;
+        world.calm();
+        assert_eq!(world.claimed(3), Some(s), "{verdict}");
+    }
+}
+
+#[test]
+fn payments_that_cannot_be_read_now_are_counted_later() {
+    let mut world = World::new(policy());
+    locked(&mut world);
+    world.receipt(0, 1);
+    world.events = false;
+    world.calm();
+    assert_eq!(state(&world, 0), "revealing", "standings are taken in all the same");
+    assert_eq!(world.fate(0, 0), Some(Fate::Waiting), "not lost, though its share is gone");
+    world.events = true;
+    world.calm();
+    assert_eq!(state(&world, 0), "paid");
+    assert_eq!(world.paid_events, [0, 1]);
+}
+
 #[test]
 fn an_offer_runs_out_and_the_next_one_has_another_lock() {
     let mut world = World::new(policy());

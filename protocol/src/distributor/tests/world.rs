@@ -213,6 +213,11 @@ pub(super) struct World {
     chain: Chain,
     keys: Vec<SigningKey>,
     pub(super) now: u64,
+    /// Whether the events of payments can be read.
+    pub(super) events: bool,
+    /// What simulations say whatever the chain would.
+    pub(super) verdict: Option<CallFailure>,
+    pub(super) simulations: usize,
     counter: u64,
     /// Answers on their way to the machine.
     inbox: Vec<Input<'static>>,
@@ -247,6 +252,9 @@ impl World {
             chain: Chain { blocks: vec![state], pool: BTreeMap::new(), stolen: BTreeSet::new() },
             keys: (0..DEVICES).map(key).collect(),
             now: 1_000_000,
+            events: true,
+            verdict: None,
+            simulations: 0,
             counter: 0,
             inbox: vec![],
             offers: BTreeMap::new(),
@@ -320,7 +328,8 @@ impl World {
             }
             Output::Simulate { bounty, gateway, call } => {
                 self.check_secret(&call);
-                let result = self.chain.latest().clone().apply(&call);
+                self.simulations += 1;
+                let result = self.verdict.map_or_else(|| self.chain.latest().clone().apply(&call), Err);
                 self.inbox.push(Input::Simulated { bounty, gateway, result });
             }
             Output::Submit(slot) => self.submitted(slot),
@@ -563,13 +572,13 @@ impl World {
             };
             let finalized = self.chain.finalized();
             let ours = |i: &&u32| finalized.shares[**i as usize].claimed == Some(watch.s);
-            let paid = watch.indices.iter().filter(ours).map(|i| (*i, Wei::new(SHARE))).collect();
+            let paid: Vec<_> = watch.indices.iter().filter(ours).map(|i| (*i, Wei::new(SHARE))).collect();
             let observation = Observation {
                 bounty: watch.bounty,
                 gateway: watch.gateway,
                 latest: see(self.chain.latest()),
                 finalized: see(finalized),
-                paid,
+                paid: self.events.then_some(paid),
             };
             self.machine.handle(Input::Observed(observation), self.now);
         }
