@@ -319,12 +319,12 @@ pub enum ConfigError {
     #[error("chain.rpc: no endpoint")]
     NoEndpoint,
     /// Not a URL.
-    #[error("chain.{key}: {url:?} is not an HTTP or HTTPS URL")]
+    #[error("chain.{key}[{position}]: not an HTTP or HTTPS URL")]
     Endpoint {
         /// Which list.
         key: &'static str,
-        /// The entry.
-        url: String,
+        /// Which entry, from 0. It is not quoted, as it may hold an API key.
+        position: usize,
     },
     /// Nobody who serves what the light client starts from.
     #[error(
@@ -461,8 +461,8 @@ impl Chain {
 
 fn usable(key: &'static str, urls: &[String]) -> Result<(), ConfigError> {
     let good = |text: &str| url::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
-    match urls.iter().find(|url| !good(url)) {
-        Some(bad) => Err(ConfigError::Endpoint { key, url: bad.clone() }),
+    match urls.iter().position(|url| !good(url)) {
+        Some(position) => Err(ConfigError::Endpoint { key, position }),
         None => Ok(()),
     }
 }
@@ -585,7 +585,8 @@ mod tests {
         };
         assert!(refused(&|config| config.products.clear()).starts_with("products"));
         assert!(refused(&|config| config.chain.rpc.clear()).starts_with("chain.rpc"));
-        assert!(refused(&|config| config.chain.rpc = vec!["ftp://x".into()]).starts_with("chain.rpc"));
+        let said = refused(&|config| config.chain.rpc.push("ftp://x/APIKEY".into()));
+        assert!(said.starts_with("chain.rpc[1]") && !said.contains("APIKEY"), "{said}");
         assert!(refused(&|config| config.chain.beacon.clear()).starts_with("chain.beacon"));
         assert!(refused(&|config| config.chain.beacon = vec!["x".into()]).starts_with("chain.beacon"));
         assert!(refused(&|config| config.chain.trust = Trust::Rpc).starts_with("chain.beacon"));

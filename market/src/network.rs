@@ -1,5 +1,6 @@
 //! The sections of the settings that both programs have: keys, chain and peer-to-peer network.
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use posthouse_contracts::chain::{Limits, RpcChain, RpcConfig, Trust, light};
 use posthouse_dsn::{Config as DsnConfig, Keypair, Multiaddr, Network, PeerId, Records, Role};
 use posthouse_light_client::beacon::Beacon;
 use posthouse_light_client::client::Config as LightClientConfig;
+use posthouse_light_client::http::Endpoint;
 use posthouse_protocol::cose::ReleaseSigningKey;
 use posthouse_protocol::id::ChainId;
 use serde::Deserialize;
@@ -154,8 +156,9 @@ impl ChainSection {
         let network = light::network(network.as_deref(), self.id()).map_err(|why| {
             SettingsError::value(file, "chain.network", self.network.as_deref().unwrap_or("not given"), why)
         })?;
+        endpoints(file, "chain.beacon", &self.beacon, self.limits())?;
         Beacon::new(network.clone().into(), &self.beacon, self.limits())
-            .map_err(|why| SettingsError::value(file, "chain.beacon", format!("{:?}", self.beacon), why))?;
+            .map_err(|why| unfit(file, "chain.beacon", why))?;
         Ok(LightClientConfig {
             network: network.into(),
             checkpoint: self.checkpoint.map(|root| root.0),
@@ -177,8 +180,8 @@ impl ChainSection {
     /// Reads the chain by JSON-RPC; nothing is dialled yet.
     pub(crate) fn reader(&self, file: &Path, factory: Address) -> Result<RpcChain, SettingsError> {
         let config = RpcConfig { urls: self.rpc.clone(), chain: self.id(), factory, limits: self.limits() };
-        RpcChain::new(&config)
-            .map_err(|why| SettingsError::value(file, "chain.rpc", format!("{:?}", self.rpc), why))
+        endpoints(file, "chain.rpc", &self.rpc, self.limits())?;
+        RpcChain::new(&config).map_err(|why| unfit(file, "chain.rpc", why))
     }
 
     pub(crate) fn wallet(&self, chain: &RpcChain, signer: PrivateKeySigner) -> Wallet {
@@ -226,6 +229,19 @@ impl DsnSection {
         config.check().map_err(|why| SettingsError::value(file, "dsn", "section", why))?;
         Ok(config)
     }
+}
+
+/// Checks each URL, and names the first one that cannot be used by its position from 0: it may hold an API key.
+fn endpoints(file: &Path, key: &str, urls: &[String], limits: Limits) -> Result<(), SettingsError> {
+    for (position, url) in urls.iter().enumerate() {
+        Endpoint::new(url, limits).map_err(|why| unfit(file, &format!("{key}[{position}]"), why))?;
+    }
+    Ok(())
+}
+
+/// About a value that is not for everybody's eyes.
+fn unfit(file: &Path, key: &str, why: impl Display) -> SettingsError {
+    SettingsError { source: file.display().to_string(), key: Some(key.into()), why: why.to_string() }
 }
 
 fn plain<T: Clone>(texts: &[Text<T>]) -> Vec<T> {

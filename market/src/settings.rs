@@ -21,7 +21,7 @@ pub struct SettingsError {
     pub source: String,
     /// Dotted name of the key, where it is about one.
     pub key: Option<String>,
-    /// What is wrong, with the value.
+    /// What is wrong, with the value where that is no secret.
     pub why: String,
 }
 

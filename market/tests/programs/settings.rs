@@ -19,7 +19,12 @@ const VENDOR_CASES: &[Case] = &[
     Case { from: "poll_ms = 4000", to: "poll_ms = 10", says: &["chain.poll_ms", "10"] },
     Case { from: "poll_ms = 4000", to: "poll = 10", says: &["chain.poll", "unknown"] },
     Case { from: "\"1 gwei\"", to: "\"300 gwei\"", says: &["chain.priority_fee", "300000000000"] },
-    Case { from: "http://127.0.0.1:8545", to: "ftp://x", says: &["chain.rpc", "ftp://x"] },
+    Case { from: "http://127.0.0.1:8545", to: "ftp://x", says: &["chain.rpc[0]", "neither an http"] },
+    Case {
+        from: "http://127.0.0.1:8545\"",
+        to: "http://127.0.0.1:8545\", \"http://u:APIKEY@[::1/APIKEY\"",
+        says: &["chain.rpc[1]", "not a URL"],
+    },
     Case { from: "factory = \"0x0", to: "factory = \"0y0", says: &["chain.factory", "0y0"] },
     Case { from: "admission = \"open\"", to: "admission = \"allow-list\"", says: &["join.payees", "[]"] },
     Case { from: "lock = \"2h\"", to: "lock = \"2d\"", says: &["publish.lock", "172800"] },
@@ -47,7 +52,11 @@ const DISTRIBUTOR_CASES: &[Case] = &[
         to: "",
         says: &["chain.beacon", "needs an endpoint"],
     },
-    Case { from: "http://127.0.0.1:5052", to: "ftp://x", says: &["chain.beacon", "ftp://x"] },
+    Case {
+        from: "http://127.0.0.1:5052\"",
+        to: "http://127.0.0.1:5052\", \"ftp://x/APIKEY\"",
+        says: &["chain.beacon[1]", "neither an http"],
+    },
     Case {
         from: "trust = \"light-client\"",
         to: "trust = \"rpc\"",
@@ -78,6 +87,7 @@ fn check(program: &str, example: &str, command: &str, cases: &[Case]) {
         std::fs::write(&config, text).unwrap();
         let said = refused(program, &config, command);
         assert!(said.contains(config.to_str().unwrap()), "{said}");
+        assert!(!said.contains("APIKEY"), "{said}");
         case.says.iter().for_each(|word| assert!(said.contains(word), "{word}: {said}"));
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is touched");
     }
