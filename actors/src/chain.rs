@@ -487,7 +487,7 @@ mod tests {
         }
 
         fn health(&self) -> Health {
-            Health { trust: Trust::Rpc, slot: None, alarm: None, last_error: None }
+            Health { trust: Trust::Rpc, slot: None, alarm: None }
         }
     }
 
