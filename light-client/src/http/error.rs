@@ -67,7 +67,7 @@ impl HttpError {
         }
     }
 
-    /// Wraps a parser's complaint; see [`complaint`].
+    /// Wraps a parser's complaint: where and of what kind, never the answer's own words.
     #[must_use]
     pub fn not_json(error: &serde_json::Error) -> Self {
         Self::NotJson(complaint(error))

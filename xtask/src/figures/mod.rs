@@ -22,7 +22,7 @@ pub(crate) fn run(area: Area) -> Result<()> {
             tools::peers()?;
             // Also the programs that it measures.
             line("cargo build --quiet --release -p posthouse-light-client --features client --examples")?;
-            line("cargo run --quiet --release -p posthouse-light-client --features client --example figures")
+            line("cargo run --quiet --release -p posthouse-light-client --features client --example costs")
         }
     }
 }

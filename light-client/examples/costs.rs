@@ -10,9 +10,9 @@
 //! - `rss_added_MiB`, `binary_added_KiB`: `follow` over `trusting`.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "its output is what it is for")]
 
-#[path = "figures/live.rs"]
+#[path = "costs/live.rs"]
 mod live;
-#[path = "figures/updates.rs"]
+#[path = "costs/updates.rs"]
 mod updates;
 
 use std::error::Error;
