@@ -152,7 +152,7 @@ fn docs() -> Result<Count> {
 }
 
 fn tests() -> Result<Count> {
-    counted(&mut cmd("cargo nextest run --workspace --all-features --no-fail-fast"), "tests run:")
+    counted(&mut cmd("cargo nextest run --workspace --all-features --no-fail-fast"), "Summary [")
 }
 
 fn demo_large() -> Result<Count> {
@@ -172,14 +172,14 @@ fn demo_large() -> Result<Count> {
 fn peer(name: &str) -> Result<Count> {
     tools::peers()?;
     let line = "cargo nextest run --workspace --all-features --no-fail-fast --test";
-    counted(cmd(line).arg(name), "tests run:")
+    counted(cmd(line).arg(name), "Summary [")
 }
 
 fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from)
 }
 
-/// Read the numbers from the summary lines of nextest (`… tests run: 9 passed, 0 skipped`) and forge
+/// Read the numbers from the summary lines of nextest (`Summary [ … s] 9 tests run: 9 passed, 0 skipped`) and forge
 /// (`… 9 tests passed, 0 failed, 0 skipped (9 total tests)`); the last line that has `mark` counts.
 fn count(printed: &str, mark: &str) -> Count {
     let plain: String = strip_colour(printed);
@@ -210,8 +210,11 @@ mod tests {
     #[test]
     fn counts_are_read_from_both_runners() {
         let nextest = "x\n     Summary [   0.005s] 5 tests run: 4 passed, 1 failed, 2 skipped\n";
-        let c = count(nextest, "tests run:");
+        let c = count(nextest, "Summary [");
         assert_eq!((c.passed, c.failed, c.skipped), (4, 1, 2));
+        let one = "     Summary [ 195.731s] 1 test run: 1 passed (1 slow), 0 skipped";
+        let c = count(one, "Summary [");
+        assert_eq!((c.passed, c.failed, c.skipped), (1, 0, 0));
         let forge = "Ran 3 test suites in 2s (3s CPU time): \x1b[32m42\x1b[0m tests passed, 0 failed, 1 skipped (43 total tests)";
         let c = count(forge, "tests passed");
         assert_eq!((c.passed, c.failed, c.skipped), (42, 0, 1));
