@@ -8,6 +8,9 @@ import {Group, Terms} from "../src/types/Terms.sol";
 import {Fixture} from "./fixture/Fixture.sol";
 
 contract FactoryTest is Fixture {
+    bytes1 private constant NUMBER = 0x43;
+    bytes1 private constant CHAINID = 0x46;
+
     function test_PublicationIsInOneSlot() public view {
         (uint64 version, address latest) = factory.latest(VENDOR, PRODUCT);
         vm.assertEq(version, 7);
@@ -51,6 +54,29 @@ contract FactoryTest is Fixture {
         bytes memory second = abi.encodePacked(hex"d694", address(factory), hex"02");
         vm.assertEq(factory.implementation(Curve.Secp256k1), address(uint160(uint256(keccak256(first)))));
         vm.assertEq(factory.implementation(Curve.P256), address(uint160(uint256(keccak256(second)))));
+    }
+
+    /// @dev revm, and so forge, has no more than 64 bits for a chain id. The constructor therefore reads the block's
+    /// number in its place: one instruction of the code is another one, all else is what is deployed.
+    function test_RevertWhen_TheChainIdHasMoreThan64Bits() public {
+        bytes memory code = vm.getCode("UpdateFactory.sol:UpdateFactory");
+        uint256 place;
+        while (code[place] != CHAINID) {
+            // PUSH1 to PUSH32 are followed by their bytes.
+            uint8 op = uint8(code[place]);
+            place += op >= 0x60 && op <= 0x7f ? op - 0x5e : 1;
+        }
+        code[place] = NUMBER;
+        vm.roll(type(uint64).max);
+        vm.assertTrue(_create(code) != address(0));
+        vm.roll(uint256(type(uint64).max) + 1);
+        vm.assertEq(_create(code), address(0));
+    }
+
+    function _create(bytes memory code) private returns (address created) {
+        assembly ("memory-safe") {
+            created := create(0, add(code, 32), mload(code))
+        }
     }
 
     function test_RevertWhen_VersionDoesNotRise() public {
