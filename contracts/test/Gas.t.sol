@@ -63,6 +63,23 @@ contract GasTest is Fixture {
         vm.assertLe(vm.snapshotGasLastCall("publish"), 135_000, "publish");
     }
 
+    /// @dev The factory's slot of a new product is empty, which costs 17,100 more; the size of the fleet, nothing
+    /// but calldata that has fewer zeros.
+    function test_PublishTheFirstVersionForAnyFleet() public {
+        uint32[3] memory sizes = [uint32(100), 10_000, MILLION];
+        uint8[3] memory depths = [7, 14, 20];
+        string[3] memory names = ["a hundred", "ten thousand", "a million"];
+        for (uint256 i; i < 3; ++i) {
+            Publish memory update = _update();
+            update.product = keccak256(bytes(names[i]));
+            update.depth = depths[i];
+            update.groups[0].endIndex = sizes[i];
+            _publish(update);
+            string memory name = string.concat("publish the first version for ", names[i]);
+            vm.assertLe(vm.snapshotGasLastCall(name), 135_000, name);
+        }
+    }
+
     function test_Direct() public {
         Claim memory first = _claim(SITE, 1, PAYEE, T);
         Claim memory next = _claim(SITE + 1, 1, PAYEE, T);
