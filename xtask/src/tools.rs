@@ -57,6 +57,11 @@ fn debian() -> Result<()> {
     .map(drop)
 }
 
+/// anvil, where `cargo ci` has not installed it.
+pub(crate) fn anvil() -> Result<()> {
+    if installed(Path::new("contracts")) { Ok(()) } else { node() }
+}
+
 /// forge, anvil and solc, by the lock file in `contracts/`.
 fn node() -> Result<()> {
     if !on_path("npm") {
@@ -82,13 +87,17 @@ pub(crate) fn slither(folder: &Path) -> Result<PathBuf> {
 /// No scripts: they would compile optional native parts, and nothing here needs them.
 pub(crate) fn peers() -> Result<()> {
     let home = Path::new("tests/peers");
-    let written = |file: &str| home.join(file).metadata().and_then(|file| file.modified());
-    if written("node_modules/.package-lock.json")
-        .is_ok_and(|done| written("package-lock.json").is_ok_and(|wanted| done >= wanted))
-    {
+    if installed(home) {
         return Ok(());
     }
     run(cmd("npm ci --ignore-scripts --no-audit --no-fund --silent").current_dir(home)).map(drop)
+}
+
+/// Whether npm has put in place what the folder's lock file says, as it says it now.
+fn installed(home: &Path) -> bool {
+    let written = |file: &str| home.join(file).metadata().and_then(|file| file.modified());
+    written("node_modules/.package-lock.json")
+        .is_ok_and(|done| written("package-lock.json").is_ok_and(|wanted| done >= wanted))
 }
 
 fn on_path(line: &str) -> bool {

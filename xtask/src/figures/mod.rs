@@ -1,6 +1,7 @@
 //! `cargo xtask figures <area>`: each line is `name value unit`, from a run just made.
 //!
-//! The measuring programs are examples of the crates they measure, built with optimisation.
+//! The measuring programs are examples of the crates they measure, built with optimisation wherever that changes a
+//! figure.
 
 use anyhow::{Result, ensure};
 use clap::ValueEnum;
@@ -13,11 +14,17 @@ pub(crate) enum Area {
     Circuits,
     /// Verification times, beside Lodestar's; bytes of an epoch, memory, size of the program.
     LightClient,
+    /// What the contracts cost, measured on anvil and equal on the devchain, and the paper's contract beside them.
+    Gas,
 }
 
 pub(crate) fn run(area: Area) -> Result<()> {
     match area {
         Area::Circuits => line("cargo run --quiet --release -p posthouse-circuits --example figures"),
+        Area::Gas => {
+            tools::anvil()?;
+            line("cargo run --quiet -p posthouse-contracts --example gas")
+        }
         Area::LightClient => {
             tools::peers()?;
             // Also the programs that it measures.
