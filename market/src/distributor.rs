@@ -106,8 +106,7 @@ struct Ready {
 async fn run(config: Config, json: bool) -> anyhow::Result<()> {
     let signer = config.keys.ethereum(&config.file)?;
     let keypair = config.keys.peer(&config.file)?;
-    let chain = config.chain.reader(&config.file, config.factory)?;
-    let wallet = config.chain.wallet(&chain, signer);
+    let rpc = config.chain.reader(&config.file, config.factory)?;
     let protocols = [exchange::PROTOCOL, join_wire::PROTOCOL];
     let dsn_store = config.state_dir.join("dsn");
     let dsn_config = config.dsn.config(&config.file, keypair, dsn_store, &protocols, false)?;
@@ -119,9 +118,10 @@ async fn run(config: Config, json: bool) -> anyhow::Result<()> {
         Trust::LightClient => Arc::new(follow(&config)?),
         Trust::Rpc => {
             tracing::warn!("chain.trust = \"rpc\": the RPC endpoints are believed; use nodes that you run");
-            Arc::new(chain)
+            Arc::new(rpc.clone())
         }
     };
+    let wallet = config.chain.wallet(&rpc, chain.clone(), signer);
     start(Arc::new(config), store, chain, wallet, dsn_config, json).await
 }
 

@@ -3,11 +3,12 @@
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use alloy::primitives::{Address, B256};
 use alloy::signers::local::PrivateKeySigner;
-use posthouse_contracts::chain::{Limits, RpcChain, RpcConfig, Trust, light};
+use posthouse_contracts::chain::{Chain, Limits, RpcChain, RpcConfig, Trust, light};
 use posthouse_dsn::{Config as DsnConfig, Keypair, Multiaddr, Network, PeerId, Records, Role};
 use posthouse_light_client::beacon::Beacon;
 use posthouse_light_client::client::Config as LightClientConfig;
@@ -184,9 +185,10 @@ impl ChainSection {
         RpcChain::new(&config).map_err(|why| unfit(file, "chain.rpc", why))
     }
 
-    pub(crate) fn wallet(&self, chain: &RpcChain, signer: PrivateKeySigner) -> Wallet {
+    /// Sends by `rpc`, and takes the word of `proven` for fee and balance.
+    pub(crate) fn wallet(&self, rpc: &RpcChain, proven: Arc<dyn Chain>, signer: PrivateKeySigner) -> Wallet {
         let (max_fee, priority_fee) = (self.max_fee.0.0, self.priority_fee.0.0);
-        Wallet::new(signer, chain.clone(), self.id(), max_fee, priority_fee)
+        Wallet::new(signer, rpc.clone(), proven, self.id(), max_fee, priority_fee)
     }
 }
 

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use alloy::primitives::Address;
@@ -312,7 +313,7 @@ impl Open {
     fn new(config: &Config, factory: Address) -> anyhow::Result<Self> {
         let signer = config.keys.ethereum(&config.file)?;
         let chain = config.chain.reader(&config.file, factory)?;
-        let wallet = config.chain.wallet(&chain, signer);
+        let wallet = config.chain.wallet(&chain, Arc::new(chain.clone()), signer);
         secret_file::create_folder(&config.state_dir)?;
         let lock = Lock::take(&config.state_dir, "vendor.lock")?;
         let store = Store::open(&config.state_dir)?;

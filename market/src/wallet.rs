@@ -1,4 +1,10 @@
 //! The Ethereum key and what is sent with it.
+//!
+//! What a transaction costs and what the account has is read where the program reads the chain, so that under a light client
+//! it is proven: an endpoint that lies can neither make it pay more nor keep it from sending. Estimates of gas prove nothing and
+//! are bounded.
+
+use std::sync::Arc;
 
 use alloy::eips::BlockNumberOrTag;
 use alloy::eips::eip2718::Encodable2718 as _;
@@ -10,7 +16,7 @@ use alloy::signers::SignerSync as _;
 use alloy::signers::local::PrivateKeySigner;
 use alloy::transports::TransportError;
 use posthouse_contracts::calls::{Call, revert_reason};
-use posthouse_contracts::chain::RpcChain;
+use posthouse_contracts::chain::{At, Chain, ChainError, RpcChain};
 use posthouse_protocol::id::{ChainId, Digest};
 use thiserror::Error;
 
@@ -41,7 +47,7 @@ pub enum WalletError {
     /// The fee that the chain asks for is above the configured limit.
     #[error("the chain's base fee of {base} wei is above chain.max_fee of {max} wei")]
     Fee {
-        /// Of the latest block.
+        /// Of the next block; of the latest where endpoints are believed.
         base: u128,
         /// The limit.
         max: u128,
@@ -64,13 +70,13 @@ pub struct Signed {
 }
 
 /// How much gas a transaction gets. An endpoint's estimate is nobody's proof: one that is too low makes a call fail on
-/// chain, with all that it shows.
+/// chain, with all that it shows; one that is too high asks for more than the account can have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Gas {
     /// What an endpoint estimates, with some headroom: where a failure costs no more than gas.
     Estimated,
-    /// The same, but never less than this, which is also what stands in for an estimate that fails, as where an earlier
-    /// nonce has to come first.
+    /// The same, but never less than this, nor more than twice this, which is also what stands in for an estimate that fails,
+    /// as where an earlier nonce has to come first.
     AtLeast(u64),
     /// This; no endpoint is shown the call before it is sent.
     Fixed(u64),
@@ -81,21 +87,24 @@ pub enum Gas {
 pub struct Wallet {
     signer: PrivateKeySigner,
     rpc: RpcChain,
+    proven: Arc<dyn Chain>,
     chain: ChainId,
     max_fee: u128,
     priority_fee: u128,
 }
 
 impl Wallet {
-    /// Fees are in wei per gas; `max_fee` is never exceeded, whatever the chain asks for.
+    /// Sends by `rpc`; fee and balance are as `proven` says, which is `rpc` itself where that is believed. Fees are in wei per
+    /// gas; `max_fee` is never exceeded, whatever the chain asks for.
     pub fn new(
         signer: PrivateKeySigner,
         rpc: RpcChain,
+        proven: Arc<dyn Chain>,
         chain: ChainId,
         max_fee: u128,
         priority_fee: u128,
     ) -> Self {
-        Self { signer, rpc, chain, max_fee, priority_fee }
+        Self { signer, rpc, proven, chain, max_fee, priority_fee }
     }
 
     /// The account.
@@ -153,9 +162,11 @@ impl Wallet {
     async fn gas(&self, request: &TransactionRequest, gas: Gas) -> Result<u64, WalletError> {
         let estimate = || async { self.provider().estimate_gas(request.clone()).await };
         Ok(match gas {
-            Gas::Estimated => gas_limit(estimate().await.map_err(refused)?, 0),
-            Gas::AtLeast(least) => gas_limit(estimate().await.unwrap_or_default(), least),
-            Gas::Fixed(gas) => gas_limit(0, gas),
+            Gas::Estimated => gas_limit(estimate().await.map_err(refused)?, 0, GAS_CAP),
+            Gas::AtLeast(least) => {
+                gas_limit(estimate().await.unwrap_or_default(), least, least.saturating_mul(2))
+            }
+            Gas::Fixed(gas) => gas_limit(0, gas, gas),
         })
     }
 
@@ -165,10 +176,7 @@ impl Wallet {
 
     /// Twice the base fee lasts six full blocks; each bump is what nodes ask of a replacement.
     async fn fees(&self, bumps: u8) -> Result<(u128, u128), WalletError> {
-        let block = self.provider().get_block_by_number(BlockNumberOrTag::Latest).await;
-        let block = block.map_err(unavailable)?;
-        let block = block.ok_or_else(|| WalletError::Unavailable("no latest block".into()))?;
-        let base = u128::from(block.header.base_fee_per_gas.unwrap_or_default());
+        let base = u128::from(self.proven.base_fee().await.map_err(unread)?);
         if base > self.max_fee {
             return Err(WalletError::Fee { base, max: self.max_fee });
         }
@@ -180,7 +188,7 @@ impl Wallet {
 
     async fn afford(&self, request: &TransactionRequest, gas: u64, fee: u128) -> Result<(), WalletError> {
         let address = self.address();
-        let balance = self.provider().get_balance(address).await.map_err(unavailable)?;
+        let balance = self.proven.balance(address, At::Latest).await.map_err(unread)?;
         let need = U256::from(gas) * U256::from(fee) + request.value.unwrap_or_default();
         if need <= balance { Ok(()) } else { Err(WalletError::Balance { address, balance, need }) }
     }
@@ -202,9 +210,9 @@ impl Wallet {
     }
 }
 
-/// The estimate with its headroom, whatever it says not below `least` and not above what a transaction may ask for.
-fn gas_limit(estimate: u64, least: u64) -> u64 {
-    (estimate.saturating_mul(GAS_HEADROOM) / 100).max(least).min(GAS_CAP)
+/// The estimate with its headroom, whatever it says not below `least`, and not above `most` or what a transaction may ask for.
+fn gas_limit(estimate: u64, least: u64, most: u64) -> u64 {
+    (estimate.saturating_mul(GAS_HEADROOM) / 100).min(most).max(least).min(GAS_CAP)
 }
 
 fn transaction(error: impl ToString) -> WalletError {
@@ -212,6 +220,10 @@ fn transaction(error: impl ToString) -> WalletError {
 }
 
 fn unavailable(error: TransportError) -> WalletError {
+    WalletError::Unavailable(error.to_string())
+}
+
+fn unread(error: ChainError) -> WalletError {
     WalletError::Unavailable(error.to_string())
 }
 
@@ -237,12 +249,13 @@ mod tests {
     #[test]
     fn a_lying_estimate_leaves_the_gas_that_the_call_needs() {
         for lie in [0, 1, 21_000, 255_999] {
-            assert_eq!(gas_limit(lie, 320_000), 320_000, "{lie}");
+            assert_eq!(gas_limit(lie, 320_000, 640_000), 320_000, "{lie}");
         }
-        assert_eq!(gas_limit(400_000, 320_000), 500_000);
+        assert_eq!(gas_limit(400_000, 320_000, 640_000), 500_000);
         for lie in [GAS_CAP, u64::MAX / 125 + 1, u64::MAX] {
-            assert_eq!(gas_limit(lie, 320_000), GAS_CAP, "{lie}");
+            assert_eq!(gas_limit(lie, 320_000, 640_000), 640_000, "{lie}");
+            assert_eq!(gas_limit(lie, 0, GAS_CAP), GAS_CAP, "{lie}");
         }
-        assert_eq!(gas_limit(0, u64::MAX), GAS_CAP);
+        assert_eq!(gas_limit(0, u64::MAX, u64::MAX), GAS_CAP);
     }
 }

@@ -255,6 +255,13 @@ pub trait Chain: Send + Sync {
     /// How many transactions an account has sent.
     async fn nonce(&self, account: Address, at: At) -> Result<u64, ChainError>;
 
+    /// Wei that an account has.
+    async fn balance(&self, account: Address, at: At) -> Result<U256, ChainError>;
+
+    /// Wei that a unit of gas costs at the least: by EIP-1559 in the block after the newest one where that is proven, in the
+    /// newest one where endpoints are believed.
+    async fn base_fee(&self) -> Result<u64, ChainError>;
+
     /// The newest block of its kind.
     async fn head(&self, at: At) -> Result<Head, ChainError>;
 

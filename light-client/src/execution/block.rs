@@ -1,5 +1,7 @@
 //! A block that is proven.
 
+use std::cmp::Ordering;
+
 use alloy::consensus::Header;
 use alloy::primitives::{B256, Bloom};
 
@@ -27,6 +29,12 @@ pub struct Block {
     pub logs_bloom: Bloom,
     /// Unix seconds.
     pub timestamp: u64,
+    /// Most gas that its transactions could use.
+    pub gas_limit: u64,
+    /// Gas that they used.
+    pub gas_used: u64,
+    /// Wei that each unit of gas cost at least; 0 before EIP-1559.
+    pub base_fee: u64,
 }
 
 /// For the execution header of a [`State`](crate::spec::State), finalized or optimistic, and no other: nothing is checked
@@ -41,6 +49,10 @@ impl From<&ExecutionHeader> for Block {
             receipts_root: header.receipts_root,
             logs_bloom: header.logs_bloom,
             timestamp: header.timestamp,
+            gas_limit: header.gas_limit,
+            gas_used: header.gas_used,
+            // The execution layer's field has 64 bits.
+            base_fee: header.base_fee_per_gas.saturating_to(),
         }
     }
 }
@@ -64,10 +76,30 @@ pub fn verify_header(expected: B256, header: &Header) -> Result<Block, Refused> 
         receipts_root: header.receipts_root,
         logs_bloom: header.logs_bloom,
         timestamp: header.timestamp,
+        gas_limit: header.gas_limit,
+        gas_used: header.gas_used,
+        base_fee: header.base_fee_per_gas.unwrap_or_default(),
     })
 }
 
 impl Block {
+    /// Base fee of the block after this one, wei a unit of gas (EIP-1559, with Ethereum's parameters): at most an eighth more or
+    /// less than this one's, or 1 wei more, whatever the header says.
+    #[must_use]
+    pub fn next_base_fee(&self) -> u64 {
+        let (base, target) = (self.base_fee, self.gas_limit / 2);
+        let used = self.gas_used.min(target.saturating_mul(2));
+        let step = |gas: u64| {
+            let part = u128::from(base) * u128::from(gas) / u128::from(target.max(1)) / 8;
+            u64::try_from(part).expect("an eighth of a number of 64 bits: the gas is at most the target")
+        };
+        match used.cmp(&target) {
+            Ordering::Less => base - step(target - used),
+            Ordering::Equal => base,
+            Ordering::Greater => base.saturating_add(step(used - target).max(1)),
+        }
+    }
+
     /// The block before this one, if this is its header.
     ///
     /// # Errors
@@ -78,5 +110,41 @@ impl Block {
             return Err(Refused::ParentNumber { child: self.number, parent: parent.number });
         }
         Ok(parent)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(base_fee: u64, gas_used: u64, gas_limit: u64) -> u64 {
+        let header = Header { base_fee_per_gas: Some(base_fee), gas_used, gas_limit, ..Header::default() };
+        verify_header(header.hash_slow(), &header).unwrap().next_base_fee()
+    }
+
+    /// By the EIP's text; the first is mainnet's first step, from block 12,965,000.
+    #[test]
+    fn the_next_base_fee_is_the_eips() {
+        assert_eq!(after(1_000_000_000, 30_025_257, 30_029_122), 1_124_967_822);
+        assert_eq!(after(800, 15_000_000, 30_000_000), 800);
+        assert_eq!(after(800, 30_000_000, 30_000_000), 900);
+        assert_eq!(after(800, 0, 30_000_000), 700);
+        assert_eq!(after(7, 30_000_000, 30_000_000), 8, "by one at least");
+        assert_eq!(after(7, 0, 30_000_000), 7, "by an eighth, rounded down");
+    }
+
+    #[test]
+    fn no_header_moves_it_by_more_than_an_eighth() {
+        for (used, limit) in
+            [(0, 0), (1, 0), (0, 1), (1, 1), (u64::MAX, 2), (u64::MAX, u64::MAX), (0, u64::MAX)]
+        {
+            for base in [0, 1, 8, 1_000_000_000, u64::MAX] {
+                let next = after(base, used, limit);
+                assert!(
+                    next <= base.saturating_add((base / 8).max(1)) && next >= base - base / 8,
+                    "{base} {used} {limit}"
+                );
+            }
+        }
     }
 }

@@ -284,6 +284,17 @@ impl Chain for LightChain {
         Ok(self.client.rpc().account(&block, account, &[]).await?.0.nonce)
     }
 
+    async fn balance(&self, account: Address, at: At) -> Result<U256, ChainError> {
+        let block = self.block(at).await?;
+        Ok(self.client.rpc().account(&block, account, &[]).await?.0.balance)
+    }
+
+    /// After the newest block that is signed, though it may be undone: what is final is two epochs old, and in as many blocks
+    /// the fee can rise a thousandfold. Of a block that is undone the fee is an eighth off at the most for each.
+    async fn base_fee(&self) -> Result<u64, ChainError> {
+        Ok(self.block(At::Latest).await?.next_base_fee())
+    }
+
     async fn head(&self, at: At) -> Result<Head, ChainError> {
         let Block { number, hash, timestamp, .. } = self.block(at).await?;
         Ok(Head { number, hash, timestamp })

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 use alloy::contract::Error as CallError;
 use alloy::eips::{BlockId, BlockNumberOrTag};
-use alloy::primitives::{Address, B256};
+use alloy::primitives::{Address, B256, U256};
 use alloy::providers::{Provider, RootProvider};
 use alloy::rpc::client::RpcClient;
 use alloy::rpc::types::{Filter, Log};
@@ -296,6 +296,16 @@ impl Chain for RpcChain {
     async fn nonce(&self, account: Address, at: At) -> Result<u64, ChainError> {
         let count = self.provider.get_transaction_count(account).block_id(block_id(at));
         count.await.map_err(unreachable)
+    }
+
+    async fn balance(&self, account: Address, at: At) -> Result<U256, ChainError> {
+        self.provider.get_balance(account).block_id(block_id(at)).await.map_err(unreachable)
+    }
+
+    async fn base_fee(&self) -> Result<u64, ChainError> {
+        let block = self.provider.get_block_by_number(BlockNumberOrTag::Latest).await.map_err(unreachable)?;
+        let block = block.ok_or(wrong("eth_getBlockByNumber", "no such block"))?;
+        Ok(block.header.base_fee_per_gas.unwrap_or_default())
     }
 
     async fn head(&self, at: At) -> Result<Head, ChainError> {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use alloy::eips::eip1559::BaseFeeParams;
 use alloy::primitives::{Address, B256, U256};
 use posthouse_contracts::calls;
 use posthouse_contracts::chain::{At, Chain as _, ChainError, LightChain, Limits, Trust};
@@ -98,6 +99,7 @@ async fn agree(proven: &Proven, light: &LightChain, deal: &Deal) {
     assert_eq!(light.terms(bounty).await.unwrap(), rpc.terms(bounty).await.unwrap());
     for at in [At::Latest, At::Finalized] {
         assert_eq!(light.nonce(vendor, at).await.unwrap(), rpc.nonce(vendor, at).await.unwrap());
+        assert_eq!(light.balance(vendor, at).await.unwrap(), rpc.balance(vendor, at).await.unwrap());
         let (ours, theirs) = (light.claims(bounty, &all, at).await, rpc.claims(bounty, &all, at).await);
         assert_eq!(ours.unwrap(), theirs.unwrap(), "{at:?}");
         let claimed = light.claimed(bounty, &all, at).await.unwrap();
@@ -105,6 +107,8 @@ async fn agree(proven: &Proven, light: &LightChain, deal: &Deal) {
         let held = light.reservation(bounty, &deal.s, &deal.payee, &all, at).await.unwrap();
         assert_eq!(held, rpc.reservation(bounty, &deal.s, &deal.payee, &all, at).await.unwrap());
     }
+    let next = chain.head().header().next_block_base_fee(BaseFeeParams::ethereum());
+    assert_eq!(Some(light.base_fee().await.unwrap()), next);
     assert_eq!(light.keys(bounty, 0, &[]).await.unwrap(), rpc.keys(bounty, 0, &[]).await.unwrap());
     let (ours, theirs) = (light.payments(bounty, 0).await.unwrap(), rpc.payments(bounty, 0).await.unwrap());
     assert_eq!(ours.list, theirs.list);
