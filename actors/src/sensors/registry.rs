@@ -162,7 +162,8 @@ impl Registry {
             Up::Get(request) => self.blocks(device, request, &mut downs),
             Up::Manifest => downs.push(self.manifest(device)?),
             Up::Status(_) => downs.push(Down::Reply(self.reply(device))),
-            Up::Hello(_) | Up::Signature(_) | Up::Refused(_) | Up::Sign => {}
+            Up::Refused(error) => downs.extend(self.remind(device, link, *error)),
+            Up::Hello(_) | Up::Signature(_) | Up::Sign => {}
         }
         Ok(downs)
     }
@@ -258,6 +259,13 @@ impl Registry {
     fn retained(&self, device: &DeviceId) -> Down {
         let manifest = self.intents.get(device).and_then(|intent| intent.manifest.clone());
         Down::Manifest(manifest.unwrap_or_default())
+    }
+
+    /// A sensor that refuses a request because it is for another update may have missed its manifest: a broker may lose a
+    /// message, and not every one says what it retains to a sensor whose session it has kept.
+    fn remind(&self, device: &DeviceId, link: Link, refused: ErrorMsg) -> Option<Down> {
+        let missed = refused.code == ErrorCode::WrongUpdate && link.carrier == Carrier::Mqtt && link.live;
+        missed.then(|| self.manifest(device).ok()).flatten()
     }
 
     fn manifest(&self, device: &DeviceId) -> Result<Down, ErrorMsg> {

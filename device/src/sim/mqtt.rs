@@ -48,6 +48,8 @@ pub(super) struct Mqtt {
     wake_ms: u64,
     awake_ms: u64,
     patience: Duration,
+    /// A manifest that came while the last connection closed.
+    late: Option<Bytes>,
 }
 
 impl Mqtt {
@@ -60,22 +62,26 @@ impl Mqtt {
             wake_ms: settings.wake_ms,
             awake_ms: settings.awake_ms,
             patience: Duration::from_millis(settings.block_timeout_ms.into()),
+            late: None,
         }
     }
 
-    pub(super) async fn wake(&self, node: &mut Node) -> Result<Flow, WakeError> {
+    pub(super) async fn wake(&mut self, node: &mut Node) -> Result<Flow, WakeError> {
         let prefix = format!("{}/{}/{}/", names::ROOT, names::TOPIC_VERSION, node.id());
         let mut link = self.connect(node, prefix).await?;
-        let flow = match node.give(Input::Wake)? {
-            Flow::Continue => link.converse(node, self.awake_ms).await?,
-            Flow::Reboot => Flow::Reboot,
-        };
+        let mut flow = node.give(Input::Wake)?;
+        if let (Flow::Continue, Some(manifest)) = (flow, self.late.take()) {
+            flow = node.give(Input::Manifest(&manifest))?;
+        }
+        if flow == Flow::Continue {
+            flow = link.converse(node, self.awake_ms).await?;
+        }
         if flow == Flow::Continue {
             let next_wake = u32::try_from(self.wake_ms.div_ceil(1000)).unwrap_or(u32::MAX);
             node.give(Input::Sleep { next_wake })?;
         }
         link.publish_all(node)?;
-        link.close().await?;
+        self.late = link.close().await?;
         Ok(flow)
     }
 
@@ -178,12 +184,23 @@ impl Link {
         Ok(())
     }
 
-    /// Waits until all that was published has been acknowledged.
-    async fn close(mut self) -> Result<(), WakeError> {
+    /// Waits until all that was published has been acknowledged. A manifest that comes meanwhile is acknowledged as well,
+    /// and a broker need not say it again: it is for the next wake.
+    async fn close(mut self) -> Result<Option<Bytes>, WakeError> {
         self.client.disconnect().await.map_err(failed)?;
-        self.incoming.close();
-        let closed = timeout(GOODBYE, &mut self.task).await;
-        closed.map(drop).map_err(|_| WakeError::Link("the broker does not acknowledge".into()))
+        let mut manifest = None;
+        let closed = timeout(GOODBYE, async {
+            while let Some(incoming) = self.incoming.recv().await {
+                match incoming {
+                    Incoming::Message { name, payload } if name == names::MANIFEST => {
+                        manifest = Some(payload)
+                    }
+                    _ => {}
+                }
+            }
+        });
+        closed.await.map_err(|_| WakeError::Link("the broker does not acknowledge".into()))?;
+        Ok(manifest.filter(|envelope| !envelope.is_empty()))
     }
 }
 
@@ -204,7 +221,7 @@ async fn pump(mut events: EventLoop, prefix: String, sender: mpsc::Sender<Incomi
                 return;
             }
         };
-        // The receiver closes before the connection does; acknowledgements still come in here.
+        // A receiver that is gone takes the task with it.
         let _ = sender.send(message).await;
     }
 }

@@ -248,3 +248,18 @@ fn a_done_sensor_has_its_retained_manifest_cleared() {
     assert_eq!(registry.set_intent(id(1), Intent::default(), 0).1, [Down::Manifest(Bytes::new())]);
     assert_eq!(registry.manifests(Carrier::Mqtt).collect::<Vec<_>>(), [(id(1), Bytes::new())]);
 }
+
+#[test]
+fn a_sensor_that_missed_its_manifest_gets_it_again() {
+    let mut registry = registry();
+    register(&mut registry, 1, MQTT);
+    let refused = |registry: &mut Registry, code| {
+        registry.take(&id(1), MQTT, &Up::Refused(ErrorMsg { code, retry_after: None }), 1).unwrap()
+    };
+    assert_eq!(refused(&mut registry, ErrorCode::WrongUpdate), [], "none is wanted");
+    let manifest = Some(Bytes::from_static(b"m"));
+    registry.set_intent(id(1), Intent { manifest, ..signing(1) }, 0);
+    assert_eq!(refused(&mut registry, ErrorCode::WrongUpdate), [Down::Manifest("m".into())]);
+    assert_eq!(refused(&mut registry, ErrorCode::TooLarge), [], "it has it, and will not have it");
+    assert_eq!(register(&mut registry, 1, MQTT), [Down::Sign(receipt(1))], "asked again at the next wake");
+}
