@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use alloy::consensus::{TxEnvelope, transaction::Recovered};
-use alloy::primitives::{Address, TxHash, U256};
+use alloy::primitives::{Address, Bytes, TxHash, U256};
 
 use crate::admission::{self, Rejection};
 use crate::assemble::{self, Assembled, Assembly, Draft};
@@ -132,9 +132,18 @@ impl Chain {
     /// Credits an account, in an empty block of its own: a state root that a header does not carry
     /// would make every proof a lie until the next block.
     pub(crate) fn set_balance(&mut self, address: Address, balance: U256) -> Arc<Block> {
+        self.set(|state| state.set_balance(address, balance))
+    }
+
+    /// Puts code at an address, in the same way.
+    pub(crate) fn set_code(&mut self, address: Address, code: Bytes) -> Arc<Block> {
+        self.set(|state| state.set_code(address, code))
+    }
+
+    fn set(&mut self, change: impl FnOnce(&mut State)) -> Arc<Block> {
         let timestamp = self.advance_clock();
         let mut state = self.canon.head_state().clone();
-        state.set_balance(address, balance);
+        change(&mut state);
         let made = self.on_head(timestamp, state).seal();
         self.push(made)
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use alloy::consensus::TxEnvelope;
 use alloy::eips::BlockNumHash;
-use alloy::primitives::{Address, B256, TxHash, U256};
+use alloy::primitives::{Address, B256, Bytes, TxHash, U256};
 use alloy::signers::local::PrivateKeySigner;
 use tokio::sync::watch;
 
@@ -167,6 +167,11 @@ impl DevChain {
     /// Sets an account's balance in wei, by a block of its own.
     pub fn set_balance(&self, address: Address, balance: U256) -> Arc<Block> {
         self.node.change(|chain| chain.set_balance(address, balance))
+    }
+
+    /// Puts code at an address, by a block of its own.
+    pub fn set_code(&self, address: Address, code: Bytes) -> Arc<Block> {
+        self.node.change(|chain| chain.set_code(address, code))
     }
 
     /// Replaces the newest blocks; returns the new head.

@@ -24,6 +24,7 @@
 
 mod account;
 mod admission;
+mod anvil;
 mod assemble;
 pub mod beacon;
 mod block;
@@ -45,6 +46,7 @@ mod trie;
 
 pub use account::dev_accounts;
 pub use admission::Rejection;
+pub use anvil::Anvil;
 pub use block::Block;
 pub use config::{Clock, Config, TX_GAS_LIMIT_CAP};
 pub use devchain::DevChain;

@@ -136,6 +136,7 @@ fn dispatch(node: &Node, method: &str, params: Params) -> Reply {
         "anvil_getAutomine" => to_json(node.chain().automine),
         "evm_setIntervalMining" | "anvil_setIntervalMining" => control::set_interval(node, params),
         "anvil_setBalance" | "hardhat_setBalance" => control::set_balance(node, params),
+        "anvil_setCode" | "hardhat_setCode" => control::set_code(node, params),
         "anvil_reorg" => control::reorg(node, params),
         "evm_snapshot" | "anvil_snapshot" => control::snapshot(node),
         "evm_revert" | "anvil_revert" => control::revert(node, params),

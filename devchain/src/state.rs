@@ -124,6 +124,13 @@ impl State {
         self.put(address, account);
     }
 
+    pub(crate) fn set_code(&mut self, address: Address, code: Bytes) {
+        let mut account = self.account(address).cloned().unwrap_or_default();
+        account.code_hash = keccak256(&code);
+        account.code = Bytecode::new_legacy(code);
+        self.put(address, account);
+    }
+
     pub(crate) fn prove(&self, address: Address, slots: &[U256]) -> AccountProof {
         let account = self.account(address).cloned().unwrap_or_default();
         AccountProof {

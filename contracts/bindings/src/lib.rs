@@ -5,6 +5,7 @@
 //! - [`fleet`]: a vendor's devices, their Merkle tree and the file that lists them.
 //! - [`receipts`]: sensors' receipts, checked and batched.
 //! - [`calls`]: what to send.
+//! - [`deployment`]: where the contracts stand, and how they get there.
 //! - [`layout`]: storage slots, for whoever wants answers proven.
 //! - [`chain`]: the one boundary through which the rest of Posthouse reads a chain.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -12,6 +13,7 @@
 pub mod abi;
 pub mod calls;
 pub mod chain;
+pub mod deployment;
 pub mod fleet;
 pub mod layout;
 pub mod receipts;

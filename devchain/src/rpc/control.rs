@@ -100,6 +100,13 @@ pub(super) fn set_balance(node: &Node, mut params: Params) -> Reply {
     to_json(Value::Null)
 }
 
+pub(super) fn set_code(node: &Node, mut params: Params) -> Reply {
+    let address: Address = params.required(0, "address")?;
+    let code: Bytes = params.required(1, "code")?;
+    node.change(|chain| chain.set_code(address, code));
+    to_json(Value::Null)
+}
+
 pub(super) fn reorg(node: &Node, mut params: Params) -> Reply {
     let options = match params.required(0, "depth")? {
         object @ Value::Object(_) => serde_json::from_value(object).map_err(RpcError::invalid_params)?,

@@ -1,9 +1,5 @@
 //! The same transactions on anvil give the same gas, logs, status, fees and receipts root.
 
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-
 use alloy::consensus::{Header, SignableTransaction, TxEip1559, TxEip2930, TxEnvelope, TxLegacy};
 use alloy::eips::eip2930::{AccessList, AccessListItem};
 use alloy::network::TxSignerSync;
@@ -12,61 +8,11 @@ use alloy::providers::{Provider, RootProvider};
 use alloy::rpc::types::{Block, Log, TransactionReceipt};
 use alloy::signers::local::PrivateKeySigner;
 use posthouse_contracts::calls::{self, Call};
-use posthouse_devchain::DevChain;
+use posthouse_devchain::{Anvil, DevChain};
 use serde_json::Value;
 
 use crate::factory::update;
 use crate::fixture::{GENESIS, PROBE, raw, root_provider, sign, signed, start, transfer, words};
-
-/// An anvil of our own; it ends with this.
-struct Anvil {
-    process: Child,
-    url: String,
-}
-
-impl Anvil {
-    fn start(program: &Path) -> Self {
-        let mut process = Command::new(program)
-            .args(["--port", "0", "--hardfork", "osaka", "--enable-tx-gas-limit", "--no-mining"])
-            .args(["--slots-in-an-epoch", "1", "--timestamp", &GENESIS.to_string()])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let address =
-            lines.map(Result::unwrap).find_map(|line| line.strip_prefix("Listening on ").map(str::to_owned));
-        Self { process, url: format!("http://{}", address.unwrap()) }
-    }
-}
-
-impl Drop for Anvil {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// Where anvil is, as `npm ci` in `contracts/` puts it; npm's own `anvil` is a script that starts this.
-fn find() -> Option<PathBuf> {
-    let platform = format!(
-        "{}-{}",
-        std::env::consts::OS,
-        match std::env::consts::ARCH {
-            "x86_64" => "amd64",
-            "aarch64" => "arm64",
-            other => other,
-        }
-    );
-    let modules = Path::new(env!("CARGO_MANIFEST_DIR")).join("../contracts/node_modules");
-    let installed = modules.join(format!("@foundry-rs/anvil-{platform}/bin/anvil"));
-    let candidates = [std::env::var_os("POSTHOUSE_ANVIL").map(PathBuf::from), Some(installed)];
-    let looked: Vec<_> = candidates.into_iter().flatten().collect();
-    let found = looked.iter().find(|path| path.is_file()).cloned();
-    if found.is_none() {
-        eprintln!("SKIPPED: no anvil (npm ci in contracts/, or POSTHOUSE_ANVIL); looked at {looked:?}");
-    }
-    found
-}
 
 fn legacy(from: &PrivateKeySigner, nonce: u64, to: Address, input: Bytes) -> TxEnvelope {
     let mut tx = TxLegacy {
@@ -188,12 +134,17 @@ async fn mine(
 
 #[tokio::test]
 async fn the_same_transactions_give_the_same_blocks() {
-    let Some(program) = find() else { return };
-    let anvil = Anvil::start(&program);
+    if Anvil::program().is_none() {
+        eprintln!("SKIPPED: no anvil (npm ci in contracts/, or POSTHOUSE_ANVIL)");
+        return;
+    }
+    let genesis = GENESIS.to_string();
+    let anvil =
+        Anvil::start("osaka", &["--no-mining", "--slots-in-an-epoch", "1", "--timestamp", &genesis]).unwrap();
     let chain = start();
     chain.set_automine(false);
     let ours = root_provider(chain.url());
-    let theirs = root_provider(&anvil.url);
+    let theirs = root_provider(anvil.url());
     let mut ends = String::new();
     for (number, transactions) in (1..).zip(blocks(&chain)) {
         let here = mine(&ours, number, &transactions).await;

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use alloy::eips::BlockNumberOrTag;
-use alloy::primitives::{Address, U256};
+use alloy::network::TransactionBuilder as _;
+use alloy::primitives::{Address, Bytes, U256, bytes, keccak256};
 use alloy::providers::Provider;
+use alloy::rpc::types::TransactionRequest;
 use posthouse_devchain::{Clock, Config, DevChain, Error, TimeError};
 use serde_json::{Value, json};
 
-use crate::fixture::{self, GENESIS, provider, start, transfer};
+use crate::fixture::{self, GENESIS, provider, start, transfer, words};
 
 #[tokio::test]
 async fn time_moves_by_anvils_methods() {
@@ -112,6 +114,23 @@ async fn a_balance_is_set_under_a_root_of_its_own() {
     assert_eq!(provider.get_balance(who).await.unwrap(), U256::from(10).pow(U256::from(18)));
     assert_eq!(provider.get_balance(who).number(0).await.unwrap(), U256::ZERO);
     assert_eq!(chain.head().number(), 1);
+}
+
+#[tokio::test]
+async fn code_can_be_given_and_runs() {
+    let chain = start();
+    let provider = provider(&chain);
+    let who = Address::repeat_byte(7);
+    // Answers 42, in a word.
+    let code = bytes!("602a5f5260205ff3");
+    let _: Value = provider.raw_request("anvil_setCode".into(), json!([who, code])).await.unwrap();
+    assert_eq!(provider.get_code_at(who).await.unwrap(), code);
+    let answer = provider.call(TransactionRequest::default().with_to(who)).await.unwrap();
+    assert_eq!(answer, words(&[42]));
+    let proof = provider.get_proof(who, vec![]).await.unwrap();
+    assert_eq!(proof.code_hash, keccak256(&code));
+    chain.set_code(who, Bytes::new());
+    assert!(provider.get_code_at(who).await.unwrap().is_empty());
 }
 
 #[tokio::test]

@@ -1,9 +1,5 @@
 //! The two chains, which have to agree on every transaction.
 
-use std::io::{BufRead as _, BufReader};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-
 use alloy::consensus::{SignableTransaction as _, TxEip1559, TxEnvelope};
 use alloy::eips::eip2718::Encodable2718 as _;
 use alloy::network::TxSignerSync as _;
@@ -13,7 +9,7 @@ use alloy::rpc::types::TransactionReceipt;
 use alloy::signers::local::PrivateKeySigner;
 use posthouse_contracts::calls::Call;
 use posthouse_contracts::chain::{Limits, provider};
-use posthouse_devchain::{Clock, Config, DevChain, TX_GAS_LIMIT_CAP};
+use posthouse_devchain::{Anvil, Clock, Config, DevChain, TX_GAS_LIMIT_CAP};
 use posthouse_protocol::id::{ChainId, Payee};
 use serde_json::Value;
 
@@ -45,11 +41,13 @@ impl Chains {
             genesis_timestamp: Some(GENESIS),
             ..Config::default()
         })?;
-        let anvil = Anvil::start()?;
+        let (chain_id, genesis) = (CHAIN_ID.to_string(), GENESIS.to_string());
+        let anvil =
+            Anvil::start("osaka", &["--no-mining", "--chain-id", &chain_id, "--timestamp", &genesis])?;
         let [sender, payee] = [0, 1].map(|account| devchain.accounts()[account].clone());
         Ok(Self {
             ours: connect(devchain.url())?,
-            theirs: connect(&anvil.url)?,
+            theirs: connect(anvil.url())?,
             sender,
             payee: payee.address(),
             nonce: 0,
@@ -113,47 +111,4 @@ async fn mine(node: &RootProvider, raw: &Bytes, timestamp: u64) -> Result<Transa
     let _: Value = node.raw_request("evm_setNextBlockTimestamp".into(), [timestamp]).await?;
     let _: Value = node.raw_request("evm_mine".into(), ()).await?;
     node.get_transaction_receipt(hash).await?.ok_or_else(|| "the block is without the transaction".into())
-}
-
-/// An anvil of our own; it ends with this.
-struct Anvil {
-    process: Child,
-    url: String,
-}
-
-impl Anvil {
-    fn start() -> Result<Self> {
-        let program = anvil_program();
-        let mut process = Command::new(&program)
-            .args(["--port", "0", "--chain-id", &CHAIN_ID.to_string(), "--no-mining"])
-            .args(["--hardfork", "osaka", "--enable-tx-gas-limit", "--timestamp", &GENESIS.to_string()])
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|why| {
-                format!("{}: {why} (npm ci in contracts/, or POSTHOUSE_ANVIL)", program.display())
-            })?;
-        let output = process.stdout.take();
-        let mut anvil = Self { process, url: String::new() };
-        for line in BufReader::new(output.ok_or("anvil has no output")?).lines() {
-            if let Some(address) = line?.strip_prefix("Listening on ") {
-                anvil.url = format!("http://{address}");
-                return Ok(anvil);
-            }
-        }
-        Err("anvil ended before it listened".into())
-    }
-}
-
-impl Drop for Anvil {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// `$POSTHOUSE_ANVIL`, or where `npm ci` in `contracts/` puts it.
-fn anvil_program() -> PathBuf {
-    let installed = "../node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil";
-    std::env::var_os("POSTHOUSE_ANVIL")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(installed), PathBuf::from)
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod bounty;
+mod deployment;
 mod endpoint;
 mod fixture;
 mod fleet;
