@@ -1,7 +1,8 @@
 //! What the programs say and how they end: results on stdout, everything else on stderr.
 
 use std::ffi::OsString;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::fmt::Display;
+use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -16,6 +17,8 @@ use crate::settings::SettingsError;
 
 /// Exit code of bad usage and bad configuration.
 const USAGE: u8 = 2;
+/// Longest answer that is read.
+const MAX_ANSWER: u64 = 100;
 
 /// Parses the arguments and runs the program: 0 if it went well, 1 if not, 2 if it was called or
 /// configured wrongly.
@@ -65,6 +68,31 @@ pub(crate) fn report(json: bool, result: &impl Serialize) -> anyhow::Result<()> 
         plain(&mut out, &value, "")?;
     }
     Ok(out.flush()?)
+}
+
+/// Prints a text as the result.
+pub(crate) fn say(text: &impl Display) -> anyhow::Result<()> {
+    Ok(writeln!(io::stdout(), "{text}")?)
+}
+
+/// Prints a text beside the result.
+pub(crate) fn note(text: &impl Display) -> anyhow::Result<()> {
+    Ok(writeln!(io::stderr(), "{text}")?)
+}
+
+/// Asks on the terminal and waits for the answer; `None` where there is none. Blocks.
+pub(crate) fn ask(question: &str) -> io::Result<Option<bool>> {
+    if !io::stdin().is_terminal() {
+        return Ok(None);
+    }
+    write!(io::stderr(), "{question} [y/N] ")?;
+    let mut answer = String::new();
+    io::stdin().lock().take(MAX_ANSWER).read_line(&mut answer)?;
+    Ok(Some(is_yes(&answer)))
+}
+
+fn is_yes(answer: &str) -> bool {
+    matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
 }
 
 fn plain(out: &mut impl io::Write, value: &Value, indent: &str) -> io::Result<()> {
@@ -146,6 +174,12 @@ mod tests {
         let value = serde_json::json!({"version": 3, "releases": [{"a": "x"}, {"a": null}]});
         plain(&mut out, &value, "").unwrap();
         assert_eq!(String::from_utf8(out).unwrap(), "releases:\n  a: x\n\n  a: -\nversion: 3\n");
+    }
+
+    #[test]
+    fn only_yes_is_yes() {
+        assert!(is_yes("y\n") && is_yes(" YES \n"));
+        assert!(!is_yes("") && !is_yes("\n") && !is_yes("yep\n") && !is_yes("n\n"));
     }
 
     #[test]

@@ -7,7 +7,6 @@ use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use alloy::primitives::utils::parse_units;
 use figment::error::Kind;
 use figment::providers::{Env, Format as _, Toml};
 use figment::{Figment, Source};
@@ -117,7 +116,8 @@ impl FromStr for Uuid {
     }
 }
 
-/// An amount of money: `"0.01 ether"`, `"20 gwei"`, `"1000 wei"`.
+/// An amount of money: `"0.01 ether"`, `"20 gwei"`, `"1000 wei"`, with or without the space. It is exact: a part of a wei
+/// is no amount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Amount(pub u128);
 
@@ -130,13 +130,27 @@ impl FromStr for Amount {
     type Err = AmountError;
 
     fn from_str(text: &str) -> Result<Self, AmountError> {
-        let (number, unit) = text.trim().split_once(' ').ok_or(AmountError)?;
-        if !matches!(unit, "wei" | "gwei" | "ether") || number.starts_with('-') {
-            return Err(AmountError);
-        }
-        let wei = parse_units(number, unit).map_err(|_| AmountError)?.get_absolute();
-        u128::try_from(wei).map(Self).map_err(|_| AmountError)
+        let text = text.trim();
+        // "gwei" before "wei", which it ends with.
+        let units = [("ether", 18), ("gwei", 9), ("wei", 0)];
+        let mut units =
+            units.into_iter().filter_map(|(unit, places)| Some((text.strip_suffix(unit)?, places)));
+        let (number, places) = units.next().ok_or(AmountError)?;
+        decimal(number.trim_end(), places).map(Self).ok_or(AmountError)
     }
+}
+
+/// A decimal number in units of its last possible place: `"1.5"` with two places is 150. `None` for anything else, for more
+/// places and for what does not fit.
+pub(crate) fn decimal(text: &str, places: u32) -> Option<u128> {
+    let scaled = |digits: &str, places: u32| {
+        let all = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        let number = all.then(|| digits.parse::<u128>().ok()).flatten()?;
+        number.checked_mul(10u128.checked_pow(places)?)
+    };
+    let Some((whole, fraction)) = text.split_once('.') else { return scaled(text, places) };
+    let spare = places.checked_sub(u32::try_from(fraction.len()).ok()?)?;
+    scaled(whole, places)?.checked_add(scaled(fraction, spare)?)
 }
 
 /// A length of time: `"90s"`, `"30m"`, `"2h"`, `"14d"`; in seconds.
@@ -223,8 +237,30 @@ mod tests {
     fn amounts_spans_and_uuids() {
         assert_eq!("0.01 ether".parse(), Ok(Amount(10_000_000_000_000_000)));
         assert_eq!("3 wei".parse(), Ok(Amount(3)));
-        for bad in ["3", "-1 wei", "1 pound", "0.5 wei x", ""] {
+        assert_eq!("20gwei".parse(), Ok(Amount(20_000_000_000)));
+        assert_eq!("1.000000000000000001ether".parse(), Ok(Amount(1_000_000_000_000_000_001)));
+        assert_eq!("340282366920938463463374607431768211455wei".parse(), Ok(Amount(u128::MAX)));
+        let bad = [
+            "3",
+            "-1 wei",
+            "+1 wei",
+            "1 pound",
+            "0.5 wei x",
+            "",
+            "wei",
+            ".5 ether",
+            "1. ether",
+            "1_0 wei",
+            "1e3 wei",
+        ];
+        for bad in bad {
             assert!(bad.parse::<Amount>().is_err(), "{bad}");
+        }
+        for inexact in ["0.5 wei", "0.0000000001 gwei", "1.0000000000000000001 ether"] {
+            assert!(inexact.parse::<Amount>().is_err(), "{inexact}");
+        }
+        for large in ["340282366920938463463374607431768211456 wei", "340282366920938463464 ether"] {
+            assert!(large.parse::<Amount>().is_err(), "{large}");
         }
         assert_eq!("2h".parse(), Ok(Span(7200)));
         for bad in ["2", "h", "1.5h", "", "2ü"] {

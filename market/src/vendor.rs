@@ -20,8 +20,9 @@ use posthouse_protocol::release::Mode;
 use serde::Serialize;
 
 use self::config::Config;
-use self::publish::{Publisher, Request};
+use self::publish::{Asked, Publisher, Request, Surveyor};
 use self::store::{State, Store};
+use self::terms::{Bonus, GroupRange};
 use self::transaction::{Patience, settle};
 use crate::console;
 use crate::database::Lock;
@@ -32,15 +33,19 @@ use crate::wallet::Wallet;
 
 pub use self::publish::PublishError;
 pub use self::refund::RefundError;
+pub use self::terms::GroupError;
 
 mod admission;
 mod config;
 mod package;
+mod plan;
 mod publish;
 mod refund;
 mod seed;
+mod show;
 mod status;
 mod store;
+mod terms;
 mod transaction;
 
 /// Longest list of devices that is read: a million keys as hex are 67 MB.
@@ -87,11 +92,23 @@ enum Command {
         #[arg(long)]
         claim_by: Option<Span>,
         /// Money for each device, such as "0.01 ether".
-        #[arg(long)]
+        #[arg(long, conflicts_with = "group")]
         share: Option<Amount>,
+        /// Money for each device of a range of indices, such as 0..1000=0.002ether; up to 8 times. The ranges cover the fleet.
+        #[arg(long, value_name = "BEGIN..END=AMOUNT")]
+        group: Vec<GroupRange>,
+        /// What shares are raised by at first, and within what time that falls to nothing, such as 50%/48h.
+        #[arg(long, value_name = "PERCENT/TIME")]
+        bonus: Option<Bonus>,
         /// How long a reservation lives, 30m to 24h.
         #[arg(long)]
         lock: Option<Span>,
+        /// Agrees to what it will cost without being asked.
+        #[arg(long)]
+        yes: bool,
+        /// Shows what it would cost, and ends; writes and sends nothing.
+        #[arg(long, conflicts_with = "yes")]
+        dry_run: bool,
     },
     /// Serves what was published until it is told to stop.
     Seed,
@@ -125,7 +142,7 @@ async fn run(config: &Config, command: Command, json: bool) -> anyhow::Result<()
         Command::Enrol { devices_file } => console::report(json, &enrol(config, &devices_file)?),
         Command::Setup => console::report(json, &setup(config)?),
         Command::Deploy => console::report(json, &deploy(config).await?),
-        Command::Publish { image, mode, version, claim_by, share, lock } => {
+        Command::Publish { image, mode, version, claim_by, share, group, bonus, lock, yes, dry_run } => {
             publish::check_image(&image)?;
             let defaults = config.publish;
             let request = Request {
@@ -135,11 +152,21 @@ async fn run(config: &Config, command: Command, json: bool) -> anyhow::Result<()
                     ModeName::File => Mode::File,
                 },
                 version,
-                share: share.unwrap_or(defaults.share.0),
+                shares: match share {
+                    Some(share) => Asked::Share(share),
+                    None if group.is_empty() => Asked::Default(defaults.share.0),
+                    None => Asked::Groups(group),
+                },
+                bonus,
                 claim_by: claim_by.unwrap_or(defaults.claim_by.0),
                 lock: lock.unwrap_or(defaults.lock.0),
             };
-            publish_image(config, &request, json).await
+            let consent = match (dry_run, yes) {
+                (true, _) => Consent::Withheld,
+                (false, true) => Consent::Given,
+                (false, false) => Consent::Asked,
+            };
+            publish_image(config, &request, consent, json).await
         }
         Command::Seed => seed::run(config, json).await,
         Command::Status => {
@@ -266,12 +293,49 @@ async fn deploy(config: &Config) -> anyhow::Result<Deployed> {
     Ok(Deployed { factory: factory.to_string(), gas_used: Some(receipt.gas_used) })
 }
 
-async fn publish_image(config: &Config, request: &Request, json: bool) -> anyhow::Result<()> {
+/// Whether a publication may cost what it costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Consent {
+    Given,
+    Asked,
+    Withheld,
+}
+
+async fn publish_image(
+    config: &Config,
+    request: &Request,
+    consent: Consent,
+    json: bool,
+) -> anyhow::Result<()> {
     let release_key = config.release_key()?;
-    let Open { store, chain, wallet, patience, _lock } =
-        Open::new(config, config.chain.factory(&config.file)?)?;
+    let chain = config.chain.reader(&config.file, config.chain.factory(&config.file)?)?;
+    let signer = config.keys.ethereum(&config.file)?;
+    let wallet = config.chain.wallet(&chain, Arc::new(chain.clone()), signer);
+    let store = Store::look(&config.state_dir)?;
+    let survey = Surveyor { config, store, chain: &chain, wallet: &wallet }.survey(request).await?;
+    match (&survey.plan, consent) {
+        (None, Consent::Withheld) => return Err(survey.decided().into()),
+        (None, _) => {}
+        (Some(plan), Consent::Withheld) if json => return console::report(json, &plan.report()),
+        (Some(plan), Consent::Withheld) => return console::say(plan),
+        (Some(plan), consent) => agree(plan.to_string(), consent).await?,
+    }
+    let Open { store, chain, wallet, patience, _lock } = Open::new(config, chain.factory())?;
     let mut publisher = Publisher { config, store, chain, wallet, release_key, patience };
-    console::report(json, &publisher.publish(request).await?)
+    console::report(json, &publisher.publish(request, survey).await?)
+}
+
+/// Shows a plan on stderr, as stdout is for results, and asks where it has to be asked.
+async fn agree(plan: String, consent: Consent) -> anyhow::Result<()> {
+    console::note(&plan)?;
+    if consent == Consent::Given {
+        return Ok(());
+    }
+    match tokio::task::spawn_blocking(|| console::ask("Publish?")).await?? {
+        Some(true) => Ok(()),
+        Some(false) => bail!(PublishError::Declined),
+        None => bail!(PublishError::NoTerminal),
+    }
 }
 
 async fn refund_version(config: &Config, version: Option<u64>, json: bool) -> anyhow::Result<()> {

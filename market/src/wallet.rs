@@ -82,6 +82,21 @@ pub enum Gas {
     Fixed(u64),
 }
 
+/// What a transaction would take now. Fees are wei for a unit of gas.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quote {
+    /// What it would use.
+    pub gas: u64,
+    /// What it would be allowed to use.
+    pub limit: u64,
+    /// What the newest block would have charged.
+    pub fee: u128,
+    /// What it would offer first: an account that cannot pay `limit` at it is refused.
+    pub offer: u128,
+    /// What it would never exceed, however often it is sent again.
+    pub cap: u128,
+}
+
 /// Signs for one chain with one key. Cheap to clone.
 #[derive(Clone)]
 pub struct Wallet {
@@ -174,9 +189,36 @@ impl Wallet {
         self.rpc.provider()
     }
 
+    /// What the account has, in wei, after the newest block.
+    ///
+    /// # Errors
+    /// [`WalletError::Unavailable`].
+    pub async fn balance(&self) -> Result<U256, WalletError> {
+        self.proven.balance(self.address(), At::Latest).await.map_err(unread)
+    }
+
+    /// The gas that a call would use. The account has to have the call's value.
+    ///
+    /// # Errors
+    /// [`WalletError::Reverts`], [`WalletError::Unavailable`].
+    pub async fn estimate(&self, call: Call) -> Result<u64, WalletError> {
+        let request = call.into_request().with_from(self.address());
+        self.provider().estimate_gas(request).await.map_err(refused)
+    }
+
+    /// What a transaction that uses this much gas would cost now, and at most.
+    ///
+    /// # Errors
+    /// [`WalletError::Fee`], [`WalletError::Unavailable`].
+    pub async fn quote(&self, gas: u64) -> Result<Quote, WalletError> {
+        let (base, (offer, _)) = (self.base_fee().await?, self.fees(0).await?);
+        let fee = base.saturating_add(self.priority_fee).min(self.max_fee);
+        Ok(Quote { gas, limit: gas_limit(gas, 0, GAS_CAP), fee, offer, cap: self.max_fee })
+    }
+
     /// Twice the base fee lasts six full blocks; each bump is what nodes ask of a replacement.
     async fn fees(&self, bumps: u8) -> Result<(u128, u128), WalletError> {
-        let base = u128::from(self.proven.base_fee().await.map_err(unread)?);
+        let base = self.base_fee().await?;
         if base > self.max_fee {
             return Err(WalletError::Fee { base, max: self.max_fee });
         }
@@ -186,9 +228,13 @@ impl Wallet {
         Ok((max, priority.min(max)))
     }
 
+    async fn base_fee(&self) -> Result<u128, WalletError> {
+        self.proven.base_fee().await.map(u128::from).map_err(unread)
+    }
+
     async fn afford(&self, request: &TransactionRequest, gas: u64, fee: u128) -> Result<(), WalletError> {
         let address = self.address();
-        let balance = self.proven.balance(address, At::Latest).await.map_err(unread)?;
+        let balance = self.balance().await?;
         let need = U256::from(gas) * U256::from(fee) + request.value.unwrap_or_default();
         if need <= balance { Ok(()) } else { Err(WalletError::Balance { address, balance, need }) }
     }

@@ -201,7 +201,7 @@ impl Site {
     /// Publishes an image.
     pub async fn publish(&self, image: &Path, mode: &str) -> Result<Published> {
         let image = image.to_str().context("a path in UTF-8")?;
-        let outcome = self.vendor_says(&["publish", image, "--mode", mode]).await?;
+        let outcome = self.vendor_says(&["publish", image, "--mode", mode, "--yes"]).await?;
         Ok(Published {
             bounty: text(&outcome, "bounty")?,
             version: number(&outcome, "version")?,

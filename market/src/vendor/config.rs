@@ -15,7 +15,7 @@ const LOCK: std::ops::RangeInclusive<u64> = 30 * 60..=24 * 3600;
 /// Furthest deadline that the factory takes.
 const MAX_CLAIM: u64 = 3650 * 86_400;
 /// The contract's shares have 96 bits.
-const MAX_SHARE: u128 = (1 << 96) - 1;
+pub(super) const MAX_SHARE: u128 = (1 << 96) - 1;
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]

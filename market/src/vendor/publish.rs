@@ -1,5 +1,7 @@
 //! Publishes an image: secret, package, bounty, in this order, each durable before the next.
 //!
+//! Before that a [`Surveyor`] finds out what there is to be done and what it costs, and changes nothing.
+//!
 //! A publication that was killed is taken up where it was: the version, its secret and its terms are
 //! in the database, and the transaction is one for one purpose ([`super::transaction`]). The factory
 //! takes a version once, so money leaves the wallet once.
@@ -15,7 +17,7 @@ use posthouse_contracts::calls::{self, Publish};
 use posthouse_contracts::chain::{At, Chain as _, RpcChain};
 use posthouse_contracts::terms::Group;
 use posthouse_protocol::cose::ReleaseSigningKey;
-use posthouse_protocol::id::{Bounty, PackageId, UpdateId, Version};
+use posthouse_protocol::id::{Bounty, PackageId, UpdateId};
 use posthouse_protocol::package::Package;
 use posthouse_protocol::release::{self, Mode, Release};
 use posthouse_protocol::secret::PayloadKey;
@@ -26,7 +28,10 @@ use zeroize::Zeroizing;
 
 use super::config::{Config, check_terms};
 use super::package;
+use super::plan::{self, Plan, Terms};
+use super::show::ether;
 use super::store::{Published, ReleaseRow, Root, State, Store, mode_name, purpose_of};
+use super::terms::{self, Bonus, GroupError, GroupRange, Shares};
 use super::transaction::{Patience, settle};
 use crate::crash::crash_point;
 use crate::release::MAX_FILE_MODE;
@@ -41,9 +46,30 @@ pub(super) struct Request {
     pub(super) image: PathBuf,
     pub(super) mode: Mode,
     pub(super) version: Option<u64>,
-    pub(super) share: Amount,
+    pub(super) shares: Asked,
+    pub(super) bonus: Option<Bonus>,
     pub(super) claim_by: Span,
     pub(super) lock: Span,
+}
+
+/// What devices are to be worth.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// What the settings say.
+    Default(Amount),
+    /// `--share`.
+    Share(Amount),
+    /// `--group`, each.
+    Groups(Vec<GroupRange>),
+}
+
+impl Asked {
+    fn shares(&self, devices: u32) -> Result<Shares, PublishError> {
+        Ok(match self {
+            Self::Default(share) | Self::Share(share) => Shares::Single(share.0),
+            Self::Groups(ranges) => Shares::Groups(terms::groups(ranges, devices)?),
+        })
+    }
 }
 
 /// Why an image is not published. Nothing was spent, unless a transaction is said to be under way.
@@ -89,6 +115,54 @@ pub enum PublishError {
     /// A term that the contract refuses.
     #[error("--{0} {1}: {2}")]
     Terms(&'static str, String, &'static str),
+    /// Groups that are none of this fleet's.
+    #[error("--group: {0}")]
+    Groups(#[from] GroupError),
+    /// The contract wants a bonus to end by the deadline.
+    #[error("--bonus: ends after {span} s, later than claims, which end after {claim_by} s")]
+    Bonus {
+        /// Seconds of the bonus.
+        span: u64,
+        /// Seconds of claims.
+        claim_by: u64,
+    },
+    /// The fleet was enrolled anew since a version with groups was begun.
+    #[error(
+        "version {version} was begun with groups for another fleet than that of {devices} devices; publish another version"
+    )]
+    Fleet {
+        /// The version.
+        version: u64,
+        /// Devices of the fleet that there is.
+        devices: u32,
+    },
+    /// The wallet cannot pay for it.
+    #[error(
+        "{vendor} has {balance} wei, the publication needs up to {need} wei: {missing} wei ({}) are missing",
+        ether(*missing)
+    )]
+    Funds {
+        /// The wallet.
+        vendor: Address,
+        /// What it has.
+        balance: U256,
+        /// Deposit, and gas at what the transaction offers.
+        need: U256,
+        /// The difference.
+        missing: U256,
+    },
+    /// Nobody is there to agree.
+    #[error("not agreed to: without a terminal to ask on, give --yes")]
+    NoTerminal,
+    /// Somebody was, and did not.
+    #[error("not agreed to: nothing was written or sent")]
+    Declined,
+    /// There is nothing left to be shown.
+    #[error("version {0} is published, or its transaction is under way: nothing is left to decide")]
+    Decided(u64),
+    /// What was agreed to is not what would be published.
+    #[error("version {0} was begun by another process meanwhile; run the command again")]
+    Raced(u64),
     /// The chain has this version with another package: the release or Ethereum key is used elsewhere.
     #[error("version {version} is on chain with package {found}, not with {expected}")]
     Foreign {
@@ -115,46 +189,63 @@ pub(super) struct Outcome {
     deposit_wei: String,
     claim_by: u64,
     lock_secs: u32,
+    refund_from: u64,
+    bonus_bps: u16,
+    bonus_until: u64,
+    groups: Vec<GroupOutcome>,
     gas_used: u64,
 }
 
-/// The vendor at work.
-pub(super) struct Publisher<'a> {
-    pub(super) config: &'a Config,
-    pub(super) store: Store,
-    pub(super) chain: RpcChain,
-    pub(super) wallet: Wallet,
-    pub(super) release_key: ReleaseSigningKey,
-    pub(super) patience: Patience,
+#[derive(Debug, Serialize)]
+struct GroupOutcome {
+    end: u32,
+    share_wei: String,
 }
 
-impl Publisher<'_> {
-    pub(super) async fn publish(&mut self, request: &Request) -> anyhow::Result<Outcome> {
+/// What is known before anything is kept.
+pub(super) struct Survey {
+    version: u64,
+    u_id: UpdateId,
+    size: u64,
+    /// On chain, at the newest block.
+    latest: Option<(u64, Bounty)>,
+    /// The version as it was begun before.
+    row: Option<ReleaseRow>,
+    /// What it will cost; `None` once that is decided.
+    pub(super) plan: Option<Plan>,
+}
+
+impl Survey {
+    /// Why there is nothing to show.
+    pub(super) fn decided(&self) -> PublishError {
+        PublishError::Decided(self.version)
+    }
+}
+
+/// Looks at everything and changes nothing.
+pub(super) struct Surveyor<'a> {
+    pub(super) config: &'a Config,
+    pub(super) store: Option<Store>,
+    pub(super) chain: &'a RpcChain,
+    pub(super) wallet: &'a Wallet,
+}
+
+impl Surveyor<'_> {
+    pub(super) async fn survey(&self, request: &Request) -> anyhow::Result<Survey> {
         let image = request.image.clone();
         let (u_id, size) = tokio::task::spawn_blocking(move || package::measure(&image)).await??;
         check_size(request.mode, size)?;
         let latest = self.latest().await?;
         let version = self.version(request, u_id, latest.map(|(version, _)| version))?;
-        let mut row = match self.store.release(version)? {
-            Some(row) => begun(row, request, u_id)?,
-            None => {
-                let now = self.chain_time().await?;
-                self.stage(request, Measured { version, u_id, size, latest, now })?
-            }
-        };
-        crash_point("vendor.staged");
-        if row.state == State::Staged {
-            let root = package::build(self.config, &row, &request.image, &self.release_key).await?;
-            self.store.prepared(version, &root)?;
-            row.state = State::Prepared(root);
+        let row = self.store.as_ref().map(|store| store.release(version)).transpose()?.flatten();
+        if let Some(row) = &row {
+            check_begun(row, request, u_id)?;
         }
-        crash_point("vendor.prepared");
-        let (root, published) = match row.state.clone() {
-            State::Published(root, published) => (root, published),
-            State::Prepared(root) => self.pay(&row, root, latest).await?,
-            State::Staged => anyhow::bail!("a package that was built is not staged"),
-        };
-        self.outcome(&row, &root, &published)
+        let mut survey = Survey { version, u_id, size, latest, row, plan: None };
+        if !self.is_decided(&survey)? {
+            survey.plan = Some(self.plan(request, &survey).await?);
+        }
+        Ok(survey)
     }
 
     /// The product's latest version at the newest block, which nothing final may know yet.
@@ -169,7 +260,7 @@ impl Publisher<'_> {
     /// The version asked for; else that of an unfinished publication of this image; else the next.
     fn version(&self, request: &Request, u_id: UpdateId, latest: Option<u64>) -> anyhow::Result<u64> {
         let unfinished = || -> anyhow::Result<Option<u64>> {
-            let rows = self.store.releases()?;
+            let rows = self.store.as_ref().map(Store::releases).transpose()?.unwrap_or_default();
             let open = |row: &ReleaseRow| !matches!(row.state, State::Published(..));
             let mut rows = rows.into_iter().filter(open);
             Ok(rows.find(|row| row.u_id == u_id && row.mode == request.mode).map(|row| row.version))
@@ -184,32 +275,123 @@ impl Publisher<'_> {
         Ok(version)
     }
 
-    /// Draws the secret and keeps it, before anything is made with it.
-    fn stage(&mut self, request: &Request, of: Measured) -> anyhow::Result<ReleaseRow> {
-        let Measured { version, u_id, size, latest, now } = of;
-        if let Some((latest, _)) = latest.filter(|(latest, _)| version <= *latest) {
+    /// Whether the money is spent, or may be by a transaction that is signed.
+    fn is_decided(&self, survey: &Survey) -> anyhow::Result<bool> {
+        let (Some(store), Some(row)) = (&self.store, &survey.row) else { return Ok(false) };
+        let on_chain = survey.latest.is_some_and(|(latest, _)| latest == row.version);
+        Ok(match row.state {
+            State::Published(..) => true,
+            State::Prepared(_) => on_chain || store.pending(&purpose_of(row.version))?.is_some(),
+            State::Staged => false,
+        })
+    }
+
+    async fn plan(&self, request: &Request, survey: &Survey) -> anyhow::Result<Plan> {
+        let version = survey.version;
+        if let Some((latest, _)) = survey.latest.filter(|(latest, _)| version <= *latest) {
             return Err(PublishError::Downgrade { version, latest }.into());
         }
-        let terms = check_terms(request.share, request.claim_by, request.lock);
-        terms.map_err(|(key, value, why)| PublishError::Terms(key, value, why))?;
-        let (secret, key_id) = match request.mode {
+        let devices = plan::devices(self.config, version)?;
+        // Deadlines are the chain's, not this machine's.
+        let now = self.chain.head(At::Latest).await?.timestamp;
+        let terms = match &survey.row {
+            Some(row) => begun_terms(row, devices, now)?,
+            None => new_terms(request, survey, devices, now)?,
+        };
+        Plan::new(self.config, self.wallet, self.chain.factory(), terms, now).await
+    }
+}
+
+fn new_terms(request: &Request, survey: &Survey, devices: u32, now: u64) -> anyhow::Result<Terms> {
+    let shares = request.shares.shares(devices)?;
+    let single = match shares {
+        Shares::Single(share) => Amount(share),
+        Shares::Groups(_) => Amount(1),
+    };
+    let checked = check_terms(single, request.claim_by, request.lock);
+    checked.map_err(|(key, value, why)| PublishError::Terms(key, value, why))?;
+    if let Some(bonus) = request.bonus.filter(|bonus| bonus.span.0 > request.claim_by.0) {
+        let (span, claim_by) = (bonus.span.0, request.claim_by.0);
+        return Err(PublishError::Bonus { span, claim_by }.into());
+    }
+    Ok(Terms {
+        version: survey.version,
+        mode: request.mode,
+        u_id: survey.u_id,
+        size: survey.size,
+        devices,
+        shares,
+        bonus: request.bonus,
+        claim_by: now + request.claim_by.0,
+        lock_secs: u32::try_from(request.lock.0)?,
+    })
+}
+
+/// A version that was begun goes on with what it was begun with.
+fn begun_terms(row: &ReleaseRow, devices: u32, now: u64) -> Result<Terms, PublishError> {
+    let version = row.version;
+    match () {
+        () if row.claim_by <= now => Err(PublishError::DeadlinePassed(version)),
+        () if !row.shares.fit(devices) => Err(PublishError::Fleet { version, devices }),
+        () => Ok(Terms::of(row, devices)),
+    }
+}
+
+/// The vendor at work.
+pub(super) struct Publisher<'a> {
+    pub(super) config: &'a Config,
+    pub(super) store: Store,
+    pub(super) chain: RpcChain,
+    pub(super) wallet: Wallet,
+    pub(super) release_key: ReleaseSigningKey,
+    pub(super) patience: Patience,
+}
+
+impl Publisher<'_> {
+    /// Goes through with what was surveyed, and agreed to.
+    pub(super) async fn publish(&mut self, request: &Request, survey: Survey) -> anyhow::Result<Outcome> {
+        let Survey { version, latest, plan, .. } = survey;
+        let mut row = match (self.store.release(version)?, survey.row, plan) {
+            (Some(row), Some(_), _) => row,
+            (None, None, Some(plan)) => self.stage(request, plan.terms)?,
+            _ => return Err(PublishError::Raced(version).into()),
+        };
+        crash_point("vendor.staged");
+        if row.state == State::Staged {
+            let root = package::build(self.config, &row, &request.image, &self.release_key).await?;
+            self.store.prepared(version, &root)?;
+            row.state = State::Prepared(root);
+        }
+        crash_point("vendor.prepared");
+        let (root, published) = match row.state.clone() {
+            State::Published(root, published) => (root, published),
+            State::Prepared(root) => self.pay(&row, root, latest).await?,
+            State::Staged => anyhow::bail!("a package that was built is not staged"),
+        };
+        self.outcome(&row, &root, &published).await
+    }
+
+    /// Draws the secret and keeps it, before anything is made with it.
+    fn stage(&mut self, request: &Request, terms: Terms) -> anyhow::Result<ReleaseRow> {
+        let (secret, key_id) = match terms.mode {
             Mode::Key => {
                 let key = self.draw()?;
                 (Zeroizing::new(key.as_bytes().to_vec()), Some(key.key_id()))
             }
-            Mode::File => (Zeroizing::new(read_again(&request.image, &u_id)?), None),
+            Mode::File => (Zeroizing::new(read_again(&request.image, &terms.u_id)?), None),
         };
         let row = ReleaseRow {
-            version,
+            version: terms.version,
             state: State::Staged,
-            mode: request.mode,
-            u_id,
-            size,
+            mode: terms.mode,
+            u_id: terms.u_id,
+            size: terms.size,
             secret,
             key_id,
-            share: request.share.0,
-            claim_by: now + request.claim_by.0,
-            lock_secs: u32::try_from(request.lock.0)?,
+            shares: terms.shares,
+            bonus: terms.bonus,
+            claim_by: terms.claim_by,
+            lock_secs: terms.lock_secs,
         };
         self.store.stage(&row)?;
         Ok(row)
@@ -243,10 +425,12 @@ impl Publisher<'_> {
             self.store.published(row.version, &published)?;
             return Ok((root, published));
         }
-        if self.store.pending(&purpose)?.is_none() && row.claim_by <= self.chain_time().await? {
+        // The bonus counts from here. A transaction that was signed before has its own end of it, which stands as well.
+        let now = self.chain.head(At::Latest).await?.timestamp;
+        if self.store.pending(&purpose)?.is_none() && row.claim_by <= now {
             return Err(PublishError::DeadlinePassed(row.version).into());
         }
-        let call = calls::publish(self.chain.factory(), &self.terms(row, &root)?);
+        let call = calls::publish(self.chain.factory(), &self.terms(row, &root, now)?);
         let receipt = settle(&mut self.store, &self.wallet, &purpose, call, self.patience).await?;
         let published = self.announced(&receipt).await?;
         self.store.published(row.version, &published)?;
@@ -273,22 +457,13 @@ impl Publisher<'_> {
         Ok(Published { bounty, start, gas: receipt.gas_used })
     }
 
-    fn terms(&self, row: &ReleaseRow, root: &Root) -> anyhow::Result<Publish> {
+    fn terms(&self, row: &ReleaseRow, root: &Root, now: u64) -> anyhow::Result<Publish> {
         let release = self.sealed(root)?;
-        Ok(Publish {
-            product: release.product,
-            version: Version::new(row.version),
-            u_id: row.u_id,
-            p_id: root.p_id,
-            root: release.fleet_root,
-            depth: release.fleet_depth,
-            curve: release.curve,
-            claim_by: row.claim_by,
-            lock_secs: row.lock_secs,
-            bonus_until: 0,
-            bonus_bps: 0,
-            groups: vec![Group { end_index: release.fleet_size, share: row.share }],
-        })
+        let (version, devices) = (row.version, release.fleet_size);
+        if !row.shares.fit(devices) {
+            return Err(PublishError::Fleet { version, devices }.into());
+        }
+        Ok(Terms::of(row, devices).publish(self.config, root.p_id, release.fleet_root, now))
     }
 
     /// Our own release, out of the package.
@@ -298,8 +473,10 @@ impl Publisher<'_> {
         release::open(&package.release, &key).context("the stored release: was the release key changed?")
     }
 
-    fn outcome(&self, row: &ReleaseRow, root: &Root, published: &Published) -> anyhow::Result<Outcome> {
-        let deposit: U256 = self.terms(row, root)?.deposit();
+    /// As the chain has it.
+    async fn outcome(&self, row: &ReleaseRow, root: &Root, published: &Published) -> anyhow::Result<Outcome> {
+        let terms = self.chain.terms(&published.bounty).await?;
+        let group = |group: &Group| GroupOutcome { end: group.end_index, share_wei: group.share.to_string() };
         Ok(Outcome {
             version: row.version,
             mode: mode_name(row.mode),
@@ -309,16 +486,15 @@ impl Publisher<'_> {
             u_id: row.u_id.to_string(),
             key_id: row.key_id.map(|id| id.to_string()),
             size: row.size,
-            deposit_wei: deposit.to_string(),
-            claim_by: row.claim_by,
-            lock_secs: row.lock_secs,
+            deposit_wei: terms.deposit().to_string(),
+            claim_by: terms.claim_by,
+            lock_secs: terms.lock_secs,
+            refund_from: terms.refund_from(),
+            bonus_bps: terms.bonus_bps,
+            bonus_until: terms.bonus_until,
+            groups: terms.groups.iter().map(group).collect(),
             gas_used: published.gas,
         })
-    }
-
-    /// Time of the newest block.
-    async fn chain_time(&self) -> anyhow::Result<u64> {
-        Ok(self.chain.head(At::Latest).await?.timestamp)
     }
 }
 
@@ -330,24 +506,25 @@ fn check_size(mode: Mode, size: u64) -> Result<(), PublishError> {
     }
 }
 
-/// A version that was begun goes on with what it was begun with.
-fn begun(row: ReleaseRow, request: &Request, u_id: UpdateId) -> Result<ReleaseRow, PublishError> {
-    let version = row.version;
+/// What the command says of a version must be what it was begun with; what it leaves out is taken from there.
+fn check_begun(row: &ReleaseRow, request: &Request, u_id: UpdateId) -> Result<(), PublishError> {
+    let other = |what| Err(PublishError::Begun { version: row.version, what });
+    let same_shares = match (&request.shares, &row.shares) {
+        (Asked::Default(_), _) => true,
+        (Asked::Share(asked), Shares::Single(share)) => asked.0 == *share,
+        (Asked::Groups(ranges), Shares::Groups(groups)) => {
+            let devices = groups.last().map_or(0, |last| last.end_index);
+            terms::groups(ranges, devices).is_ok_and(|asked| asked == *groups)
+        }
+        _ => false,
+    };
     match () {
-        () if row.u_id != u_id => Err(PublishError::Begun { version, what: "image" }),
-        () if row.mode != request.mode => Err(PublishError::Begun { version, what: "mode" }),
-        () => Ok(row),
+        () if row.u_id != u_id => other("image"),
+        () if row.mode != request.mode => other("mode"),
+        () if !same_shares => other("share"),
+        () if request.bonus.is_some() && request.bonus != row.bonus => other("bonus"),
+        () => Ok(()),
     }
-}
-
-/// What is known before anything is kept.
-struct Measured {
-    version: u64,
-    u_id: UpdateId,
-    size: u64,
-    latest: Option<(u64, Bounty)>,
-    /// Time of the newest block: deadlines are the chain's, not this machine's.
-    now: u64,
 }
 
 /// A small image, if it still is the one that was measured.

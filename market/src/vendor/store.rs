@@ -3,12 +3,15 @@
 use std::path::Path;
 
 use alloy::primitives::B256;
+use posthouse_contracts::terms::Group;
 use posthouse_protocol::id::{Bounty, KeyId, PackageId, UpdateId};
 use posthouse_protocol::release::Mode;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use zeroize::Zeroizing;
 
+use super::terms::{Bonus, Shares};
 use crate::database::{self, DatabaseError};
+use crate::settings::Span;
 
 /// Each makes a database of the version before it one of its own; never edited once released.
 pub(super) const MIGRATIONS: &[&str] = &["
@@ -46,6 +49,16 @@ CREATE TABLE attempts (
     hash        BLOB PRIMARY KEY,
     purpose     TEXT NOT NULL REFERENCES transactions ON DELETE CASCADE
 ) STRICT, WITHOUT ROWID;
+", "
+-- Shares by ranges of indices. A release without rows here has `releases.share` for all its devices.
+CREATE TABLE groups (
+    version     INTEGER NOT NULL REFERENCES releases,
+    end_index   INTEGER NOT NULL,       -- first index after the range, which begins where the one before ends
+    share       TEXT NOT NULL,          -- wei for each device, decimal
+    PRIMARY KEY (version, end_index)
+) STRICT, WITHOUT ROWID;
+ALTER TABLE releases ADD COLUMN bonus_bps INTEGER NOT NULL DEFAULT 0;   -- 1/10000 of a share; 0 without a bonus
+ALTER TABLE releases ADD COLUMN bonus_secs INTEGER NOT NULL DEFAULT 0;  -- from publication until it is nothing
 "];
 
 /// A version that was begun.
@@ -58,7 +71,8 @@ pub(super) struct ReleaseRow {
     pub(super) size: u64,
     pub(super) secret: Zeroizing<Vec<u8>>,
     pub(super) key_id: Option<KeyId>,
-    pub(super) share: u128,
+    pub(super) shares: Shares,
+    pub(super) bonus: Option<Bonus>,
     pub(super) claim_by: u64,
     pub(super) lock_secs: u32,
 }
@@ -119,8 +133,9 @@ impl Store {
             transaction.execute("INSERT INTO key_ids VALUES (?1)", [key_id.as_bytes()])?;
         }
         transaction.execute(
-            "INSERT INTO releases (version, state, mode, u_id, size, secret, key_id, share, claim_by, lock_secs)
-             VALUES (?1, 'staged', ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            "INSERT INTO releases (version, state, mode, u_id, size, secret, key_id, share, claim_by, lock_secs,
+                                   bonus_bps, bonus_secs)
+             VALUES (?1, 'staged', ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
             params![
                 row.version as i64,
                 mode_name(row.mode),
@@ -128,11 +143,22 @@ impl Store {
                 row.size as i64,
                 row.secret.as_slice(),
                 row.key_id.as_ref().map(|id| id.as_bytes()),
-                row.share.to_string(),
+                match row.shares {
+                    Shares::Single(share) => share.to_string(),
+                    Shares::Groups(_) => "0".into(),
+                },
                 row.claim_by as i64,
                 row.lock_secs,
+                row.bonus.map_or(0, |bonus| bonus.bps),
+                row.bonus.map_or(0, |bonus| bonus.span.0) as i64,
             ],
         )?;
+        if let Shares::Groups(groups) = &row.shares {
+            for group in groups {
+                let values = params![row.version as i64, group.end_index, group.share.to_string()];
+                transaction.execute("INSERT INTO groups VALUES (?1, ?2, ?3)", values)?;
+            }
+        }
         Ok(transaction.commit()?)
     }
 
@@ -163,14 +189,31 @@ impl Store {
     pub(super) fn release(&self, version: u64) -> Result<Option<ReleaseRow>> {
         let sql = format!("{SELECT} WHERE version = ?1");
         let row = self.0.query_row(&sql, [version as i64], |row| Ok(release(row))).optional()?;
-        row.transpose()
+        row.transpose()?.map(|row| self.with_groups(row)).transpose()
     }
 
     /// Oldest first.
     pub(super) fn releases(&self) -> Result<Vec<ReleaseRow>> {
         let mut rows = self.0.prepare(&format!("{SELECT} ORDER BY version"))?;
         let rows = rows.query_map([], |row| Ok(release(row)))?;
-        rows.map(|row| row.map_err(DatabaseError::from).and_then(|row| row)).collect()
+        rows.map(|row| self.with_groups(row??)).collect()
+    }
+
+    fn with_groups(&self, mut release: ReleaseRow) -> Result<ReleaseRow> {
+        let sql = "SELECT end_index, share FROM groups WHERE version = ?1 ORDER BY end_index";
+        let mut rows = self.0.prepare(sql)?;
+        let rows =
+            rows.query_map([release.version as i64], |row| Ok((row.get(0)?, row.get::<_, String>(1)?)))?;
+        let group = |row: rusqlite::Result<(u32, String)>| {
+            let (end_index, share) = row?;
+            let share = share.parse().map_err(|_| DatabaseError::Row("groups.share"))?;
+            Ok(Group { end_index, share })
+        };
+        let groups = rows.map(group).collect::<Result<Vec<_>>>()?;
+        if !groups.is_empty() {
+            release.shares = Shares::Groups(groups);
+        }
+        Ok(release)
     }
 
     pub(super) fn pending(&self, purpose: &str) -> Result<Option<Pending>> {
@@ -224,7 +267,7 @@ pub(super) fn purpose_of(version: u64) -> String {
 }
 
 const SELECT: &str = "SELECT version, state, mode, u_id, size, secret, key_id, share, claim_by, \
-     lock_secs, p_id, root, bounty, start, gas FROM releases";
+     lock_secs, p_id, root, bounty, start, gas, bonus_bps, bonus_secs FROM releases";
 
 pub(super) fn mode_name(mode: Mode) -> &'static str {
     match mode {
@@ -249,6 +292,7 @@ fn release(row: &Row<'_>) -> Result<ReleaseRow> {
         ),
     };
     let share: String = row.get(7)?;
+    let (bps, span) = (row.get(15)?, Span(row.get::<_, i64>(16)? as u64));
     Ok(ReleaseRow {
         version: row.get::<_, i64>(0)? as u64,
         state,
@@ -257,7 +301,8 @@ fn release(row: &Row<'_>) -> Result<ReleaseRow> {
         size: row.get::<_, i64>(4)? as u64,
         secret: Zeroizing::new(row.get(5)?),
         key_id: row.get::<_, Option<[u8; 32]>>(6)?.map(KeyId::from),
-        share: share.parse().map_err(|_| DatabaseError::Row("releases.share"))?,
+        shares: Shares::Single(share.parse().map_err(|_| DatabaseError::Row("releases.share"))?),
+        bonus: (bps != 0).then_some(Bonus { bps, span }),
         claim_by: row.get::<_, i64>(8)? as u64,
         lock_secs: row.get(9)?,
     })
@@ -276,7 +321,8 @@ mod tests {
             size: 10,
             secret: Zeroizing::new(vec![2; 32]),
             key_id,
-            share: u128::from(u64::MAX) + 1,
+            shares: Shares::Single(u128::from(u64::MAX) + 1),
+            bonus: None,
             claim_by: 1000,
             lock_secs: 1800,
         }
@@ -293,10 +339,27 @@ mod tests {
         let mut store = Store::open(folder.path()).unwrap();
         let found = store.release(4).unwrap().unwrap();
         assert_eq!(found.state, State::Prepared(root.clone()));
-        assert_eq!((found.share, found.secret.len()), (u128::from(u64::MAX) + 1, 32));
+        assert_eq!((found.shares, found.bonus), (Shares::Single(u128::from(u64::MAX) + 1), None));
+        assert_eq!(found.secret.len(), 32);
         let at = Published { bounty: Bounty::new([6; 20]), start: 7, gas: 8 };
         store.published(4, &at).unwrap();
         assert_eq!(store.releases().unwrap()[0].state, State::Published(root, at));
+    }
+
+    #[test]
+    fn groups_and_bonus_are_kept_with_their_release() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = Store::open(folder.path()).unwrap();
+        let group = |end_index, share| Group { end_index, share };
+        let shares = Shares::Groups(vec![group(9, 1 << 95), group(10, 7), group(u32::MAX, 1)]);
+        let bonus = Some(Bonus { bps: u16::MAX, span: Span(172_800) });
+        let grouped = ReleaseRow { shares: shares.clone(), bonus, ..row(1, None) };
+        store.stage(&grouped).unwrap();
+        store.stage(&row(2, None)).unwrap();
+        let rows = store.releases().unwrap();
+        assert_eq!((&rows[0].shares, rows[0].bonus), (&shares, bonus));
+        assert_eq!((&rows[1].shares, rows[1].bonus), (&row(2, None).shares, None));
+        assert_eq!(store.release(1).unwrap().unwrap().shares, shares);
     }
 
     #[test]
@@ -331,6 +394,6 @@ mod tests {
     fn the_schema_is_pinned() {
         use sha2::Digest as _;
         let digest = hex::encode(sha2::Sha256::digest(MIGRATIONS.concat()));
-        assert_eq!(digest, "e51d095a222ac72a0e461b03750489d24b019f7914a76f95319b86d637c98a8a");
+        assert_eq!(digest, "aed92c603a12f0717a948013062cbf014fce1d7c4ec1c2029910b26e1e71c3e2");
     }
 }

@@ -3,6 +3,7 @@
 
 mod fees;
 mod gateway;
+mod groups;
 mod kills;
 mod publish;
 mod sale;

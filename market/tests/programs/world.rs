@@ -64,6 +64,10 @@ impl World {
         format!("{chain}network = \"network.yaml\"\nbeacon = [\"{url}\"]\ncheckpoint = \"{checkpoint}\"\n")
     }
 
+    pub(crate) fn factory(&self) -> &str {
+        self.factory.as_ref().unwrap()
+    }
+
     pub(crate) fn write_vendor(&self) {
         let chain = self.chain_section();
         let text = format!(
@@ -80,6 +84,12 @@ impl World {
 
     /// Keys, fleet, factory and proving keys: everything but a publication.
     pub(crate) fn set_up_vendor(&mut self) {
+        self.enrol_and_deploy();
+        self.vendor(&["setup"]);
+    }
+
+    /// The same without proving keys, which take long to make.
+    pub(crate) fn enrol_and_deploy(&mut self) {
         self.key_file("vendor.key", 0);
         self.write_vendor();
         self.vendor(&["keygen"]);
@@ -92,7 +102,6 @@ impl World {
         assert_eq!(self.vendor(&["deploy"])["factory"], deployed["factory"], "once for a chain");
         self.factory = deployed["factory"].as_str().map(str::to_string);
         self.write_vendor();
-        self.vendor(&["setup"]);
     }
 
     pub(crate) fn image(&self, name: &str, length: usize) -> String {
@@ -102,6 +111,16 @@ impl World {
     }
 
     pub(crate) fn vendor_command(&self, args: &[&str]) -> Command {
+        let mut command = self.asking_vendor_command(args);
+        // Nobody is there to ask.
+        if args[0] == "publish" && !args.contains(&"--dry-run") {
+            command.arg("--yes");
+        }
+        command
+    }
+
+    /// One that asks before it spends.
+    pub(crate) fn asking_vendor_command(&self, args: &[&str]) -> Command {
         program(env!("CARGO_BIN_EXE_posthouse-vendor"), &self.path("vendor.toml"), args)
     }
 

@@ -105,6 +105,12 @@ impl Market {
         send(&self.chain, account, call).await
     }
 
+    /// Whether a call would succeed.
+    pub(crate) async fn would_take(&self, account: usize, call: Call) -> bool {
+        let request = call.into_request().from(self.chain.accounts()[account].address());
+        self.reader.provider().call(request).await.is_ok()
+    }
+
     pub(crate) fn finalize(&self) {
         self.chain.mine_many(3).unwrap();
     }

@@ -7,5 +7,6 @@ mod endpoint;
 mod fixture;
 mod fleet;
 mod light;
+mod money;
 mod receipts;
 mod terms;
