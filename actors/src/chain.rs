@@ -130,6 +130,8 @@ struct Watched {
     locks: BTreeSet<LockHash>,
     /// Devices that were paid for and whose keys all endpoints have told, or a key of whose opens a lock of ours.
     settled: BTreeSet<u32>,
+    /// What endpoints told for these: told again with each reading, so that no key that is made up later takes its place.
+    kept: Vec<Key>,
     /// The final block by which the devices were held against the keys, by all endpoints.
     compared: u64,
 }
@@ -355,6 +357,7 @@ async fn look_for_keys(
     };
     let head = reader.head(At::Latest).await?.number;
     found.extend(reader.keys(bounty, next, &[]).await?.list);
+    found.extend(watched.kept.iter().cloned());
     watched.blocks = Some((start, head.saturating_sub(REORG).max(next)));
 
     let Some(finalized) = finalized.filter(|head| head.number > watched.compared) else { return Ok(()) };
@@ -367,7 +370,10 @@ async fn look_for_keys(
             let keys = reader.keys(bounty, start, &gone).await?;
             let opens = |key: &&Key| watched.locks.contains(&key.s);
             let sure: Vec<u32> = keys.list.iter().filter(opens).map(|key| key.index).collect();
-            watched.settled.extend(gone.iter().filter(|index| keys.all || sure.contains(index)));
+            let settled = gone.iter().copied().filter(|index| keys.all || sure.contains(index));
+            let settled: BTreeSet<u32> = settled.collect();
+            watched.kept.extend(keys.list.iter().filter(|key| settled.contains(&key.index)).cloned());
+            watched.settled.extend(settled);
             found.extend(keys.list);
             if !keys.all {
                 return Ok(());
@@ -530,6 +536,11 @@ mod tests {
         assert_eq!(keys[..2], [1, 2]);
         assert_eq!((watched.compared, &watched.settled), (8, &BTreeSet::from([1, 2])));
         assert_eq!(watched.blocks, Some((3, 36)), "the last blocks are read again");
+        // Whatever an endpoint tells from now on.
+        let told = Told { shown: Vec::new(), ..told };
+        let (keys, done) = look(&told, &mut watched).await;
+        assert!(done.is_ok());
+        assert_eq!(keys, [1, 2]);
     }
 
     #[actix::test]

@@ -185,6 +185,7 @@ impl Exchange {
             sensor.fault = None;
             sensor.denied_by.clear();
             self.persist(Record::Index { device, index });
+            self.reveals.adopt(index);
             self.event(Event::Member(device, index));
         }
     }
@@ -253,11 +254,28 @@ impl Exchange {
             // A batch that is closed to receipts is a sealed one.
             Ask::Seal(s) if reason == Refusal::Closed => self.on_sealed(*s, 0, now),
             Ask::Seal(s) | Ask::Poll(s) => self.on_offer_refused(peer, s, reason, now),
-            Ask::Copy(..) => {
-                self.book.entry(peer).no_copy = true;
-                self.leave_over(peer, reason, now);
-            }
+            Ask::Copy(s, _) => self.on_copy_refused(peer, *s, reason, now),
             Ask::Members(_) => self.book.entry(peer).failed(now),
+        }
+    }
+
+    /// The next key's copy is asked for in the same conversation, and after the last one an offer: keys that were made up
+    /// cost a question each, and a distributor that draws these out is left like one that draws out its proof.
+    fn on_copy_refused(&mut self, peer: Peer, s: LockHash, reason: Refusal, now: u64) {
+        let State::Authenticating(state) = self.state else { return };
+        let Goal::Copy { number, s: asked, .. } = state.goal else { return };
+        if (state.peer, asked) != (peer, s) {
+            return;
+        }
+        self.book.entry(peer).no_copy_to = number;
+        match self.goal(number) {
+            Some(goal @ Goal::Copy { .. }) => {
+                self.enter(State::Authenticating(Authenticating { goal, ..state }));
+            }
+            Some(Goal::Buy) => {
+                self.approach(peer, now);
+            }
+            None => self.leave_over(peer, reason, now),
         }
     }
 

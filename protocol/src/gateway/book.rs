@@ -38,8 +38,8 @@ pub(super) struct Entry {
     pub(super) rounds: u32,
     /// Not chosen before this.
     pub(super) rests_until: u64,
-    /// Whether it was asked for a copy in vain.
-    pub(super) no_copy: bool,
+    /// It has no copy under any key up to this one in the order of asking.
+    pub(super) no_copy_to: u64,
 }
 
 impl Entry {
@@ -52,7 +52,7 @@ impl Entry {
             retry_at: 0,
             rounds: 0,
             rests_until: 0,
-            no_copy: false,
+            no_copy_to: 0,
         }
     }
 

@@ -1,6 +1,5 @@
 //! From one state to the next: what each waits for, and for how long.
 
-use super::book::Entry;
 use super::exchange::{Body, Exchange};
 use super::io::{Decrypted, Event, Fault, Output};
 use super::peer::Peer;
@@ -38,7 +37,7 @@ impl Exchange {
     }
 
     fn step_announced(&mut self, now: u64) -> bool {
-        let ready = self.package.is_some() && self.goal_for(None).is_some();
+        let ready = self.package.is_some() && self.goal(0).is_some();
         if ready {
             self.enter(State::locating(now));
         }
@@ -56,7 +55,7 @@ impl Exchange {
         if let Some(peer) = self.choose(now) {
             return self.approach(peer, now);
         }
-        if self.goal_for(None).is_none() {
+        if self.goal(0).is_none() {
             return false;
         }
         if let Some(rested) = self.book.next_rested(now) {
@@ -75,7 +74,7 @@ impl Exchange {
     pub(super) fn on_providers(&mut self, peers: &[Peer], now: u64) {
         let keep = self.state.peer();
         // Who had no copy may have been paid meanwhile.
-        self.book.peers.values_mut().for_each(|entry| entry.no_copy = false);
+        self.book.peers.values_mut().for_each(|entry| entry.no_copy_to = 0);
         for peer in peers {
             self.book.meet(*peer, self.policy.max_peers, keep);
         }
@@ -85,19 +84,20 @@ impl Exchange {
         }
     }
 
-    /// What a distributor would be asked for: a copy of what was paid, or an offer.
-    fn goal_for(&self, entry: Option<&Entry>) -> Option<Goal> {
-        let copy = if entry.is_some_and(|entry| entry.no_copy) { None } else { self.copy_goal() };
-        copy.or_else(|| self.can_buy().then_some(Goal::Buy))
+    /// What a distributor would be asked for that has no copy under the keys up to a number: a copy of what was paid, or an
+    /// offer.
+    pub(super) fn goal(&self, no_copy_to: u64) -> Option<Goal> {
+        self.copy_goal(no_copy_to).or_else(|| self.can_buy().then_some(Goal::Buy))
     }
 
     fn choose(&self, now: u64) -> Option<Peer> {
-        self.book.choose(now, |entry| self.goal_for(Some(entry)).is_some())
+        let (last, buys) = (self.copies().map(|(kept, _)| kept.number).max().unwrap_or(0), self.can_buy());
+        self.book.choose(now, |entry| buys || entry.no_copy_to < last)
     }
 
     /// Starts with a distributor, or goes on with it if receipts were signed for its offer.
-    fn approach(&mut self, peer: Peer, now: u64) -> bool {
-        let Some(goal) = self.book.peers.get(&peer).and_then(|entry| self.goal_for(Some(entry))) else {
+    pub(super) fn approach(&mut self, peer: Peer, now: u64) -> bool {
+        let Some(goal) = self.book.peers.get(&peer).and_then(|entry| self.goal(entry.no_copy_to)) else {
             return false;
         };
         if goal == Goal::Buy

@@ -9,6 +9,7 @@ use super::offer::VerifiedOffer;
 use super::peer::Peer;
 use super::policy::Policy;
 use super::record::Record;
+use super::reveals::{Reveal, Reveals};
 use super::roster::{Seen, Sensor, Step};
 use super::state::{Committed, Decrypting, Failure, Offered, Revealed, State};
 use super::update::{CheckedRelease, Update};
@@ -24,8 +25,6 @@ pub type VerifyPath = fn(release: &Release, key: &DeviceKey, index: u32, path: &
 
 /// Transitions made for one input: more than there are states, so only a loop meets it.
 const MAX_STEPS: usize = 16;
-/// Keys shown on chain for other exchanges of this bounty that are remembered.
-const MAX_REVEALS: usize = 64;
 
 /// An offer for which receipts are asked, and how far its redemption is.
 #[derive(Debug, Clone)]
@@ -59,14 +58,6 @@ impl Held {
     }
 }
 
-/// A key that was shown on chain for an exchange that is not ours.
-#[derive(Debug, Clone)]
-pub(super) struct Reveal {
-    pub(super) r: KeyR,
-    pub(super) payee: Payee,
-    pub(super) index: u32,
-}
-
 /// Whether the encrypted image is here (key mode).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Body {
@@ -97,7 +88,7 @@ pub struct Exchange {
     pub(super) sensors: BTreeMap<DeviceKey, Sensor>,
     pub(super) book: Book,
     pub(super) held: BTreeMap<LockHash, Held>,
-    pub(super) reveals: BTreeMap<LockHash, Reveal>,
+    pub(super) reveals: Reveals,
     pub(super) state: State,
     pub(super) inflight: BTreeMap<RequestId, Inflight>,
     pub(super) next_request: u64,
@@ -128,7 +119,7 @@ impl Exchange {
             sensors: BTreeMap::new(),
             book: Book::default(),
             held: BTreeMap::new(),
-            reveals: BTreeMap::new(),
+            reveals: Reveals::default(),
             state: State::Announced,
             inflight: BTreeMap::new(),
             next_request: 0,
@@ -414,8 +405,8 @@ impl Exchange {
         self.held.insert(s, Held::new(offer, now));
         self.event(Event::Verified(peer, s));
         // An offer that was asked for as a copy comes with a key that is public already.
-        if let Some(reveal) = self.reveals.get(&s) {
-            self.on_key(s, reveal.r.clone(), KeySource::Chain, now);
+        if let Some(r) = self.reveals.key(&s) {
+            self.on_key(s, r, KeySource::Chain, now);
         }
     }
 
@@ -432,8 +423,10 @@ impl Exchange {
             self.ignore_key(s);
         } else if self.held.contains_key(&s) {
             self.on_key(s, r, KeySource::Chain, now);
-        } else if self.reveals.len() < MAX_REVEALS {
-            self.reveals.entry(s).or_insert(Reveal { r, payee, index });
+        } else {
+            let ours = self.sensors.values().any(|sensor| sensor.index == Some(index));
+            let busy = self.state.copying();
+            self.reveals.put(Reveal { s, r, payee, index }, ours, self.sensors.len(), busy);
         }
     }
 

@@ -32,6 +32,7 @@ mod policy;
 mod receipts;
 mod record;
 mod restore;
+mod reveals;
 mod roster;
 mod state;
 mod status;

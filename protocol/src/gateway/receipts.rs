@@ -10,6 +10,7 @@ use super::exchange::{Body, Exchange};
 use super::io::{ClaimEntry, ClaimState, Event, Intent, Output, SensorFault};
 use super::offer::VerifiedOffer;
 use super::record::Record;
+use super::reveals::Kept;
 use super::roster::{Receipt, Sensor, Step};
 use super::state::{Goal, State};
 use crate::id::{Attempt, DeviceKey, LockHash};
@@ -58,20 +59,25 @@ impl Exchange {
         self.sensors.iter().find(usable).map(|(device, _)| *device)
     }
 
-    /// A share of ours that another exchange has claimed, whose key is public: its cipher is to be
-    /// had from those who were paid.
-    pub(super) fn copy_goal(&self) -> Option<Goal> {
+    /// The keys that were told for shares of ours which another exchange has claimed: the cipher is to be had from those who
+    /// were paid.
+    pub(super) fn copies(&self) -> impl Iterator<Item = (&Kept, DeviceKey)> {
         let version = self.update.version;
-        let mut claimed = self.sensors.iter().filter(|(_, sensor)| {
+        let claimed = self.sensors.iter().filter(move |(_, sensor)| {
             sensor.needs(version) && (sensor.is_claimed() || !sensor.claimed_by_word.is_empty())
         });
-        claimed.find_map(|(device, sensor)| {
-            let own = |(_, reveal): &(&LockHash, &super::exchange::Reveal)| {
-                sensor.index.is_none_or(|index| index == reveal.index)
-            };
-            let found = self.reveals.iter().filter(|(s, _)| !self.held.contains_key(*s)).find(own);
-            found.map(|(s, reveal)| Goal::Copy { s: *s, payee: reveal.payee, device: *device })
-        })
+        let keys = claimed.flat_map(|(device, sensor)| {
+            let own = sensor.index.into_iter().flat_map(|index| self.reveals.of(index));
+            own.map(|kept| (kept, *device))
+        });
+        keys.filter(|(kept, _)| !self.held.contains_key(&kept.reveal.s))
+    }
+
+    /// The first copy to ask for after those up to a number.
+    pub(super) fn copy_goal(&self, after: u64) -> Option<Goal> {
+        let left = self.copies().filter(|(kept, _)| kept.number > after);
+        let (kept, device) = left.min_by_key(|(kept, _)| kept.number)?;
+        Some(Goal::Copy { number: kept.number, s: kept.reveal.s, payee: kept.reveal.payee, device })
     }
 
     /// Reads the shares that a decision waits for.

@@ -46,8 +46,8 @@ pub struct Locating {
 pub(super) enum Goal {
     /// To make an offer.
     Buy,
-    /// To hand out what it was paid for already.
-    Copy { s: LockHash, payee: Payee, device: DeviceKey },
+    /// To hand out what it was paid for already, under the key with this number in the order of asking.
+    Copy { number: u64, s: LockHash, payee: Payee, device: DeviceKey },
 }
 
 /// See [`State::Authenticating`].
@@ -185,6 +185,15 @@ impl State {
             Self::Authenticating(state) => Some(state.peer),
             Self::Offered(state) => Some(state.peer),
             Self::Committed(state) => Some(state.peer),
+            _ => None,
+        }
+    }
+
+    /// The lock of the copy that is asked for or checked now, if it is one.
+    pub(super) fn copying(&self) -> Option<LockHash> {
+        match self {
+            Self::Authenticating(Authenticating { goal: Goal::Copy { s, .. }, .. }) => Some(*s),
+            Self::Offered(state) => Some(state.s),
             _ => None,
         }
     }

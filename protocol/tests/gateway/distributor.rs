@@ -106,6 +106,15 @@ impl Distributor {
         Self { kind, payee, r, receipts: BTreeMap::new(), polls: 0, paid: false, hellos: 0 }
     }
 
+    pub(crate) fn key(&self) -> KeyR {
+        self.r.clone()
+    }
+
+    /// As if the other devices had been paid for by somebody else.
+    pub(crate) fn paid_for_only(&mut self, device: u32) {
+        self.receipts.retain(|index, _| *index == device);
+    }
+
     pub(crate) fn s(&self) -> LockHash {
         self.r.lock()
     }
@@ -144,7 +153,13 @@ impl Distributor {
                 Response::Sealed { receipts: self.receipts.len() as u32 }
             }
             Request::Poll { s, .. } if *s == self.s() => self.poll(scene.chain),
-            Request::Copy { s, .. } if *s == self.s() => self.offer(scene),
+            Request::Copy { s, device_key, .. } if *s == self.s() => {
+                let paid =
+                    index(scene.fleet, device_key).is_some_and(|index| self.receipts.contains_key(&index));
+                // A liar hands out what it has to anybody.
+                let free = paid || self.kind != Kind::Honest;
+                if free { self.offer(scene) } else { refuse(Refusal::NotAuthenticated) }
+            }
             _ => refuse(Refusal::UnknownOffer),
         }
     }

@@ -1,7 +1,7 @@
 //! One test for each way of a distributor to be bad, each state to be killed in, and each odd sensor.
 
 use posthouse_protocol::gateway::{Event, Fault, Input, OfferFault, SensorFault, StateName};
-use posthouse_protocol::id::Version;
+use posthouse_protocol::id::{Payee, Version};
 
 use crate::distributor::Kind;
 use crate::world::{VERSION, World, peer};
@@ -132,14 +132,45 @@ fn a_sensor_outside_the_fleet_is_refused_by_name() {
 
 #[test]
 fn a_lost_disk_is_made_good_from_the_payees_copy() {
-    let mut world = World::new(4, &[Kind::Honest], 2, 0);
     // The shares were claimed by an exchange of which this gateway knows nothing.
-    let mut first = World::new(5, &[Kind::Honest], 2, 0);
-    assert!(first.run(TURNS));
-    world.distributors = first.distributors;
-    world.chain = first.chain;
+    let mut world = World::after_loss(4, &[Kind::Honest], 2, TURNS);
     assert!(world.run(TURNS), "stuck: {:?}", world.machine.status());
-    assert!(!world.events.iter().any(|event| matches!(event, Event::Asked(..))));
+    assert!(!world.asked_for_receipts());
+}
+
+#[test]
+fn keys_that_were_made_up_before_keep_no_true_one_from_being_copied() {
+    for others in [&[][..], &[Kind::SilentAfterOffer], &[Kind::OtherUpdate, Kind::Honest]] {
+        let kinds = [&[Kind::Honest], others].concat();
+        let mut world = World::after_loss(4, &kinds, 2, TURNS);
+        (0..1_000).for_each(|_| world.make_key_up());
+        assert!(world.run(TURNS), "stuck: {:?}", world.machine.status());
+        assert!(!world.asked_for_receipts());
+    }
+}
+
+#[test]
+fn a_true_key_with_another_device_is_not_the_last_that_is_asked_for() {
+    let mut world = World::after_loss(4, &[Kind::Honest], 3, TURNS);
+    // Only the last device's key is true, and it was told for the others as well.
+    let (s, r, payee, _) = world.chain.revealed[0].clone();
+    world.chain.revealed.retain(|(.., index)| *index == 2);
+    world.distributors.get_mut(&peer(1)).unwrap().paid_for_only(2);
+    for index in 0..2 {
+        world.feed(Input::Revealed { s, r: r.clone(), payee, index });
+    }
+    assert!(world.run(TURNS), "stuck: {:?}", world.machine.status());
+}
+
+/// Who has something under a made-up key is its accomplice, and its proof tells.
+#[test]
+fn an_accomplices_copy_is_held_against_its_proof() {
+    let mut world = World::after_loss(4, &[Kind::Honest, Kind::OtherUpdate], 2, TURNS);
+    let r = world.distributors[&peer(2)].key();
+    for index in 0..2 {
+        world.feed(Input::Revealed { s: r.lock(), r: r.clone(), payee: Payee::new([1; 20]), index });
+    }
+    assert!(world.run(TURNS), "stuck: {:?}", world.machine.status());
 }
 
 #[test]

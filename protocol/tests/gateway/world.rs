@@ -10,10 +10,11 @@ use posthouse_protocol::gateway::{
 };
 use posthouse_protocol::id::{
     Attempt, BodyId, Bounty, ChainId, CircuitId, ContentId, Curve, DeviceKey, Digest, FleetRoot, KeyId,
-    LockHash, PackageId, PeerHash, PkId, ProductId, UpdateId, Version, VkId,
+    LockHash, PackageId, Payee, PeerHash, PkId, ProductId, UpdateId, Version, VkId,
 };
 use posthouse_protocol::package::Package;
 use posthouse_protocol::release::{self, Mode, Release};
+use posthouse_protocol::secret::KeyR;
 use posthouse_protocol::sensor::SignRequest;
 use posthouse_protocol::suit::{self, Manifest};
 use sha2::{Digest as _, Sha256};
@@ -83,6 +84,8 @@ pub(crate) struct World {
     pub(crate) events: Vec<Event>,
     pub(crate) choices: Choices,
     pub(crate) faults: Faults,
+    /// How often somebody makes a key up, in parts of 256 of all turns.
+    pub(crate) made_up: u8,
     pub(crate) restarts: u32,
     fleet: Vec<DeviceKey>,
     package: CheckedRelease,
@@ -182,6 +185,7 @@ impl World {
             events: Vec::new(),
             choices: Choices(seed),
             faults: NONE,
+            made_up: 0,
             restarts: 0,
             fleet,
             package,
@@ -356,6 +360,9 @@ impl World {
 
     /// Delivers something, wakes a sensor, shows the chain's keys, or lets time pass.
     pub(crate) fn turn(&mut self) {
+        if self.made_up > 0 && self.choices.hit(self.made_up) {
+            self.make_key_up();
+        }
         match self.choices.below(8) {
             0 => self.wake_sensor(),
             1 => self.show_keys(),
@@ -417,6 +424,40 @@ impl World {
         for (s, r, payee, index) in self.chain.revealed.clone() {
             self.feed(Input::Revealed { s, r, payee, index });
         }
+    }
+
+    /// Tells of a key that was not shown, or of a true one and another device and payee, as an endpoint that lies may.
+    pub(crate) fn make_key_up(&mut self) {
+        let index = self.choices.below(self.fleet.len() + 2) as u32;
+        let payee = Payee::new([self.choices.below(256) as u8; 20]);
+        let r = if self.choices.below(4) == 0 && !self.chain.revealed.is_empty() {
+            let at = self.choices.below(self.chain.revealed.len());
+            self.chain.revealed[at].1.clone()
+        } else {
+            KeyR::new(std::array::from_fn(|_| self.choices.next() as u8))
+        };
+        self.feed(Input::Revealed { s: r.lock(), r, payee, index });
+    }
+
+    /// A gateway of which nothing is left but its key, before a fleet that the honest distributors were paid for in its former
+    /// life.
+    pub(crate) fn after_loss(seed: u64, kinds: &[Kind], sensors: u8, turns: usize) -> Self {
+        let mut before = Self::new(seed, kinds, sensors, 0);
+        before.distributors.retain(|_, distributor| distributor.kind == Kind::Honest);
+        let paid = before.run(turns)
+            && (0..turns).any(|_| {
+                before.turn();
+                before.chain.claimed.len() == usize::from(sensors)
+            });
+        assert!(paid, "stuck: {:?}", before.machine.status());
+        let mut after = Self::new(seed.wrapping_add(1), kinds, sensors, 0);
+        after.chain = before.chain;
+        after.distributors.extend(before.distributors);
+        after
+    }
+
+    pub(crate) fn asked_for_receipts(&self) -> bool {
+        self.events.iter().any(|event| matches!(event, Event::Asked(..)))
     }
 
     pub(crate) fn everybody_runs_it(&self) -> bool {
