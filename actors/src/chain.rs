@@ -387,6 +387,7 @@ async fn look_for_keys(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloy::primitives::U256;
     use async_trait::async_trait;
     use posthouse_contracts::chain::{Keys, Lock, Payments, Trust};
     use posthouse_contracts::terms::Terms;
@@ -481,6 +482,14 @@ mod tests {
         }
 
         async fn nonce(&self, _: Address, _: At) -> Result<u64, ChainError> {
+            Ok(0)
+        }
+
+        async fn balance(&self, _: Address, _: At) -> Result<U256, ChainError> {
+            Ok(U256::ZERO)
+        }
+
+        async fn base_fee(&self) -> Result<u64, ChainError> {
             Ok(0)
         }
 
