@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use actix::{Actor, Context, Handler, Message, ResponseFuture};
 use posthouse_dsn::{Cid, Codec, Dsn as Handle, FetchError, Multiaddr, PeerId, ProvideError};
+use posthouse_light_client::words;
 use posthouse_protocol::exchange::{PROTOCOL, Request, Response};
 use posthouse_protocol::gateway::Peer;
 use posthouse_protocol::id::{Bounty, ChainId, ContentId, Digest, PackageId, UpdateId};
@@ -159,7 +160,7 @@ impl Handler<Locate> for Dsn {
             let content = Codec::Raw.cid_of_digest(u_id.to_bytes());
             let found = search(&handle, content, configured.clone()).await;
             let peers = found.unwrap_or_else(|error| {
-                tracing::warn!(%u_id, %error, "search failed");
+                tracing::warn!(%u_id, error = words(&error.to_string()), "search failed");
                 configured
             });
             peers.iter().filter_map(|peer| Peer::new(&peer.to_bytes())).collect()
@@ -211,7 +212,7 @@ impl Handler<Ask> for Dsn {
                     .inspect_err(|error| tracing::warn!(?peer, %error, "an answer that does not decode"))
                     .ok(),
                 Err(error) => {
-                    tracing::debug!(?peer, %error, "no answer");
+                    tracing::debug!(?peer, error = words(&error.to_string()), "no answer");
                     None
                 }
             }

@@ -18,6 +18,7 @@ use actix::{
     Actor, ActorFutureExt as _, Addr, AsyncContext as _, Context, Handler, Recipient, WrapFuture as _,
 };
 use posthouse_contracts::chain::Trust;
+use posthouse_light_client::words;
 use posthouse_protocol::gateway::{Input, PackageFault, Policy, Report};
 use posthouse_protocol::id::{Bounty, PeerHash, ProductId, ReleaseKey, UpdateId};
 
@@ -219,6 +220,8 @@ impl Exchanges {
     }
 
     fn package_failed(&mut self, bounty: Bounty, why: &str, wait: Duration, ctx: &mut Context<Self>) {
+        // Peers' addresses are in it, and an address is text of theirs.
+        let why = words(why);
         tracing::warn!(%bounty, why, "package not fetched");
         if let Some(follow) = self.follows.get_mut(&bounty) {
             follow.trouble = Some(format!("package: {why}"));

@@ -8,6 +8,7 @@ use figment::{
     providers::{Env, Format as _, Toml},
 };
 use posthouse_actors::Config;
+use posthouse_light_client::without_secrets;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
@@ -102,11 +103,23 @@ fn key_error(file: &Path, why: &figment::Error) -> ConfigError {
     } else {
         format!("{}: {key}", file.display())
     };
-    ConfigError::Key { place, why: one_line(&why.kind.to_string()) }
+    let why = match &why.kind {
+        Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) if names_endpoints(&why.path) => {
+            format!("must be {expected}; the value is not shown, it may hold a key")
+        }
+        kind => one_line(&kind.to_string()),
+    };
+    ConfigError::Key { place, why }
 }
 
+/// Whether the value of this key is URLs.
+fn names_endpoints(path: &[String]) -> bool {
+    matches!(path, [section, key, ..] if section == "chain" && ["rpc", "beacon"].contains(&key.as_str()))
+}
+
+/// What is wrong, in one line, which shows no more of a URL than its host.
 fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    without_secrets(&text.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 #[cfg(test)]
@@ -185,6 +198,23 @@ mod tests {
         for (text, key, value) in cases {
             let line = loaded(&text).unwrap_err();
             assert!(line.contains(key) && line.contains(value), "{key}: {line}");
+        }
+    }
+
+    #[test]
+    fn no_problem_shows_a_key() {
+        for (from, to) in [
+            ("[\"http://127.0.0.1:8545\"]", "\"https://node.example/v3/APIKEY\""),
+            ("[\"http://127.0.0.1:8545\"]", "\"node.example/v3/APIKEY\""),
+            ("[\"http://127.0.0.1:5052\"]", "{ url = \"APIKEY\" }"),
+            ("\"http://127.0.0.1:8545\"", "\"https://me:APIKEY@[\""),
+            ("id = 1", "id = \"https://me:APIKEY@node.example\""),
+            ("id = 1", "network = \"https://node.example/APIKEY\"\nid = 1"),
+            ("[\"http://127.0.0.1:8545\"]", "[\"https://node.example/APIKEY\""),
+            ("[\"http://127.0.0.1:8545\"]", "\"https://node.example/APIKEY"),
+        ] {
+            let line = loaded(&GOOD.replacen(from, to, 1)).unwrap_err();
+            assert!(!line.contains("APIKEY"), "{line}");
         }
     }
 

@@ -10,9 +10,7 @@ use serde_json::{Value, json};
 use thiserror::Error;
 
 use crate::spec::complaint;
-
-/// Characters of an endpoint's own words that are kept, in errors and in logs.
-const MAX_WORDS: usize = 200;
+use crate::words;
 
 /// A call: its method and its parameters.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,7 +27,7 @@ pub struct Call {
 pub struct Complaint {
     /// As in the JSON-RPC specification, or the endpoint's own.
     pub code: i64,
-    /// The endpoint's words, cut to 200 characters.
+    /// The endpoint's words, as [`words`] leaves them.
     pub message: String,
 }
 
@@ -120,7 +118,7 @@ pub fn complaint_without_revert(body: &[u8]) -> Option<Complaint> {
     // A few wrap it once more.
     let data = data.as_str().or_else(|| data["data"].as_str()).unwrap_or_default();
     let reverted = data.strip_prefix("0x").is_some_and(|hex| hex.len() >= 8);
-    let message = error["message"].as_str().unwrap_or_default().chars().take(MAX_WORDS).collect();
+    let message = words(error["message"].as_str().unwrap_or_default());
     (!reverted).then(|| Complaint { code: error["code"].as_i64().unwrap_or_default(), message })
 }
 
@@ -208,9 +206,7 @@ fn is_list(body: &[u8]) -> bool {
 impl<'a> Response<'a> {
     fn split(self) -> Result<(Option<&'a RawValue>, Reply), Malformed> {
         let reply = match (self.result, self.error) {
-            (_, Some(error)) => {
-                Err(Complaint { code: error.code, message: error.message.chars().take(MAX_WORDS).collect() })
-            }
+            (_, Some(error)) => Err(Complaint { code: error.code, message: words(&error.message) }),
             (Some(result), None) => Ok(result),
             (None, None) => return Err(Malformed::Syntax("neither result nor error".into())),
         };
@@ -223,7 +219,7 @@ fn number(id: Option<&RawValue>) -> Option<usize> {
 }
 
 fn other_id(id: Option<&RawValue>) -> Malformed {
-    Malformed::Id(id.map_or("null", RawValue::get).chars().take(40).collect())
+    Malformed::Id(words(id.map_or("null", RawValue::get)).chars().take(40).collect())
 }
 
 fn syntax(error: &serde_json::Error) -> Malformed {
@@ -304,7 +300,7 @@ mod tests {
     #[test]
     fn words_of_an_endpoint_are_cut() {
         let body = json!({"id": 0, "error": {"code": 1, "message": "x".repeat(10_000)}}).to_string();
-        assert_eq!(read_single(body.as_bytes()).unwrap().unwrap_err().message.len(), MAX_WORDS);
+        assert_eq!(read_single(body.as_bytes()).unwrap().unwrap_err().message.len(), crate::MAX_WORDS);
     }
 
     proptest! {

@@ -24,3 +24,6 @@ pub mod spec;
 pub mod store;
 #[cfg(feature = "client")]
 mod sync;
+mod words;
+
+pub use words::{MAX_WORDS, without_secrets, words};

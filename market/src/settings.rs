@@ -10,6 +10,7 @@ use std::str::FromStr;
 use figment::error::Kind;
 use figment::providers::{Env, Format as _, Toml};
 use figment::{Figment, Source};
+use posthouse_light_client::without_secrets;
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 
@@ -39,7 +40,7 @@ impl SettingsError {
 impl Display for SettingsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let key = self.key.as_ref().map(|key| format!("{key}: ")).unwrap_or_default();
-        let line = format!("{}: {key}{}", self.source, self.why);
+        let line = format!("{}: {key}{}", self.source, without_secrets(&self.why));
         f.write_str(&line.split_whitespace().collect::<Vec<_>>().join(" "))
     }
 }
@@ -71,7 +72,29 @@ fn first(file: &Path, error: figment::Error) -> SettingsError {
     };
     key.extend(named.filter(|name| key.last() != Some(name)));
     let key = (!key.is_empty()).then(|| key.join("."));
-    SettingsError { source: origin(file, &error), key, why: error.kind.to_string() }
+    SettingsError { source: origin(file, &error), key, why: why(&error) }
+}
+
+fn why(error: &figment::Error) -> String {
+    match &error.kind {
+        Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) if names_endpoints(&error.path) => {
+            format!("must be {expected}; the value is not shown, it may hold a key")
+        }
+        // The parser of TOML shows the line that it does not like.
+        Kind::Message(text) => {
+            let is_source = |line: &str| {
+                line.trim_start_matches([' ', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9'])
+                    .starts_with('|')
+            };
+            text.lines().filter(|line| !is_source(line)).collect::<Vec<_>>().join(" ")
+        }
+        kind => kind.to_string(),
+    }
+}
+
+/// Whether the value of this key is URLs.
+fn names_endpoints(path: &[String]) -> bool {
+    matches!(path, [section, key, ..] if section == "chain" && ["rpc", "beacon"].contains(&key.as_str()))
 }
 
 /// The file, unless the value came from the environment.
@@ -224,6 +247,46 @@ mod tests {
             let line = problem(text);
             assert!(line.starts_with(expected), "{line}");
             assert!(!line.contains('\n'));
+        }
+    }
+
+    #[test]
+    fn no_problem_shows_a_key() {
+        #[derive(Debug, Deserialize)]
+        #[allow(dead_code, reason = "only read")]
+        struct Sample {
+            chain: Endpoints,
+        }
+        #[derive(Debug, Deserialize)]
+        #[allow(dead_code, reason = "only read")]
+        struct Endpoints {
+            rpc: Vec<String>,
+            id: u64,
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("sample.toml");
+        for (text, expected) in [
+            (
+                "rpc = \"https://node.example/v3/APIKEY\"",
+                "chain.rpc: must be a sequence; the value is not shown",
+            ),
+            ("rpc = \"node.example/v3/APIKEY\"", "chain.rpc: must be a sequence; the value is not shown"),
+            (
+                "id = 1\nrpc = [\"a\", { url = \"APIKEY\" }]",
+                "chain.rpc.1: must be a string; the value is not shown",
+            ),
+            (
+                "rpc = []\nid = \"https://me:APIKEY@node.example\"",
+                "chain.id: invalid type: found string \"https://…\"",
+            ),
+            ("rpc = [\"https://node.example/?key=APIKEY\"\nid = 1", "TOML parse error at line "),
+            ("rpc = \"node.example/APIKEY\"x", "TOML parse error at line "),
+        ] {
+            std::fs::write(&file, format!("[chain]\n{text}")).unwrap();
+            let error = load::<Sample>(&file).unwrap_err();
+            let line = error.to_string();
+            assert!(line.contains(expected), "{line}");
+            assert!(!line.contains("APIKEY"), "{line}");
         }
     }
 

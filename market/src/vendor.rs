@@ -13,7 +13,7 @@ use anyhow::{Context as _, bail};
 use clap::{Parser, Subcommand, ValueEnum};
 use posthouse_circuits::{KEY_MODE_LEN, ProvingKey, circuit_id};
 use posthouse_contracts::calls;
-use posthouse_contracts::chain::RpcChain;
+use posthouse_contracts::chain::{ChainError, RpcChain};
 use posthouse_contracts::fleet::{self, Fleet};
 use posthouse_protocol::id::{Bounty, DeviceKey};
 use posthouse_protocol::release::Mode;
@@ -279,7 +279,7 @@ struct Deployed {
 async fn deploy(config: &Config) -> anyhow::Result<Deployed> {
     let mut open = Open::new(config, Address::ZERO)?;
     if let Some(factory) = config.chain.factory {
-        let code = open.chain.provider().get_code_at(factory.0).await?;
+        let code = open.chain.provider().get_code_at(factory.0).await.map_err(ChainError::from)?;
         if code.is_empty() {
             let why = "nothing is deployed there; take the key out to deploy a factory";
             return Err(SettingsError::value(&config.file, "chain.factory", factory.0, why).into());

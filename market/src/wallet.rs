@@ -17,6 +17,7 @@ use alloy::signers::local::PrivateKeySigner;
 use alloy::transports::TransportError;
 use posthouse_contracts::calls::{Call, revert_reason};
 use posthouse_contracts::chain::{At, Chain, ChainError, RpcChain};
+use posthouse_light_client::words;
 use posthouse_protocol::id::{ChainId, Digest};
 use thiserror::Error;
 
@@ -194,7 +195,7 @@ impl Wallet {
     /// # Errors
     /// [`WalletError::Unavailable`].
     pub async fn balance(&self) -> Result<U256, WalletError> {
-        self.proven.balance(self.address(), At::Latest).await.map_err(unread)
+        self.proven.balance(self.address(), At::Latest).await.map_err(unavailable)
     }
 
     /// The gas that a call would use. The account has to have the call's value.
@@ -229,7 +230,7 @@ impl Wallet {
     }
 
     async fn base_fee(&self) -> Result<u128, WalletError> {
-        self.proven.base_fee().await.map(u128::from).map_err(unread)
+        self.proven.base_fee().await.map(u128::from).map_err(unavailable)
     }
 
     async fn afford(&self, request: &TransactionRequest, gas: u64, fee: u128) -> Result<(), WalletError> {
@@ -244,7 +245,7 @@ impl Wallet {
     /// # Errors
     /// [`WalletError::Unavailable`], also where all refuse it: whether it takes effect is read from the chain.
     pub async fn send(&self, raw: &[u8]) -> Result<(), WalletError> {
-        self.rpc.broadcast(raw).await.map_err(|error| WalletError::Unavailable(error.to_string()))
+        self.rpc.broadcast(raw).await.map_err(unavailable)
     }
 
     /// The receipt of a transaction that is in a block.
@@ -265,12 +266,8 @@ fn transaction(error: impl ToString) -> WalletError {
     WalletError::Transaction(error.to_string())
 }
 
-fn unavailable(error: TransportError) -> WalletError {
-    WalletError::Unavailable(error.to_string())
-}
-
-fn unread(error: ChainError) -> WalletError {
-    WalletError::Unavailable(error.to_string())
+fn unavailable(error: impl Into<ChainError>) -> WalletError {
+    WalletError::Unavailable(error.into().to_string())
 }
 
 /// Tells a contract that says no from an endpoint that says nothing.
@@ -282,9 +279,9 @@ fn refused(error: TransportError) -> WalletError {
     let named = data.as_ref().and_then(|data| revert_reason(data));
     let reverted = data.is_some() || answer.message.to_lowercase().contains("revert");
     match named {
-        Some(reason) => WalletError::Reverts { reason },
-        None if reverted => WalletError::Reverts { reason: answer.message.to_string() },
-        None => WalletError::Unavailable(answer.message.to_string()),
+        Some(reason) => WalletError::Reverts { reason: words(&reason) },
+        None if reverted => WalletError::Reverts { reason: words(&answer.message) },
+        None => WalletError::Unavailable(words(&answer.message)),
     }
 }
 

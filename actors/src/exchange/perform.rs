@@ -5,6 +5,7 @@ use std::time::Duration;
 use actix::{ActorFutureExt as _, AsyncContext as _, Context, MailboxError, WrapFuture as _};
 use bytes::Bytes;
 use posthouse_contracts::chain::ChainError;
+use posthouse_light_client::words;
 use posthouse_protocol::exchange::Response;
 use posthouse_protocol::gateway::{
     ClaimEntry, Decrypted, Event, Input, Intent, OfferCheck, OfferVerdict, Output, Peer, Record, RequestId,
@@ -167,7 +168,7 @@ impl Exchanges {
             let input = match fetched {
                 Ok(Ok(())) => Input::BodyHeld,
                 Ok(Err(error)) => {
-                    tracing::warn!(%bounty, %error, "body not fetched");
+                    tracing::warn!(%bounty, error = words(&error.to_string()), "body not fetched");
                     Input::BodyFailed
                 }
                 Err(_) => Input::BodyFailed,

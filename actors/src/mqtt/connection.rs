@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use actix::{Addr, Message};
 use bytes::Bytes;
+use posthouse_light_client::words;
 use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v5::Packet;
 use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, NetworkOptions, PublishOptions, Transport};
@@ -84,7 +85,8 @@ pub(super) async fn drive(mut events: EventLoop, client: AsyncClient, actor: Add
             }
             Ok(_) => {}
             Err(error) => {
-                warn!(%error, wait_ms = wait.as_millis() as u64, "no connection to the broker");
+                let error = words(&error.to_string());
+                warn!(error, wait_ms = wait.as_millis() as u64, "no connection to the broker");
                 actor.do_send(Incoming::Disconnected);
                 tokio::time::sleep(wait).await;
                 wait = (wait * 2).min(BACK_OFF.1);

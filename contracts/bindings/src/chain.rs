@@ -4,6 +4,7 @@
 //! ([`RpcChain`]) or a light client that believes nobody.
 
 use alloy::primitives::{Address, B256, U256};
+use alloy::transports::TransportError;
 use async_trait::async_trait;
 use posthouse_protocol::id::{Attempt, Bounty, LockHash, Payee, ProductId, Version};
 use posthouse_protocol::secret::KeyR;
@@ -15,7 +16,7 @@ pub use posthouse_light_client::http::{Limits, UrlError};
 use posthouse_light_client::rpc::RpcError;
 
 pub use self::light::LightChain;
-pub use self::rpc::{RpcChain, RpcConfig, provider};
+pub use self::rpc::{RpcChain, RpcConfig, provider, refused};
 use crate::terms::{Terms, TermsError};
 
 mod events;
@@ -212,6 +213,14 @@ pub enum ChainError {
     /// The configuration names no endpoint, or one that is not a URL that can be used.
     #[error(transparent)]
     Endpoint(#[from] UrlError),
+}
+
+/// What alloy says of an endpoint that gave no answer that can be used, without the answer itself: that may be of any size, and
+/// say anything.
+impl From<TransportError> for ChainError {
+    fn from(error: TransportError) -> Self {
+        Self::Unreachable(relay::shown(&error))
+    }
 }
 
 /// Reading a chain. Calls are idempotent; an error says nothing about the chain, so ask again later.

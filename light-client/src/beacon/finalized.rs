@@ -6,6 +6,7 @@ use serde::Deserialize;
 use super::{BeaconError, MAX_ANSWER};
 use crate::http::{Endpoint, HttpError, Limits, UrlError};
 use crate::spec::BeaconBlockHeader;
+use crate::words;
 
 /// A block that an endpoint calls finalized.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +77,7 @@ async fn get(endpoint: &Endpoint, id: &str) -> Result<Vec<u8>, BeaconError> {
     let answer = endpoint.get(&format!("/eth/v1/beacon/headers/{id}"), "application/json").await?;
     match answer.content_type.as_str() {
         "application/json" => Ok(answer.body),
-        other => Err(BeaconError::ContentType(other.chars().take(64).collect())),
+        other => Err(BeaconError::ContentType(words(other).chars().take(64).collect())),
     }
 }
 

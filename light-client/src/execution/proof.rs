@@ -7,6 +7,7 @@ use alloy_trie::proof::verify_proof;
 use alloy_trie::{EMPTY_ROOT_HASH, Nibbles, TrieAccount};
 
 use super::{Block, Refused};
+use crate::words;
 
 /// Nodes on the way from a root: one for each of the 64 nibbles of a hashed key, and the leaf.
 const MAX_NODES: usize = 65;
@@ -114,5 +115,5 @@ fn verify(
         return Err(Refused::ProofSize { nodes: nodes.len(), largest });
     }
     let outcome = verify_proof(root, Nibbles::unpack(keccak256(key)), leaf, nodes);
-    Ok(outcome.map_err(|error| error.to_string().chars().take(200).collect()))
+    Ok(outcome.map_err(|error| words(&error.to_string())))
 }

@@ -8,6 +8,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, RequestBuilder, Response, Url};
 
 use super::{HttpError, Limits, UrlError};
+use crate::words;
 
 /// One URL that is asked, and what it may cost. Redirects are not followed.
 pub struct Endpoint {
@@ -45,7 +46,7 @@ impl Endpoint {
             // A proxy of the site cannot reach what runs on this machine.
             client = client.no_proxy();
         }
-        let client = client.build().map_err(|why| UrlError::Client(why.without_url().to_string()))?;
+        let client = client.build().map_err(|why| UrlError::Client(words(&why.without_url().to_string())))?;
         Ok(Self { client, url, limits })
     }
 
@@ -129,7 +130,7 @@ impl Endpoint {
         while let Some(source) = cause.source() {
             cause = source;
         }
-        HttpError::Unreachable(cause.to_string())
+        HttpError::Unreachable(words(&cause.to_string()))
     }
 }
 

@@ -16,6 +16,7 @@ use posthouse_contracts::chain::{At, Chain, ChainError, Latest};
 use posthouse_contracts::fleet::{Fleet, FleetError};
 use posthouse_contracts::terms::Terms;
 use posthouse_dsn::{Dsn, FetchError, PeerId, peer_hash};
+use posthouse_light_client::words;
 use posthouse_protocol::digest;
 use posthouse_protocol::id::{Bounty, ChainId, Codec as PackageCodec, ContentId, Payee, ProductId};
 use posthouse_protocol::join::{self, JoinRefusal, Request, Response};
@@ -329,11 +330,11 @@ impl Joiner {
         release: &Release,
     ) -> Result<Zeroizing<Vec<u8>>, AskError> {
         let answer = self.dsn.request(peer, join::PROTOCOL, request.to_vec()).await;
-        let answer = Zeroizing::new(answer.map_err(|error| AskError::Peer(error.to_string()))?);
+        let answer = Zeroizing::new(answer.map_err(|error| AskError::Peer(words(&error.to_string())))?);
         let payload = match Response::decode(&answer) {
             Ok(Response::Secret { payload }) => payload,
             Ok(Response::Refused { reason }) => return Err(AskError::Refused(reason)),
-            Err(error) => return Err(AskError::Peer(error.to_string())),
+            Err(error) => return Err(AskError::Peer(words(&error.to_string()))),
         };
         let fits = payload.len() == payload_len(release)
             && Sha256::digest(&*payload).as_slice() == payload_digest(release);

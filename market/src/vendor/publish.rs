@@ -14,7 +14,7 @@ use alloy::sol_types::SolEvent as _;
 use anyhow::Context as _;
 use posthouse_contracts::abi::UpdateFactory;
 use posthouse_contracts::calls::{self, Publish};
-use posthouse_contracts::chain::{At, Chain as _, RpcChain};
+use posthouse_contracts::chain::{At, Chain as _, RpcChain, refused};
 use posthouse_contracts::terms::Group;
 use posthouse_protocol::cose::ReleaseSigningKey;
 use posthouse_protocol::id::{Bounty, PackageId, UpdateId};
@@ -253,7 +253,7 @@ impl Surveyor<'_> {
         let factory = UpdateFactory::new(self.chain.factory(), self.chain.provider().clone());
         let product = self.config.product.to_bytes().into();
         let latest = factory.latest(self.wallet.address(), product).call().await;
-        let latest = latest.context("the factory does not answer")?;
+        let latest = latest.map_err(refused("latest")).context("the factory does not answer")?;
         Ok((latest.version != 0).then(|| (latest.version, latest.bounty.into_array().into())))
     }
 

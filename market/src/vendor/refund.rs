@@ -1,7 +1,6 @@
 //! Takes back what nobody earned.
 
 use alloy::primitives::U256;
-use alloy::providers::Provider as _;
 use alloy::sol_types::SolEvent as _;
 use posthouse_contracts::abi::UpdateBounty;
 use posthouse_contracts::calls;
@@ -76,7 +75,7 @@ async fn check(chain: &RpcChain, wallet: &Wallet, bounty: &Bounty) -> anyhow::Re
     if now < from {
         return Err(RefundError::TooEarly { from, now }.into());
     }
-    let balance = chain.provider().get_balance(bounty.to_bytes().into()).await?;
+    let balance = chain.balance(bounty.to_bytes().into(), At::Latest).await?;
     if balance.is_zero() {
         return Err(RefundError::Nothing(*bounty).into());
     }

@@ -1,8 +1,7 @@
 //! What was published, and what became of it.
 
 use alloy::primitives::U256;
-use alloy::providers::Provider as _;
-use posthouse_contracts::chain::{Chain as _, RpcChain};
+use posthouse_contracts::chain::{At, Chain as _, RpcChain};
 use serde::Serialize;
 
 use super::store::{Published, ReleaseRow, State, Store, mode_name};
@@ -79,7 +78,7 @@ async fn on_chain(published: &Published, chain: &RpcChain) -> anyhow::Result<OnC
     let from = chain.block_since(terms.start).await?;
     let payments = chain.payments(&published.bounty, from).await?.list;
     let paid = payments.iter().fold(U256::ZERO, |sum, payment| sum + payment.amount);
-    let balance = chain.provider().get_balance(published.bounty.to_bytes().into()).await?;
+    let balance = chain.balance(published.bounty.to_bytes().into(), At::Latest).await?;
     Ok(OnChain {
         devices: terms.fleet_size(),
         devices_paid: payments.len(),

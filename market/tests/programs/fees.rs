@@ -177,6 +177,21 @@ async fn an_estimate_that_is_made_up_asks_for_no_more_than_twice_what_is_enough(
 }
 
 #[tokio::test]
+async fn what_an_endpoint_says_against_a_call_is_bounded() {
+    let stage = Stage::new();
+    let words = format!("execution reverted\u{1b}[2J\n{}", "x".repeat(1 << 20));
+    for error in [json!({"code": 3, "message": words}), json!({"code": -32000, "message": &words[20..]})] {
+        let liar = stage.liar(move |asked, answer| {
+            if asked == "eth_call" {
+                *answer = json!({"jsonrpc": "2.0", "id": answer["id"], "error": error});
+            }
+        });
+        let shown = stage.wallet(&[liar.url()]).await.simulate(reveal()).await.unwrap_err().to_string();
+        assert!(shown.len() < 600 && !shown.chars().any(char::is_control), "{shown:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_fee_above_the_limit_is_not_paid() {
     let stage = Stage::with(Config { base_fee: 400 * GWEI as u64, ..Config::default() });
     let wallet = stage.wallet(&[stage.chain.url()]).await;

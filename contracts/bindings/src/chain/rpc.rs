@@ -10,9 +10,9 @@ use alloy::providers::{Provider, RootProvider};
 use alloy::rpc::client::RpcClient;
 use alloy::rpc::types::{Filter, Log};
 use alloy::sol_types::SolEvent;
-use alloy::transports::TransportError;
 use async_trait::async_trait;
 use posthouse_light_client::rpc::{Rpc, RpcError};
+use posthouse_light_client::words;
 use posthouse_protocol::id::{Bounty, ChainId, LockHash, Payee, ProductId};
 
 use super::relay::Relay;
@@ -90,7 +90,7 @@ impl RpcChain {
     }
 
     async fn block(&self, tag: BlockNumberOrTag) -> Result<Head, ChainError> {
-        let block = self.provider.get_block_by_number(tag).await.map_err(unreachable)?;
+        let block = self.provider.get_block_by_number(tag).await?;
         let header = block.ok_or(wrong("eth_getBlockByNumber", "no such block"))?.header;
         Ok(Head { number: header.number, hash: header.hash, timestamp: header.timestamp })
     }
@@ -98,7 +98,7 @@ impl RpcChain {
     /// Logs of a bounty in a range of blocks of at most [`LOG_SPAN`], checked to be what was asked for.
     async fn logs(&self, filter: &Filter, from: u64, to: u64) -> Result<Vec<Log>, ChainError> {
         let filter = filter.clone().from_block(from).to_block(to);
-        let logs = self.provider.get_logs(&filter).await.map_err(unreachable)?;
+        let logs = self.provider.get_logs(&filter).await?;
         let fits = logs.iter().all(|log| {
             !log.removed
                 && filter.address.matches(&log.address())
@@ -226,7 +226,7 @@ impl Chain for RpcChain {
     }
 
     async fn terms(&self, bounty: &Bounty) -> Result<Terms, ChainError> {
-        let code = self.provider.get_code_at(Address::from(bounty.to_bytes())).await.map_err(unreachable)?;
+        let code = self.provider.get_code_at(Address::from(bounty.to_bytes())).await?;
         Terms::from_code(&code, &self.implementations)
             .map_err(|reason| ChainError::NotABounty { bounty: *bounty, reason })
     }
@@ -295,15 +295,15 @@ impl Chain for RpcChain {
 
     async fn nonce(&self, account: Address, at: At) -> Result<u64, ChainError> {
         let count = self.provider.get_transaction_count(account).block_id(block_id(at));
-        count.await.map_err(unreachable)
+        Ok(count.await?)
     }
 
     async fn balance(&self, account: Address, at: At) -> Result<U256, ChainError> {
-        self.provider.get_balance(account).block_id(block_id(at)).await.map_err(unreachable)
+        Ok(self.provider.get_balance(account).block_id(block_id(at)).await?)
     }
 
     async fn base_fee(&self) -> Result<u64, ChainError> {
-        let block = self.provider.get_block_by_number(BlockNumberOrTag::Latest).await.map_err(unreachable)?;
+        let block = self.provider.get_block_by_number(BlockNumberOrTag::Latest).await?;
         let block = block.ok_or(wrong("eth_getBlockByNumber", "no such block"))?;
         Ok(block.header.base_fee_per_gas.unwrap_or_default())
     }
@@ -364,17 +364,13 @@ fn wrong(call: &'static str, reason: &'static str) -> ChainError {
     ChainError::WrongAnswer { call, reason }
 }
 
-fn unreachable(error: TransportError) -> ChainError {
-    ChainError::Unreachable(error.to_string())
-}
-
-/// Tells a contract that says no from an endpoint that says nothing.
-fn refused(call: &'static str) -> impl Fn(CallError) -> ChainError {
+/// Tells a contract that says no from an endpoint that says nothing, in answer to a call by that name.
+pub fn refused(call: &'static str) -> impl Fn(CallError) -> ChainError {
     move |error| match error {
         CallError::TransportError(error) => match error.as_error_resp() {
-            Some(answer) => ChainError::Refused { call, reason: answer.message.to_string() },
-            None => unreachable(error),
+            Some(answer) => ChainError::Refused { call, reason: words(&answer.message) },
+            None => error.into(),
         },
-        other => ChainError::Refused { call, reason: other.to_string() },
+        other => ChainError::Refused { call, reason: words(&other.to_string()) },
     }
 }

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use alloy::primitives::Address;
 use posthouse_contracts::chain::{At, Chain as _, ChainError, Limits, RpcChain, RpcConfig};
-use posthouse_protocol::id::ChainId;
+use posthouse_devchain::{Config, DevChain, Proxy};
+use posthouse_protocol::id::{Bounty, ChainId, ProductId};
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
@@ -142,6 +144,49 @@ async fn an_endpoint_that_is_down_is_passed_over() {
     drop(listener);
     let both = reader(vec![down, honest().await], Limits::default());
     assert_eq!(both.head(At::Latest).await.unwrap().number, 7);
+}
+
+/// A megabyte that clears the screen and names the URL that was asked for.
+fn flood() -> String {
+    format!("\u{1b}[2J\r\nhttps://me:APIKEY@node.example/APIKEY {}", "x".repeat(1 << 20))
+}
+
+#[tokio::test]
+async fn an_endpoints_words_in_errors_are_bounded() {
+    let chain = DevChain::start(Config::default()).unwrap();
+    let answers: [fn(&mut Value); 6] = [
+        |answer| answer["result"] = json!(flood()),
+        // alloy takes a result of this form for an error.
+        |answer| answer["result"] = json!({"code": 1, "message": flood()}),
+        |answer| {
+            *answer = json!({"id": answer["id"], "error": {"code": 3, "message": flood(), "data": flood()}})
+        },
+        |answer| *answer = json!({"id": answer["id"], "error": {"code": 3, "message": "", "data": flood()}}),
+        |answer| *answer = json!(flood()),
+        |answer| *answer = json!({"code": 1, "message": flood()}),
+    ];
+    for change in answers {
+        let liar = Proxy::start(chain.url(), move |method, _, answer| {
+            if method != "eth_chainId" {
+                change(answer);
+            }
+        });
+        let reader = reader(vec![liar.as_ref().unwrap().url().into()], Limits::default());
+        let bounty = Bounty::new([1; 20]);
+        let errors = [
+            reader.head(At::Latest).await.unwrap_err(),
+            reader.base_fee().await.unwrap_err(),
+            reader.balance(Address::ZERO, At::Latest).await.unwrap_err(),
+            reader.latest(Address::ZERO, &ProductId::new([1; 32])).await.unwrap_err(),
+            reader.terms(&bounty).await.unwrap_err(),
+            reader.claims(&bounty, &[0], At::Latest).await.unwrap_err(),
+        ];
+        for error in errors {
+            let shown = error.to_string();
+            assert!(shown.len() < 600, "{} bytes", shown.len());
+            assert!(!shown.chars().any(char::is_control) && !shown.contains("APIKEY"), "{shown:?}");
+        }
+    }
 }
 
 #[test]
