@@ -64,14 +64,15 @@ impl Beacon {
     }
 
     /// `getLightClientUpdatesByRange`: at most `count` (bounded by [`PAGE`]) updates, that of period `start` first. Fewer,
-    /// even none, is an answer too.
+    /// even none, is an answer too. The check gives what the list proves, and what is wrong with the rest of it, which counts
+    /// against the endpoint.
     ///
     /// # Errors
     /// No endpoint gave a list that passes.
     pub async fn updates<T, F>(&self, start: u64, count: u64, check: F) -> Result<T, Unanswered>
     where
         T: Send + 'static,
-        F: Fn(Vec<Update>) -> Result<T, BeaconError> + Clone + Send + 'static,
+        F: Fn(Vec<Update>) -> Result<(T, Option<BeaconError>), BeaconError> + Clone + Send + 'static,
     {
         let first = self.clone();
         let ask = move |endpoint: Arc<Endpoint>| {
@@ -84,7 +85,7 @@ impl Beacon {
                     .await
             }
         };
-        self.pool.first(ask).await
+        self.pool.first_part(ask).await
     }
 
     /// `getLightClientFinalityUpdate`.

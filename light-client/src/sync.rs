@@ -72,7 +72,7 @@ pub(crate) async fn page(beacon: &Beacon, state: &Arc<State>, clock: &Clock) -> 
         // a time an endpoint could keep us busy for ever.
         let committees = |state: &State| (state.period(), state.has_next_committee());
         if committees(&next) > committees(&state) {
-            return Ok(next);
+            return Ok((next, failed));
         }
         Err(failed.unwrap_or_else(|| nothing_new(state.finalized().beacon.slot, now)))
     };

@@ -66,4 +66,12 @@ impl Retry for BeaconError {
     fn silent(wait: Duration) -> Self {
         Self::Http(HttpError::silent(wait))
     }
+
+    fn late(budget: Duration) -> Self {
+        Self::Http(HttpError::late(budget))
+    }
+
+    fn is_lie(&self) -> bool {
+        matches!(self, Self::Refused(_) | Self::Contradicts { .. } | Self::OtherBlock { .. })
+    }
 }

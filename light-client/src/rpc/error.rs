@@ -139,4 +139,12 @@ impl Retry for AnswerError {
     fn silent(wait: Duration) -> Self {
         Self::Http(HttpError::silent(wait))
     }
+
+    fn late(budget: Duration) -> Self {
+        Self::Http(HttpError::late(budget))
+    }
+
+    fn is_lie(&self) -> bool {
+        matches!(self, Self::Refused { .. } | Self::Unasked { .. } | Self::Misplaced { .. })
+    }
 }

@@ -51,7 +51,8 @@ impl Rpc {
             }
             Ok(logs)
         };
-        match self.pool.first_except(skip, ask).await {
+        let pieces = to.saturating_sub(from) / SPAN + 1;
+        match self.pool.first_except(skip, pieces, ask).await {
             Ok((endpoint, logs)) => Ok(Some(Hints { endpoint, logs })),
             Err(failures) if failures.0.is_empty() => Ok(None),
             Err(failures) => Err(failures.into()),

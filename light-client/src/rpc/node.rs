@@ -7,12 +7,14 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
+use tokio::time::Instant;
 
 use super::AnswerError;
 use crate::execution::Block;
 use crate::http::{Endpoint, HttpError, Limits, UrlError};
 use crate::jsonrpc::{self, Call, Complaint, Malformed, Reply};
 use crate::spec::complaint;
+use crate::words;
 
 /// JSON-RPC: "method not found" (specification §5.1).
 const NO_METHOD: i64 = -32601;
@@ -70,7 +72,8 @@ impl Node {
         }
     }
 
-    /// Several calls of one method, in one request where the endpoint takes batches.
+    /// Several calls of one method, in one request where the endpoint takes batches. Where it does not they are asked one by
+    /// one, for as long as one request may take; then there are fewer replies than calls, but for the first one at least.
     pub(super) async fn batch(
         &self,
         method: &'static str,
@@ -84,9 +87,12 @@ impl Node {
                 outcome => return outcome,
             }
         }
-        let mut replies = Vec::with_capacity(calls.len());
+        let (begun, mut replies) = (Instant::now(), Vec::with_capacity(calls.len()));
         for call in calls {
             replies.push(self.single(call).await?);
+            if begun.elapsed() >= self.endpoint.limits().timeout {
+                break;
+            }
         }
         Ok(replies)
     }
@@ -130,7 +136,7 @@ impl Node {
         if got == format!("{:#x}", self.chain_id) {
             return Ok(());
         }
-        Err(AnswerError::OtherChain { expected: self.chain_id, got: got.chars().take(40).collect() })
+        Err(AnswerError::OtherChain { expected: self.chain_id, got: words(&got).chars().take(40).collect() })
     }
 }
 

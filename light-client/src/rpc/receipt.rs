@@ -45,7 +45,7 @@ impl Rpc {
             let ask = |node: Arc<Node>| async move {
                 node.ask::<Place>("eth_getTransactionReceipt", json!([transaction])).await
             };
-            let (endpoint, place) = match self.pool.first_except(&asked, ask).await {
+            let (endpoint, place) = match self.pool.first_except(&asked, 1, ask).await {
                 Ok(answer) => answer,
                 Err(_) if !asked.is_empty() => return too_far.map_or(Ok(None), Err),
                 Err(failures) => return Err(failures.into()),

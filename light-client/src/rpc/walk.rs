@@ -110,15 +110,19 @@ impl Rpc {
         // Where the remembered parent is another, there was a reorganisation of unknown depth.
         let known = self.walked.known_below(child).map(|known| known + 1).filter(|next| *next < child.number);
         let count = BATCH.min(child.number - known.unwrap_or(0).max(down_to));
-        let fetched = self.pool.first(|node| fetch(node, child, count)).await?;
+        let fetched = self.pool.first_part(|node| fetch(node, child, count)).await?;
         fetched.iter().for_each(|block| self.walked.put(block.clone()));
         Ok(fetched)
     }
 }
 
 /// The parent and up to `count - 1` blocks before it, at least one. What is true of an answer is kept, though a later part
-/// of it be a lie: that part is asked for again, and then fails by itself.
-async fn fetch(node: Arc<Node>, child: &Block, count: u64) -> Result<VecDeque<Arc<Block>>, AnswerError> {
+/// of it be a lie: that lie comes with it, and its part is asked for again, of another endpoint where there is one.
+async fn fetch(
+    node: Arc<Node>,
+    child: &Block,
+    count: u64,
+) -> Result<(VecDeque<Arc<Block>>, Option<AnswerError>), AnswerError> {
     let method = "eth_getBlockByNumber";
     let lowest = child.number.saturating_sub(count);
     let numbers = (lowest..child.number).rev();
@@ -132,11 +136,11 @@ async fn fetch(node: Arc<Node>, child: &Block, count: u64) -> Result<VecDeque<Ar
         match parent {
             Ok(parent) => found.push_back(Arc::new(parent)),
             Err(error) if found.is_empty() => return Err(error),
-            Err(_) => break,
+            Err(error) => return Ok((found, Some(error))),
         }
     }
-    // A batch has one reply for each call, and there is at least one call.
-    if found.is_empty() { Err(AnswerError::Missing { method }) } else { Ok(found) }
+    // A batch has a reply for the first call at least, and there is at least one call.
+    if found.is_empty() { Err(AnswerError::Missing { method }) } else { Ok((found, None)) }
 }
 
 #[cfg(test)]

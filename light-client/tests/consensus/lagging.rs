@@ -1,5 +1,8 @@
 //! Endpoints that tell the truth of long ago, and those that take their time.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use posthouse_devchain::beacon::{Lie, Topic};
 use posthouse_light_client::beacon::BeaconError;
 use posthouse_light_client::client::{Alarm, ClientError, LightClient};
@@ -181,6 +184,31 @@ async fn what_is_proven_of_a_page_is_kept_and_the_rest_asked_of_the_next() {
     client.sync_once().await.unwrap();
     assert!(client.status().next_committee);
     assert_eq!(client.status().beacon[0].last_error, Some(Refused::Signature.to_string()));
+}
+
+#[tokio::test]
+async fn an_endpoint_with_a_lie_in_its_page_is_left_for_the_rest_of_it() {
+    let world = World::new();
+    for period in 1..4 {
+        world.mine_at(period * PERIOD, 4);
+    }
+    let pages = Arc::<AtomicUsize>::default();
+    let asked_for = pages.clone();
+    let break_last = move |asked: &str, honest: &Answer| {
+        asked.contains("/updates?").then(|| {
+            asked_for.fetch_add(1, Ordering::SeqCst);
+            let mut body = honest.body.clone();
+            *of_last_parent_root(&mut body) ^= 1;
+            Reply::ssz(body)
+        })
+    };
+    let liar = Liar::ssz(world.beacon.url(), break_last).await;
+    liar.lie(true);
+    let client = world.client(&[liar.url(), world.honest.url()]);
+    assert_eq!(client.sync_once().await.unwrap().number, world.finalized());
+    assert!(client.status().next_committee);
+    assert_eq!(client.status().beacon[0].last_error, Some(Refused::Signature.to_string()));
+    assert_eq!(pages.load(Ordering::SeqCst), 1);
 }
 
 /// A byte of the parent root in the last attested header of a list: that header is what was signed.

@@ -97,6 +97,33 @@ async fn what_is_true_of_an_answer_is_kept_where_a_later_part_lies() {
     assert!(matches!(*why, Refused::HeaderHash { expected, .. } if expected == stage.block(3).hash), "{why}");
 }
 
+/// An endpoint that tells the truth of the first block of each batch, and of no other, would keep a walk for ever.
+#[tokio::test]
+async fn for_what_is_false_or_missing_of_a_batch_the_next_endpoint_is_asked() {
+    type Change = fn(&mut Value);
+    let changes: [(Change, u32); 2] =
+        [(|result| result["timestamp"] = json!("0x1"), 3), (|result| *result = Value::Null, 1)];
+    for (change, counts) in changes {
+        let stage = Stage::new();
+        let lie = move |method: &str, params: &Value, answer: &mut Value| {
+            if method == BY_NUMBER && params[0] != "0x6" {
+                change(&mut answer["result"]);
+            }
+        };
+        let liar = Proxy::start(stage.chain.url(), lie).unwrap();
+        let both = rpc(&[liar.url(), stage.chain.url()]);
+        assert_eq!(both.ancestors(&stage.head(), 0).await.unwrap().len(), 8);
+        assert_eq!(liar.count(BY_NUMBER), 7, "the first batch");
+        let report = both.report();
+        assert_eq!((report[0].failures, report[1].failures), (counts, 0), "{report:?}");
+        assert!(report[0].last_error.is_some());
+        // Alone it is asked again for the rest, and what it says of that is its failure.
+        let alone = rpc(&[liar.url()]);
+        only(alone.ancestors(&stage.head(), 0).await.unwrap_err());
+        assert_eq!(alone.ancestor(&stage.head(), 6).await.unwrap().number, 6);
+    }
+}
+
 #[tokio::test]
 async fn a_missing_parent_is_no_answer() {
     let stage = Stage::new();
