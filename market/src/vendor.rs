@@ -10,12 +10,12 @@ use std::time::Duration;
 use alloy::primitives::Address;
 use alloy::providers::Provider as _;
 use anyhow::{Context as _, bail};
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use posthouse_circuits::{KEY_MODE_LEN, ProvingKey, circuit_id};
 use posthouse_contracts::calls;
-use posthouse_contracts::chain::{ChainError, RpcChain};
+use posthouse_contracts::chain::{ChainError, Limits, RpcChain, RpcConfig};
 use posthouse_contracts::fleet::{self, Fleet};
-use posthouse_protocol::id::{Bounty, DeviceKey};
+use posthouse_protocol::id::{Bounty, ChainId, DeviceKey};
 use posthouse_protocol::release::Mode;
 use serde::Serialize;
 
@@ -24,6 +24,7 @@ use self::publish::{Asked, Publisher, Request, Surveyor};
 use self::store::{State, Store};
 use self::terms::{Bonus, GroupRange};
 use self::transaction::{Patience, settle};
+use self::watch::Wish;
 use crate::console;
 use crate::database::Lock;
 use crate::release::MAX_FLEET_FILE;
@@ -34,6 +35,7 @@ use crate::wallet::Wallet;
 pub use self::publish::PublishError;
 pub use self::refund::RefundError;
 pub use self::terms::GroupError;
+pub use self::watch::{LedgerError, WatchError};
 
 mod admission;
 mod config;
@@ -47,9 +49,12 @@ mod status;
 mod store;
 mod terms;
 mod transaction;
+mod watch;
 
 /// Longest list of devices that is read: a million keys as hex are 67 MB.
 const MAX_DEVICES_FILE: u64 = 1 << 28;
+/// Between two looks at a bounty that is watched without settings: the default of `chain.poll_ms`.
+const WATCH_POLL: Duration = Duration::from_secs(4);
 
 /// The vendor of Posthouse: publishes firmware updates and pays for their delivery.
 #[derive(Debug, Parser)]
@@ -62,7 +67,16 @@ struct Cli {
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
-    command: Command,
+    command: Anybody,
+}
+
+/// What needs no settings, and what does.
+#[derive(Debug, Subcommand)]
+enum Anybody {
+    #[command(flatten)]
+    Vendor(Command),
+    /// Shows delivery as it happens, by the chain alone; needs no key, so that anybody can.
+    Watch(Watch),
 }
 
 #[derive(Debug, Subcommand)]
@@ -122,6 +136,35 @@ enum Command {
     },
 }
 
+/// Which bounty is watched, by whom, how long.
+#[derive(Debug, Args)]
+struct Watch {
+    /// Its address; by default that of the latest version published from here.
+    #[arg(long)]
+    bounty: Option<Bounty>,
+    /// Of which version published from here.
+    #[arg(long, conflicts_with = "bounty")]
+    version: Option<u64>,
+    /// JSON-RPC endpoint that is believed, in place of the settings; may be given again, for when one fails.
+    #[arg(long, value_name = "URL", requires_all = ["chain_id", "factory", "bounty"])]
+    rpc: Vec<String>,
+    /// EIP-155 id of the chain, with --rpc.
+    #[arg(long, requires = "rpc")]
+    chain_id: Option<u64>,
+    /// The factory whose bounty it is, with --rpc.
+    #[arg(long, requires = "rpc")]
+    factory: Option<Address>,
+    /// Shows how it stands, and ends.
+    #[arg(long)]
+    once: bool,
+    /// Ends when all is claimed or refunded and final.
+    #[arg(long)]
+    until_done: bool,
+    /// Shows the claims of before as well.
+    #[arg(long)]
+    history: bool,
+}
+
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum ModeName {
     Key,
@@ -131,8 +174,11 @@ enum ModeName {
 /// The program. `args` begin with its name. Exit code 0: done; 1: not; 2: called or configured wrongly.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     console::run(args, |cli: Cli| {
-        let config = Config::load(&cli.config)?;
-        console::runtime()?.block_on(run(&config, cli.command, cli.json))
+        let runtime = console::runtime()?;
+        match cli.command {
+            Anybody::Watch(watch) => runtime.block_on(watch_bounty(&watch, &cli.config, cli.json)),
+            Anybody::Vendor(command) => runtime.block_on(run(&Config::load(&cli.config)?, command, cli.json)),
+        }
     })
 }
 
@@ -343,6 +389,32 @@ async fn refund_version(config: &Config, version: Option<u64>, json: bool) -> an
     let bounty = bounty_of(&open.store, version)?;
     let Open { store, chain, wallet, patience, .. } = &mut open;
     console::report(json, &refund::refund(store, chain, wallet, bounty, *patience).await?)
+}
+
+/// By the settings, or without any.
+async fn watch_bounty(watch: &Watch, settings: &Path, json: bool) -> anyhow::Result<()> {
+    let wish = |poll| {
+        let Watch { once, until_done, history, .. } = *watch;
+        Wish { json, once, until_done, history, poll }
+    };
+    if let (Some(bounty), Some(chain), Some(factory)) = (watch.bounty, watch.chain_id, watch.factory) {
+        let (urls, chain) = (watch.rpc.clone(), ChainId::new(chain));
+        let config = RpcConfig { urls, chain, factory, limits: Limits::default() };
+        let unfit = |why| SettingsError {
+            source: "command line".into(),
+            key: Some("--rpc".into()),
+            why: format!("{why}"),
+        };
+        return watch::run(RpcChain::new(&config).map_err(unfit)?, bounty, wish(WATCH_POLL)).await;
+    }
+    let config = Config::load(settings)?;
+    let chain = config.chain.reader(&config.file, config.chain.factory(&config.file)?)?;
+    let bounty = match (watch.bounty, Store::look(&config.state_dir)?) {
+        (Some(bounty), _) => bounty,
+        (None, Some(store)) => bounty_of(&store, watch.version)?,
+        (None, None) => bail!(RefundError::NoRelease),
+    };
+    watch::run(chain, bounty, wish(config.chain.poll())).await
 }
 
 fn bounty_of(store: &Store, version: Option<u64>) -> anyhow::Result<Bounty> {

@@ -15,11 +15,13 @@ use posthouse_light_client::client::ClientError;
 pub use posthouse_light_client::http::{Limits, UrlError};
 use posthouse_light_client::rpc::RpcError;
 
+pub use self::history::{Event, What};
 pub use self::light::LightChain;
 pub use self::rpc::{RpcChain, RpcConfig, provider, refused};
 use crate::terms::{Terms, TermsError};
 
 mod events;
+mod history;
 mod keys;
 pub mod light;
 mod locks;

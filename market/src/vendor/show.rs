@@ -27,6 +27,11 @@ pub(super) fn percent(bps: u64) -> String {
     format!("{}.{:02}%", bps / 100, bps % 100)
 }
 
+/// How many of how many, in 1/10000, rounded down: all only when it is all.
+pub(super) fn bps_of(part: u32, whole: u32) -> u64 {
+    u64::from(part) * 10_000 / u64::from(whole.max(1))
+}
+
 /// A moment and how far it is from `now`, both unix seconds.
 pub(super) fn moment(time: u64, now: u64) -> String {
     match time.checked_sub(now) {
@@ -97,5 +102,12 @@ mod tests {
         assert_eq!(moment(90, 30), "1970-01-01T00:01:30Z (in 1m)");
         assert_eq!(moment(30, 90_030), "1970-01-01T00:00:30Z (1d 1h ago)");
         assert_eq!((span(0), span(3_601), span(86_400)), ("0s".into(), "1h".into(), "1d".into()));
+    }
+
+    #[test]
+    fn all_is_all() {
+        assert_eq!(percent(bps_of(999_999, 1_000_000)), "99.99%");
+        assert_eq!(percent(bps_of(u32::MAX, u32::MAX)), "100.00%");
+        assert_eq!(percent(bps_of(1, 3)), "33.33%");
     }
 }

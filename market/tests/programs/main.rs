@@ -8,4 +8,5 @@ mod kills;
 mod publish;
 mod sale;
 mod settings;
+mod watch;
 mod world;

@@ -14,7 +14,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// A state that a program reaches by itself is waited for so long.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 pub(crate) const CHAIN: u64 = 31_337;
 pub(crate) const VENDOR_ID: &str = "fa6b4a53-d5ad-5fdf-be9d-e663e4d41ffe";
 pub(crate) const CLASS_ID: &str = "1492af14-2569-5e48-bf42-9b2d51f2ab45";

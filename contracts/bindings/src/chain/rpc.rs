@@ -96,7 +96,7 @@ impl RpcChain {
     }
 
     /// Logs of a bounty in a range of blocks of at most [`LOG_SPAN`], checked to be what was asked for.
-    async fn logs(&self, filter: &Filter, from: u64, to: u64) -> Result<Vec<Log>, ChainError> {
+    pub(super) async fn logs(&self, filter: &Filter, from: u64, to: u64) -> Result<Vec<Log>, ChainError> {
         let filter = filter.clone().from_block(from).to_block(to);
         let logs = self.provider.get_logs(&filter).await?;
         let fits = logs.iter().all(|log| {
@@ -360,7 +360,7 @@ fn payment(log: &Log) -> Result<Payment, ChainError> {
     events::payment(&log.inner, block)
 }
 
-fn wrong(call: &'static str, reason: &'static str) -> ChainError {
+pub(super) fn wrong(call: &'static str, reason: &'static str) -> ChainError {
     ChainError::WrongAnswer { call, reason }
 }
 
