@@ -502,7 +502,7 @@ mod tests {
         }
 
         fn health(&self) -> Health {
-            Health { trust: Trust::Rpc, slot: None, alarm: None }
+            Health { trust: Trust::Rpc, slot: None, alarm: None, last_error: None }
         }
     }
 

@@ -97,6 +97,9 @@ fn show(status: &Status) {
     for alarm in &status.alarms {
         println!("alarm      {}", light::words(alarm));
     }
+    if let Some(why) = &status.last_error {
+        println!("error      {why}");
+    }
     for (name, endpoints) in [("beacon    ", &status.beacon), ("execution ", &status.rpc)] {
         for one in endpoints {
             let error = one.last_error.as_deref().map(|error| format!(": {error}")).unwrap_or_default();

@@ -33,6 +33,9 @@ pub(crate) fn print(address: SocketAddr, json: bool) -> Result<()> {
     if let Some(alarm) = &chain.alarm {
         println!("chain alarm: {alarm}");
     }
+    if let Some(why) = &chain.last_error {
+        println!("light client: {why}");
+    }
     if let Some(why) = &chain.error {
         println!("chain: {why}");
     }

@@ -47,13 +47,16 @@ impl LightClient {
     /// Keeps the client up to date: finality once an epoch when it is due, committees once a period, and nothing else.
     /// Runs until it is dropped; what goes wrong is in the status and tried again, with growing pauses.
     ///
-    /// Returns only where no trying again helps, see [`ClientError::is_fatal`].
+    /// Returns only where no trying again helps, see [`ClientError::is_fatal`]; from then on that is an alarm.
     pub async fn run(&self) -> ClientError {
         let mut pace = Pace::new();
         loop {
             let reached = match self.sync_once().await {
                 Ok(_) => self.keeper.finalized_slot(),
-                Err(error) if error.is_fatal() => return error,
+                Err(error) if error.is_fatal() => {
+                    self.keeper.ended(&error);
+                    return error;
+                }
                 Err(error) => {
                     tracing::warn!(%error, "light client not synchronised");
                     None

@@ -37,6 +37,7 @@ pub use header::{BeaconBlockHeader, BlobGas, ExecutionHeader, Header};
 pub(crate) use json::complaint;
 pub use network::{Network, Preset};
 pub use refused::Refused;
+pub(crate) use ssz::slot_behind_offset as slot_of_ssz;
 pub use state::{Applied, State};
 pub(crate) use stream::{any_bootstrap, any_updates};
 pub use stream::{updates_from_json, updates_from_octet_stream};

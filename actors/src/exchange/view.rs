@@ -73,6 +73,7 @@ impl Exchanges {
             finalized_at: finalized.map(|head| head.timestamp),
             age_secs: finalized.map(|head| (self.last_now / 1000).saturating_sub(head.timestamp)),
             alarm: health.and_then(|health| health.alarm.clone()),
+            last_error: health.and_then(|health| health.last_error.clone()),
             error: failed.or_else(|| seen.and_then(|seen| seen.trouble.clone())),
         }
     }

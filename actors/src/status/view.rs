@@ -73,6 +73,9 @@ pub struct ChainStatus {
     pub age_secs: Option<u64>,
     /// What somebody should look into: finality that does not come, a clock that is wrong.
     pub alarm: Option<String>,
+    /// Why the light client's last synchronisation ended early, if it did: one line of at most 200 characters.
+    #[serde(default)]
+    pub last_error: Option<String>,
     /// Why the last reading failed, if it did, in whole or in part.
     pub error: Option<String>,
 }

@@ -152,6 +152,8 @@ pub struct Health {
     pub slot: Option<u64>,
     /// What somebody should look into: finality that does not come, a clock that is wrong.
     pub alarm: Option<String>,
+    /// Why the light client's last synchronisation ended early, if it did: one line of at most 200 characters.
+    pub last_error: Option<String>,
 }
 
 /// A block.

@@ -3,7 +3,8 @@
 use super::BeaconError;
 use crate::http::Answer;
 use crate::spec::{
-    Bootstrap, Fork, Kind, Network, Refused, Update, updates_from_json, updates_from_octet_stream,
+    Bootstrap, Fork, Kind, Network, Refused, Update, slot_of_ssz, updates_from_json,
+    updates_from_octet_stream,
 };
 
 /// The two encodings of the beacon API.
@@ -21,20 +22,28 @@ fn encoding(answer: &Answer) -> Result<Encoding, BeaconError> {
 }
 
 pub(super) fn bootstrap(network: &Network, answer: &Answer) -> Result<Bootstrap, BeaconError> {
-    let bootstrap = match encoding(answer)? {
-        Encoding::Ssz => Bootstrap::from_ssz(network, &answer.body)?,
+    let (encoding, named) = (encoding(answer)?, named(answer)?);
+    let bootstrap = match encoding {
+        Encoding::Ssz => {
+            is_version(network, named, slot_of_ssz(&answer.body)?)?;
+            Bootstrap::from_ssz(network, &answer.body)?
+        }
         Encoding::Json => Bootstrap::from_json(network, &answer.body)?,
     };
-    is_version(network, answer, bootstrap.header.beacon.slot)?;
+    is_version(network, named, bootstrap.header.beacon.slot)?;
     Ok(bootstrap)
 }
 
 pub(super) fn update(network: &Network, kind: Kind, answer: &Answer) -> Result<Update, BeaconError> {
-    let update = match encoding(answer)? {
-        Encoding::Ssz => Update::from_ssz(network, kind, &answer.body)?,
+    let (encoding, named) = (encoding(answer)?, named(answer)?);
+    let update = match encoding {
+        Encoding::Ssz => {
+            is_version(network, named, slot_of_ssz(&answer.body)?)?;
+            Update::from_ssz(network, kind, &answer.body)?
+        }
         Encoding::Json => Update::from_json(network, &answer.body)?,
     };
-    is_version(network, answer, update.attested.beacon.slot)?;
+    is_version(network, named, update.attested.beacon.slot)?;
     Ok(update)
 }
 
@@ -46,10 +55,16 @@ pub(super) fn updates(network: &Network, answer: &Answer, max: usize) -> Result<
     })
 }
 
-/// `Eth-Consensus-Version`, where it is given, is the fork at the slot: SSZ does not say which layout it has.
-fn is_version(network: &Network, answer: &Answer, slot: u64) -> Result<(), Refused> {
-    let Some(version) = &answer.consensus_version else { return Ok(()) };
-    let (named, at_slot) = (Fork::named(version)?, network.fork_at(slot)?);
+/// `Eth-Consensus-Version`, where it is given. Read before the body: a fork that came after this program has a layout that
+/// nothing here can read, and that is another thing to tell than a body that is damaged.
+fn named(answer: &Answer) -> Result<Option<Fork>, Refused> {
+    answer.consensus_version.as_deref().map(Fork::named).transpose()
+}
+
+/// What is named is the fork at the slot: SSZ does not say which layout it has.
+fn is_version(network: &Network, named: Option<Fork>, slot: u64) -> Result<(), Refused> {
+    let Some(named) = named else { return Ok(()) };
+    let at_slot = network.fork_at(slot)?;
     if named == at_slot { Ok(()) } else { Err(Refused::OtherFork { named, at_slot, slot }) }
 }
 
@@ -71,19 +86,31 @@ mod tests {
         assert_eq!(updates(&network, &answer, 1).unwrap_err(), refused);
     }
 
+    /// A body in which only the slot can be read, for a fork whose layout is none of ours.
+    fn unreadable(content_type: &str, version: &str, slot: u64) -> Answer {
+        let body = [&4u32.to_le_bytes()[..], &slot.to_le_bytes()].concat();
+        Answer { content_type: content_type.into(), consensus_version: Some(version.into()), body }
+    }
+
     #[test]
-    fn the_version_is_held_against_the_slot_and_an_unknown_one_refused() {
+    fn the_version_is_read_before_the_body() {
         let network = Network::mainnet();
-        let version = |version: &str| Answer {
-            content_type: String::new(),
-            consensus_version: Some(version.into()),
-            body: Vec::new(),
-        };
         let slot = 269_568 * 32; // Deneb's first
-        assert_eq!(is_version(&network, &version("deneb"), slot), Ok(()));
+        let refusals = |answer: &Answer| {
+            [bootstrap(&network, answer).unwrap_err(), update(&network, Kind::Finality, answer).unwrap_err()]
+        };
+        let (ssz, json) = ("application/octet-stream", "application/json");
+        for encoding in [ssz, json] {
+            let unknown = BeaconError::Refused(Refused::UnknownFork("gloas".into()));
+            assert_eq!(refusals(&unreadable(encoding, "gloas", slot)), [unknown.clone(), unknown]);
+        }
         let other = Refused::OtherFork { named: Fork::Deneb, at_slot: Fork::Capella, slot: slot - 1 };
-        assert_eq!(is_version(&network, &version("deneb"), slot - 1), Err(other));
-        let unknown = Refused::UnknownFork("gloas".into());
-        assert_eq!(is_version(&network, &version("gloas"), slot), Err(unknown));
+        let other = BeaconError::Refused(other);
+        assert_eq!(refusals(&unreadable(ssz, "deneb", slot - 1)), [other.clone(), other]);
+        let damaged = refusals(&unreadable(ssz, "deneb", slot));
+        assert!(
+            damaged.iter().all(|why| matches!(why, BeaconError::Refused(Refused::Ssz { .. }))),
+            "{damaged:?}"
+        );
     }
 }

@@ -133,6 +133,11 @@ impl Keeper {
         }
     }
 
+    /// Nobody follows the chain any more.
+    pub(super) fn ended(&self, why: &ClientError) {
+        self.known_mut().condition.gave_up(why);
+    }
+
     async fn sync_in(&self, turn: &mut MutexGuard<'_, Turn>) -> Result<Arc<State>, ClientError> {
         let outcome = self.steps(turn).await;
         self.known_mut().condition.ended(&outcome);

@@ -22,7 +22,7 @@ pub struct Status {
     pub next_committee: bool,
     /// What is not as it should be.
     pub alarms: Vec<Alarm>,
-    /// Why the last synchronisation ended early.
+    /// Why the last synchronisation ended early, in one line of at most 200 characters.
     pub last_error: Option<String>,
     /// Beacon endpoints, in order of preference.
     pub beacon: Vec<Report>,
@@ -58,6 +58,18 @@ pub enum Alarm {
         slot: u64,
         /// Its age.
         age_secs: u64,
+    },
+    /// No beacon endpoint has given an answer that holds since the program began, and that is longer ago than finality may
+    /// take.
+    Unanswered {
+        /// Seconds since then.
+        for_secs: u64,
+    },
+    /// The chain is followed no more, for a reason that trying again does not mend: the operator has to. What was proven
+    /// stays. Stays until the program ends.
+    Ended {
+        /// The reason, in one line of at most 200 characters.
+        why: String,
     },
     /// All endpoints that answer show signatures of slots that are still to come.
     ClockBehind {

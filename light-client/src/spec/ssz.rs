@@ -123,7 +123,7 @@ impl<'a> Fields<'a> {
 }
 
 /// The slot of the header that a container's first field, an offset, leads to: it decides the layout of the rest.
-pub(super) fn slot_behind_offset(bytes: &[u8]) -> Result<u64, Refused> {
+pub(crate) fn slot_behind_offset(bytes: &[u8]) -> Result<u64, Refused> {
     let refused = || Refused::Ssz { what: "header", why: "too short".to_owned() };
     let offset = ssz::read_offset(bytes).map_err(|_| refused())?;
     let end = offset.checked_add(8).ok_or_else(refused)?;

@@ -106,6 +106,30 @@ async fn a_later_checkpoint_takes_over_and_an_earlier_one_does_not() {
     assert_eq!(LightClient::open(config).unwrap().status().alarms, []);
 }
 
+/// The head of before went with what it followed from, so that it was asked for in this slot already is no answer.
+#[tokio::test]
+async fn after_a_checkpoint_took_over_the_head_is_asked_for_again() {
+    let world = World::new();
+    drop(world.synced().await);
+    world.mine(10);
+    let withheld = |path: &str, _: &_| {
+        path.ends_with("finality_update").then_some(Reply::Head("500 Internal Server Error\r\n"))
+    };
+    let endpoint = Liar::ssz(world.beacon.url(), withheld).await;
+    endpoint.lie(true);
+    let mut config = world.config(&[endpoint.url()]);
+    config.checkpoint = Some(world.beacon.checkpoint());
+    let client = LightClient::open(config.clone()).unwrap();
+    let head = world.chain.head().hash();
+    assert_eq!(client.latest().await.unwrap().hash, head);
+    assert_ne!(client.status().checkpoint, config.checkpoint);
+    // Finality would bring a newer head along.
+    client.sync_once().await.unwrap_err();
+    assert_eq!(client.status().checkpoint, config.checkpoint);
+    assert_ne!(client.status().optimistic.unwrap().hash, head);
+    assert_eq!(client.latest().await.unwrap().hash, head);
+}
+
 #[tokio::test]
 async fn a_checkpoint_that_nobody_has_is_an_alarm_beside_a_store_that_works() {
     let world = World::new();

@@ -29,7 +29,12 @@ async fn a_stale_checkpoint_is_refused_unless_allowed() {
     assert!(matches!(client.finalized(), Err(ClientError::NotSynced)));
     assert!(matches!(client.status().alarms[..], [Alarm::Stale { .. }]));
     // Nothing of it was stored, and `run` does not go on trying.
-    assert!(matches!(client.run().await, ClientError::StaleCheckpoint(_)));
+    let error = client.run().await;
+    assert!(matches!(error, ClientError::StaleCheckpoint(_)));
+    let [Alarm::Ended { why }, Alarm::Stale { .. }] = &client.status().alarms[..] else {
+        panic!("{:?}", client.status().alarms)
+    };
+    assert_eq!(*why, error.to_string());
     drop(client);
     config.allow_stale_checkpoint = true;
     let client = LightClient::open(config).unwrap();
@@ -184,9 +189,44 @@ async fn a_fork_that_came_after_this_program_stops_it() {
     world.mine_at(PERIOD, 3);
     let error = client.run().await;
     assert!(matches!(error, ClientError::UnknownFork(_)), "{error:?}");
-    assert!(
-        matches!(&client.status().alarms[..], [Alarm::UnknownFork { fork }, ..] if fork.to_lowercase() == "gloas")
-    );
+    let alarms = client.status().alarms;
+    let [ended @ Alarm::Ended { .. }, Alarm::UnknownFork { fork }, ..] = &alarms[..] else {
+        panic!("{alarms:?}")
+    };
+    assert_eq!(fork.to_lowercase(), "gloas");
+    // Whatever becomes of the reason: nobody follows the chain any more.
+    world.set_ms(0);
+    client.sync_once().await.unwrap_err();
+    assert_eq!(client.status().alarms, [ended.clone(), Alarm::BeforeGenesis]);
+}
+
+#[tokio::test]
+async fn endpoints_that_never_answer_are_an_alarm_with_and_without_a_store() {
+    let world = World::new();
+    let outage = |_: &str, _: &_| Some(liar::Reply::Head("500 Internal Server Error\r\n"));
+    let endpoint = Liar::ssz(world.beacon.url(), outage).await;
+    let mut config = world.config(&[endpoint.url()]);
+    let unanswered = |client: &LightClient| {
+        client.status().alarms.iter().any(|alarm| matches!(alarm, Alarm::Unanswered { .. }))
+    };
+    for has_store in [false, true] {
+        endpoint.lie(true);
+        config.finality_alarm = Config::FINALITY_ALARM;
+        let client = LightClient::open(config.clone()).unwrap();
+        client.sync_once().await.unwrap_err();
+        let status = client.status();
+        assert_eq!(status.alarms, [], "they have time to come up");
+        assert!(status.last_error.unwrap().contains("HTTP status 500"));
+        assert_eq!(status.finalized.is_some(), has_store);
+        drop(client);
+        config.finality_alarm = Duration::ZERO;
+        let client = LightClient::open(config.clone()).unwrap();
+        client.sync_once().await.unwrap_err();
+        assert!(unanswered(&client), "{:?}", client.status().alarms);
+        endpoint.lie(false);
+        client.sync_once().await.unwrap();
+        assert!(!unanswered(&client) && client.status().last_error.is_none());
+    }
 }
 
 /// What is shown is signed in the slot that begins while the answer is on its way: on mainnet a matter of luck, with short

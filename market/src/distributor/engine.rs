@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use alloy::primitives::B256;
 use posthouse_circuits::cipher::apply_payload;
 use posthouse_circuits::{ProvingKey, Statement, SystemRandomness};
-use posthouse_contracts::chain::At;
+use posthouse_contracts::chain::{At, Health};
 use posthouse_dsn::{Codec, Dsn, Inbound, Reply};
 use posthouse_protocol::distributor::{
     Call, Change, Distributor, Event, Head, Input, Observation, Output, Slot, Standing, Watch, Wei,
@@ -71,6 +71,8 @@ pub(super) enum Message {
     Observed(Observation),
     /// Payments up to this final block are in the observations before.
     ReadTo(Bounty, u64),
+    /// How reading the chain fares, where that has changed.
+    Health(Health),
     Watching(oneshot::Sender<Vec<Watch>>),
     Stop,
 }
@@ -119,6 +121,7 @@ impl Engine {
             Message::Head(head) => self.feed(Input::Head(head)),
             Message::Observed(observation) => self.feed(Input::Observed(observation)),
             Message::ReadTo(bounty, block) => self.store.read_to(&bounty, block)?,
+            Message::Health(health) => self.store.health(&health, unix_millis() / 1000)?,
             // Who asked has gone: the next poll asks again.
             Message::Watching(answer) => drop(answer.send(self.machine.watching())),
             Message::Stop => {}

@@ -6,9 +6,23 @@ use super::store::Store;
 
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Status {
+    chain: Option<ChainStatus>,
     bounties: Vec<BountyStatus>,
     exchanges: Vec<ExchangeStatus>,
     transactions: Vec<TransactionStatus>,
+}
+
+/// How reading the chain fares; nothing before it was read.
+#[derive(Debug, Serialize)]
+struct ChainStatus {
+    trust: String,
+    finalized_slot: Option<u64>,
+    /// What somebody should look into.
+    alarm: Option<String>,
+    /// Why the light client's last synchronisation ended early, if it did.
+    last_error: Option<String>,
+    /// All of that since then, unix seconds.
+    since: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -39,7 +53,7 @@ struct TransactionStatus {
 }
 
 pub(super) fn status(store: &Store) -> anyhow::Result<Status> {
-    let mut status = Status::default();
+    let mut status = Status { chain: store.health_row()?.map(chain), ..Status::default() };
     for row in store.campaigns()? {
         let (devices_paid, earned) = store.earned(&row.bounty)?;
         status.bounties.push(BountyStatus {
@@ -54,6 +68,11 @@ pub(super) fn status(store: &Store) -> anyhow::Result<Status> {
     status.exchanges = store.exchange_rows()?.into_iter().map(exchange).collect();
     status.transactions = store.transaction_rows()?.into_iter().map(transaction).collect();
     Ok(status)
+}
+
+fn chain(row: super::store::HealthRow) -> ChainStatus {
+    let super::store::HealthRow { since, trust, slot, alarm, last_error } = row;
+    ChainStatus { trust, finalized_slot: slot, alarm, last_error, since }
 }
 
 fn exchange(row: super::store::ExchangeRow) -> ExchangeStatus {

@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use alloy::primitives::B256;
+use posthouse_contracts::chain::Health;
 use posthouse_protocol::distributor::{Change, Exchange, Fate, Receipt, Slot, Wei};
 use posthouse_protocol::id::{Attempt, Bounty, DeviceKey, PackageId, Payee, ProductId, Signature, Version};
 use posthouse_protocol::wire;
-use rusqlite::{Connection, Row, Transaction, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 use zeroize::Zeroizing;
 
 use crate::database::{self, DatabaseError};
@@ -71,6 +72,17 @@ CREATE TABLE payments (
 -- Final block up to which the bounty's payments were taken in; 0 before any.
 ALTER TABLE campaigns ADD COLUMN read_to INTEGER NOT NULL DEFAULT 0;
 ",
+    "
+-- How reading the chain fared when that changed last.
+CREATE TABLE health (
+    one         INTEGER PRIMARY KEY CHECK (one = 1),
+    since       INTEGER NOT NULL,       -- unix seconds
+    trust       TEXT NOT NULL,          -- light-client or rpc
+    slot        INTEGER,                -- of the newest final beacon block that was proven
+    alarm       TEXT,                   -- what somebody should look into
+    last_error  TEXT                    -- why the last synchronisation ended early
+) STRICT;
+",
 ];
 
 type Result<T> = std::result::Result<T, DatabaseError>;
@@ -106,6 +118,16 @@ pub(super) struct TransactionRow {
     pub(super) call: String,
     pub(super) bumps: u8,
     pub(super) hash: Option<B256>,
+}
+
+/// How reading the chain fared, as `status` shows it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct HealthRow {
+    pub(super) since: u64,
+    pub(super) trust: String,
+    pub(super) slot: Option<u64>,
+    pub(super) alarm: Option<String>,
+    pub(super) last_error: Option<String>,
 }
 
 pub(super) struct Store(Connection);
@@ -190,6 +212,32 @@ impl Store {
         let sql = "UPDATE campaigns SET read_to = max(read_to, ?2) WHERE bounty = ?1";
         self.0.execute(sql, params![bounty.as_bytes(), block as i64])?;
         Ok(())
+    }
+
+    /// How reading the chain fares since that moment, unix seconds.
+    pub(super) fn health(&self, health: &Health, since: u64) -> Result<()> {
+        let Health { trust, slot, alarm, last_error } = health;
+        let slot = slot.map(|slot| slot as i64);
+        self.0.execute(
+            "INSERT OR REPLACE INTO health VALUES (1, ?1, ?2, ?3, ?4, ?5)",
+            params![since as i64, trust.as_str(), slot, alarm, last_error],
+        )?;
+        Ok(())
+    }
+
+    /// `None` before the chain was read.
+    pub(super) fn health_row(&self) -> Result<Option<HealthRow>> {
+        let row = |row: &Row<'_>| {
+            Ok(HealthRow {
+                since: row.get::<_, i64>(0)? as u64,
+                trust: row.get(1)?,
+                slot: row.get::<_, Option<i64>>(2)?.map(|slot| slot as u64),
+                alarm: row.get(3)?,
+                last_error: row.get(4)?,
+            })
+        };
+        let sql = "SELECT since, trust, slot, alarm, last_error FROM health";
+        Ok(self.0.query_row(sql, [], row).optional()?)
     }
 
     /// A bounty after which nothing more is redeemed: its secret is wiped.
@@ -448,6 +496,24 @@ mod tests {
     }
 
     #[test]
+    fn how_the_chain_fares_is_what_was_told_last() {
+        use posthouse_contracts::chain::Trust;
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        assert_eq!(store.health_row().unwrap(), None);
+        let well = Health { trust: Trust::LightClient, slot: Some(64), alarm: None, last_error: None };
+        let alarm = Some("the chain is followed no more".to_owned());
+        let ill = Health { slot: None, alarm: alarm.clone(), last_error: Some("why".into()), ..well.clone() };
+        store.health(&ill, 5).unwrap();
+        let row = store.health_row().unwrap().unwrap();
+        assert_eq!((row.since, row.trust.as_str(), row.slot), (5, "light-client", None));
+        assert_eq!((row.alarm, row.last_error.as_deref()), (alarm, Some("why")));
+        store.health(&well, 6).unwrap();
+        let row = store.health_row().unwrap().unwrap();
+        assert_eq!((row.since, row.slot, row.alarm, row.last_error), (6, Some(64), None, None));
+    }
+
+    #[test]
     fn a_database_of_the_first_version_reads_payments_from_the_start() {
         let folder = tempfile::tempdir().unwrap();
         let old = database::open(&folder.path().join("distributor.db"), &MIGRATIONS[..1]).unwrap();
@@ -463,6 +529,6 @@ mod tests {
     fn the_schema_is_pinned() {
         use sha2::Digest as _;
         let digest = hex::encode(sha2::Sha256::digest(MIGRATIONS.concat()));
-        assert_eq!(digest, "6ff43181a71704b1ed16be2b234e70d3ff7a59f01071c651ad8d7e8151d4b3e0");
+        assert_eq!(digest, "cd8bfb538a868e257edb3ef4f119fd1d5740544589f65130c66cca1ac7427126");
     }
 }

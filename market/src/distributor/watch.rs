@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use posthouse_contracts::chain::Latest;
+use posthouse_contracts::chain::{Health, Latest};
 use posthouse_protocol::distributor::Watch;
 use posthouse_protocol::id::{Bounty, ProductId};
 use tokio::sync::{mpsc, oneshot};
@@ -24,12 +24,13 @@ const MAX_BACKOFF: Duration = Duration::from_secs(300);
 pub(super) async fn poll(reader: Reader, shelf: Shelf, engine: mpsc::Sender<Message>, every: Duration) {
     let mut timer = tokio::time::interval(every);
     timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut poll = Poll { reader, shelf, engine, read_to: BTreeMap::new() };
+    let mut poll = Poll { reader, shelf, engine, read_to: BTreeMap::new(), health: None };
     while !poll.engine.is_closed() {
         timer.tick().await;
         if let Err(error) = poll.read().await {
             tracing::warn!(%error, "the chain cannot be read");
         }
+        poll.tell_health().await;
     }
 }
 
@@ -39,6 +40,8 @@ struct Poll {
     engine: mpsc::Sender<Message>,
     /// Up to which final block each bounty's events were told. What of that is on disk the goods say.
     read_to: BTreeMap<Bounty, u64>,
+    /// What was told last.
+    health: Option<Health>,
 }
 
 impl Poll {
@@ -64,6 +67,29 @@ impl Poll {
             }
         }
         Ok(())
+    }
+
+    /// How reading fares is for the log and for the status, where it has changed.
+    async fn tell_health(&mut self) {
+        let health = self.reader.chain.health();
+        let before = self.health.as_ref();
+        let (alarm, error) =
+            (before.and_then(|it| it.alarm.as_deref()), before.and_then(|it| it.last_error.as_deref()));
+        let (other_alarm, other_error) =
+            (differ(alarm, health.alarm.as_deref()), differ(error, health.last_error.as_deref()));
+        if other_alarm {
+            match &health.alarm {
+                Some(alarm) => tracing::error!(%alarm, "the chain"),
+                None => tracing::info!("the chain's alarm is over"),
+            }
+        }
+        if let Some(error) = health.last_error.as_ref().filter(|_| other_error) {
+            tracing::warn!(%error, "the light client is not up to date");
+        }
+        if other_alarm || other_error || before.is_none_or(|before| before.slot != health.slot) {
+            let _ = self.engine.send(Message::Health(health.clone())).await;
+            self.health = Some(health);
+        }
     }
 
     async fn observe(&mut self, bounty: Bounty, watches: Vec<Watch>) -> Result<(), ReadError> {
@@ -200,5 +226,24 @@ impl Attempt {
     fn retry(&mut self) {
         self.next = Instant::now() + self.wait;
         self.wait = (self.wait * 2).min(MAX_BACKOFF);
+    }
+}
+
+/// Whether two troubles differ in more than numbers: ages and slots in the words change all the time.
+fn differ(before: Option<&str>, now: Option<&str>) -> bool {
+    let words = |text: &str| text.chars().filter(|c| !c.is_ascii_digit()).collect::<String>();
+    before.map(words) != now.map(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_age_is_no_news_and_another_trouble_is() {
+        let old = Some("no block is final since slot 5, 3601 s ago");
+        assert!(!differ(old, Some("no block is final since slot 5, 13601 s ago")));
+        assert!(differ(old, Some("the clock is before the network's genesis")));
+        assert!(differ(old, None) && differ(None, old) && !differ(None, None));
     }
 }

@@ -45,12 +45,38 @@ async fn a_gateway_buys_for_its_sensors_and_the_distributor_is_paid() {
     let status = world.vendor(&["status"]);
     assert_eq!(status["releases"][0]["chain"]["devices_paid"], 5);
     assert_eq!(status["releases"][0]["chain"]["paid_wei"], "5000000000");
-    assert_eq!(world.distributor("d1", &["status"])["bounties"][0]["earned_wei"], "5000000000");
+    let status = world.distributor("d1", &["status"]);
+    assert_eq!(status["bounties"][0]["earned_wei"], "5000000000");
+    let chain = &status["chain"];
+    assert_eq!(chain["trust"], "light-client");
+    assert!(chain["finalized_slot"].is_u64() && chain["alarm"].is_null(), "{chain}");
 
     let second = world.distributor_command("d1", &["run"]).output().unwrap();
     let said = String::from_utf8(second.stderr).unwrap();
     assert_eq!(second.status.code(), Some(1));
     assert!(said.contains("another process works in this folder"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_distributor_says_why_it_does_not_know_the_chain() {
+    let mut world = World::new();
+    world.set_up_vendor();
+    let image = world.image("image", 64);
+    world.vendor(&["publish", &image]);
+    let seeder = world.seed();
+    world.write_distributor("d1", 1, &seeder);
+    let file = world.path("d1.toml");
+    let settings = std::fs::read_to_string(&file).unwrap();
+    // Nobody answers there.
+    std::fs::write(&file, settings.replace(world.beacon.url(), "http://127.0.0.1:1")).unwrap();
+    let _distributor = Running::start(world.distributor_command("d1", &["run"]));
+    let mut chain = serde_json::Value::Null;
+    until("its status says so", || {
+        chain = world.distributor("d1", &["status"])["chain"].clone();
+        chain["last_error"].is_string()
+    });
+    assert!(chain["last_error"].as_str().unwrap().contains("127.0.0.1:1"), "{chain}");
+    assert!(chain["finalized_slot"].is_null() && chain["since"].as_u64().unwrap() > 0, "{chain}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

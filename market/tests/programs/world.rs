@@ -21,7 +21,7 @@ pub(crate) const CLASS_ID: &str = "1492af14-2569-5e48-bf42-9b2d51f2ab45";
 
 pub(crate) struct World {
     /// Before the chain that it follows, so that it ends first.
-    beacon: Beacon,
+    pub(crate) beacon: Beacon,
     pub(crate) chain: DevChain,
     pub(crate) folder: TempDir,
     pub(crate) devices: Vec<SigningKey>,

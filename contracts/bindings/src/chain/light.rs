@@ -127,9 +127,12 @@ impl LightChain {
         Ok(Self { client, factory, implementations, slot_ms, known: Arc::default() })
     }
 
-    /// Keeps up with the chain until it is dropped. What it returns with is for the operator; what was proven stays.
+    /// Keeps up with the chain until it is dropped. What it returns with is for the operator, and an alarm from then on; what
+    /// was proven stays.
     pub async fn run(&self) -> ClientError {
-        self.client.run().await
+        let error = self.client.run().await;
+        tracing::error!(%error, "the light client cannot go on; what it has proven stays");
+        error
     }
 
     /// The client behind it.
@@ -309,10 +312,10 @@ impl Chain for LightChain {
     }
 
     fn health(&self) -> Health {
-        let Status { finalized, alarms, .. } = self.client.status();
+        let Status { finalized, alarms, last_error, .. } = self.client.status();
         let alarms: Vec<String> = alarms.iter().map(words).collect();
         let alarm = (!alarms.is_empty()).then(|| alarms.join("; "));
-        Health { trust: Trust::LightClient, slot: finalized.map(|seen| seen.slot), alarm }
+        Health { trust: Trust::LightClient, slot: finalized.map(|seen| seen.slot), alarm, last_error }
     }
 }
 
@@ -322,6 +325,10 @@ pub fn words(alarm: &Alarm) -> String {
         Alarm::FinalityWithheld { slot, age_secs } => {
             format!("no block is final since slot {slot}, {age_secs} s ago: it is withheld, or there is none")
         }
+        Alarm::Unanswered { for_secs } => {
+            format!("no beacon endpoint has given an answer that holds since the start, {for_secs} s ago")
+        }
+        Alarm::Ended { why } => format!("the chain is followed no more, until somebody mends this: {why}"),
         Alarm::ClockBehind { signed, now } => {
             format!("signatures of slot {signed} when it is slot {now} by this clock: it is behind")
         }

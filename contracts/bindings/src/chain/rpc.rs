@@ -330,7 +330,7 @@ impl Chain for RpcChain {
     }
 
     fn health(&self) -> Health {
-        Health { trust: Trust::Rpc, slot: None, alarm: None }
+        Health { trust: Trust::Rpc, slot: None, alarm: None, last_error: None }
     }
 }
 

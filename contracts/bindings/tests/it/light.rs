@@ -35,10 +35,10 @@ impl Proven {
         Self { market, beacon: Arc::new(beacon), folder: tempfile::tempdir().unwrap() }
     }
 
-    /// A light client that asks these execution endpoints, synchronised.
-    async fn reader(&self, name: &str, rpc: &[&str]) -> LightChain {
+    /// For a light client that asks these execution endpoints.
+    fn config(&self, name: &str, rpc: &[&str]) -> Config {
         let beacon = self.beacon.clone();
-        let config = Config {
+        Config {
             network: Arc::new(Network::from_yaml(&self.beacon.network_yaml()).unwrap()),
             checkpoint: Some(self.beacon.checkpoint()),
             allow_stale_checkpoint: false,
@@ -49,8 +49,12 @@ impl Proven {
             limits: Limits::default(),
             finality_alarm: Config::FINALITY_ALARM,
             clock: Clock::new(move || beacon.time_of(beacon.slot())),
-        };
-        let chain = LightChain::open(config, self.market.reader.factory()).unwrap();
+        }
+    }
+
+    /// A light client that asks these execution endpoints, synchronised.
+    async fn reader(&self, name: &str, rpc: &[&str]) -> LightChain {
+        let chain = LightChain::open(self.config(name, rpc), self.market.reader.factory()).unwrap();
         chain.client().sync_once().await.unwrap();
         chain
     }
@@ -141,9 +145,27 @@ async fn what_is_proven_is_what_an_honest_endpoint_says() {
     let payments = light.payments(&proven.market.bounty, 0).await.unwrap();
     assert_eq!(payments.list.iter().map(|one| one.index).collect::<Vec<_>>(), [0, 25]);
     let health = light.health();
-    assert_eq!((health.trust, health.alarm), (Trust::LightClient, None));
+    assert_eq!((health.trust, health.alarm, health.last_error), (Trust::LightClient, None, None));
     let head = light.head(At::Finalized).await.unwrap();
     assert_eq!(health.slot, proven.beacon.slot_of(head.number));
+}
+
+#[tokio::test]
+async fn a_client_that_cannot_go_on_is_an_alarm_and_says_why() {
+    let proven = Proven::open(5).await;
+    let yaml = proven.beacon.network_yaml() + "\nGLOAS_FORK_VERSION: 0x07000000\nGLOAS_FORK_EPOCH: 256\n";
+    let after = proven.beacon.time_of(256 * 32);
+    let config = Config {
+        network: Arc::new(Network::from_yaml(&yaml).unwrap()),
+        clock: Clock::new(move || after),
+        ..proven.config("ended", &[proven.market.chain.url()])
+    };
+    let light = LightChain::open(config, proven.market.reader.factory()).unwrap();
+    assert_eq!(light.health().alarm, None);
+    let why = light.run().await.to_string();
+    let health = light.health();
+    assert!(health.alarm.unwrap().contains(&format!("followed no more, until somebody mends this: {why}")));
+    assert_eq!(health.last_error, Some(why));
 }
 
 #[tokio::test]
