@@ -201,16 +201,16 @@ impl Display for Snapshot {
         let unaudited =
             if self.audited_to < self.finalized.block { ", not held against its balance" } else { "" };
         writeln!(f, "block       {}, final to {}{unaudited}", self.head.block, self.finalized.block)?;
-        writeln!(f, "{:<24}{:<26}{:<20}final", "devices", "share", "claimed")?;
+        writeln!(f, "{:<22}{:<20}{:<26}final", "devices", "share", "claimed")?;
+        let count = |part: u32, of: u32| format!("{part} of {of} {}", percent(bps_of(part, of)));
         for group in &self.groups {
             let range = format!("  {}..{}", group.begin, group.end);
             let share = ether(group.share_wei.parse().unwrap_or_default());
-            let claimed = format!("{} {}", group.claimed, percent(group.claimed_bps));
-            writeln!(f, "{range:<24}{share:<26}{claimed:<20}{}", group.claimed_final)?;
+            let claimed = count(group.claimed, group.end - group.begin);
+            writeln!(f, "{range:<22}{share:<20}{claimed:<26}{}", group.claimed_final)?;
         }
-        let all = percent(bps_of(self.claimed, self.devices));
-        let (of, claimed) = (format!("  all {}", self.devices), format!("{} {all}", self.claimed));
-        writeln!(f, "{of:<50}{claimed:<20}{}", self.claimed_final)?;
+        let all = count(self.claimed, self.devices);
+        writeln!(f, "{:<42}{all:<26}{}", "  all", self.claimed_final)?;
         writeln!(f, "reserved    {} devices, {}", self.reserved_devices, self.reserved.ether())?;
         let (money, settled) = (&self.money, &self.final_money);
         writeln!(f, "paid        {} (final {})", money.paid.ether(), settled.paid.ether())?;
