@@ -175,17 +175,22 @@ impl Dsn {
     /// Blocks are verified, written at their place in `<dest>.part`, synced and recorded; a call after an
     /// interruption fetches only what is missing. The whole is hashed again and compared with `sha256`, and only
     /// then is `dest` there; from then on its blocks are served. Memory does not grow with the file.
+    ///
+    /// Without a digest of the whole, CID and size alone say what the file is: a DAG has one reading, each of its
+    /// blocks is held against its own hash up to the CID, and all leaves are hashed again on disk before `dest` is
+    /// there. Then the CID must be trusted for the file, as one is that authenticated content links.
     pub async fn fetch_file(
         &self,
         cid: Cid,
         size: u64,
-        sha256: [u8; 32],
+        sha256: impl Into<Option<[u8; 32]>> + Send,
         dest: impl AsRef<Path> + Send,
         from: &[PeerId],
         progress: impl FnMut(Progress) + Send,
     ) -> Result<(), FetchError> {
         let cid = content::accept(&cid)?;
         let blocks_in_flight = self.inner.limits.blocks_in_flight;
+        let sha256 = sha256.into();
         let job = Job { cid, size, sha256, dest: dest.as_ref(), from, blocks_in_flight };
         fetch::file(self.net(), self.inner.store.clone(), job, progress).await?;
         self.command(Command::Expect { cid }).await.map_err(|_| FetchError::Stopped)

@@ -25,7 +25,8 @@ pub(crate) struct Job<'a> {
     /// An accepted CID.
     pub(crate) cid: Cid,
     pub(crate) size: u64,
-    pub(crate) sha256: [u8; 32],
+    /// Of the whole, where that is known besides the CID.
+    pub(crate) sha256: Option<[u8; 32]>,
     pub(crate) dest: &'a Path,
     pub(crate) from: &'a [PeerId],
     pub(crate) blocks_in_flight: usize,
@@ -56,7 +57,7 @@ where
         return Err(DagError::TooLong { size: job.size, max: MAX_FILE }.into());
     }
     let dest = std::path::absolute(job.dest).map_err(|source| io_error(job.dest, source))?;
-    if is_there(&dest, job.size, job.sha256).await? {
+    if is_there(&store, &dest, &job).await? {
         return Ok(());
     }
     let part = part_path(&dest);
@@ -175,7 +176,8 @@ impl<F: FnMut(Progress) + Send> Walk<F> {
     }
 }
 
-/// Hashes the whole once more, and only then puts it in its place.
+/// Hashes the whole once more, and only then puts it in its place. Without a digest to hold it against, what is
+/// on disk is held against the hashes of its blocks.
 async fn finish(
     store: &Store,
     download: &Download,
@@ -183,16 +185,19 @@ async fn finish(
     part: PathBuf,
     dest: PathBuf,
 ) -> Result<(), FetchError> {
+    if job.sha256.is_none() && !store.verify(download).await? {
+        return Err(FetchError::Changed(part));
+    }
     let found = hash_file(part.clone()).await?;
-    if found != job.sha256 {
+    if let Some(expected) = job.sha256.filter(|expected| *expected != found) {
         store.discard(download).await?;
         tokio::fs::remove_file(&part).await.map_err(|source| io_error(&part, source))?;
-        return Err(FetchError::WrongFile { expected: job.sha256, found });
+        return Err(FetchError::WrongFile { expected, found });
     }
     let to = dest.clone();
     let moved = tokio::task::spawn_blocking(move || put_in_place(&part, &to));
     moved.await.map_err(|_| FetchError::Stopped)?.map_err(|source| io_error(&dest, source))?;
-    store.complete(download, &dest, &job.cid).await?;
+    store.complete(download, &dest, &job.cid, found).await?;
     Ok(())
 }
 
@@ -206,13 +211,21 @@ fn put_in_place(part: &Path, dest: &Path) -> io::Result<()> {
     }
 }
 
-/// Whether an earlier call has done it all.
-async fn is_there(dest: &Path, size: u64, sha256: [u8; 32]) -> Result<bool, FetchError> {
+/// Whether an earlier call has done it all. What the whole must hash to is given, or was recorded then.
+async fn is_there(store: &Store, dest: &Path, job: &Job<'_>) -> Result<bool, FetchError> {
     match tokio::fs::metadata(dest).await {
-        Ok(file) if file.is_file() && file.len() == size => Ok(hash_file(dest.to_owned()).await? == sha256),
-        Ok(_) => Ok(false),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(source) => Err(io_error(dest, source)),
+        Ok(file) if file.is_file() && file.len() == job.size => {}
+        Ok(_) => return Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(source) => return Err(io_error(dest, source)),
+    }
+    let expected = match job.sha256 {
+        Some(sha256) => Some(sha256),
+        None => store.digest(dest, &job.cid, job.size).await?,
+    };
+    match expected {
+        Some(expected) => Ok(hash_file(dest.to_owned()).await? == expected),
+        None => Ok(false),
     }
 }
 

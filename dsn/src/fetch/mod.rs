@@ -123,6 +123,9 @@ pub enum FetchError {
         /// As found.
         found: [u8; 32],
     },
+    /// Somebody wrote to the part file while it was fetched, or the disk did. What is still right is kept.
+    #[error("{0} was changed while it was fetched")]
+    Changed(PathBuf),
     /// The destination.
     #[error("{path}: {source}")]
     Io {

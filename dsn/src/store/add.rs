@@ -62,8 +62,9 @@ fn add(store: &Store, path: &Path) -> Result<Added, StoreError> {
         size += len;
     }
     let cid = builder.finish(&mut writer)?;
-    writer.finish(cid, size)?;
-    Ok(Added { cid, size, sha256: whole.finalize().into() })
+    let added = Added { cid, size, sha256: whole.finalize().into() };
+    writer.finish(added)?;
+    Ok(added)
 }
 
 /// Fills `chunk`, short only at the file's end.
@@ -98,9 +99,9 @@ impl Writer<'_> {
         })
     }
 
-    fn finish(mut self, cid: Cid, size: u64) -> Result<(), StoreError> {
+    fn finish(mut self, added: Added) -> Result<(), StoreError> {
         self.flush()?;
-        let file = self.file;
+        let (file, Added { cid, size, sha256 }) = (self.file, added);
         self.store.call_blocking(move |db| {
             let transaction = db.transaction()?;
             if size == 0 {
@@ -108,8 +109,8 @@ impl Writer<'_> {
                 insert_block(&transaction, &cid, &[])?;
             }
             insert_root(&transaction, &cid)?;
-            let sql = "UPDATE file SET root = ?2, size = ?3, complete = 1 WHERE id = ?1";
-            transaction.execute(sql, params![file, cid.to_bytes(), int(size)])?;
+            let sql = "UPDATE file SET root = ?2, size = ?3, complete = 1, sha256 = ?4 WHERE id = ?1";
+            transaction.execute(sql, params![file, cid.to_bytes(), int(size), sha256])?;
             Ok(transaction.commit()?)
         })
     }

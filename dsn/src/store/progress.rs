@@ -53,17 +53,18 @@ impl Store {
         .await
     }
 
-    /// Hashes what an earlier run has recorded, and forgets what is no longer so.
-    pub(crate) async fn verify(&self, download: &Download) -> Result<(), StoreError> {
+    /// Hashes what has been recorded, and forgets what is no longer so. Says whether all of it was.
+    pub(crate) async fn verify(&self, download: &Download) -> Result<bool, StoreError> {
         let (store, id) = (self.clone(), download.id);
         blocking(move || {
-            let mut after = -1;
+            let (mut after, mut intact) = (-1, true);
             loop {
                 let page = store.call_blocking(move |db| recorded(db, id, after))?;
-                let Some((last, _, _)) = page.last() else { return Ok(()) };
+                let Some((last, _, _)) = page.last() else { return Ok(intact) };
                 after = *last;
                 for (start, cid, place) in page {
                     if place.read(&cid).is_none() {
+                        intact = false;
                         store.call_blocking(move |db| forget(db, id, start))?;
                     }
                 }
@@ -107,21 +108,39 @@ impl Store {
         })
     }
 
-    /// The download is whole and now at `path`: from here its blocks are served like those of an added file.
+    /// The download is whole and now at `path`, where it hashes to `sha256`: from here its blocks are served like
+    /// those of an added file.
     pub(crate) async fn complete(
         &self,
         download: &Download,
         path: &Path,
         root: &Cid,
+        sha256: [u8; 32],
     ) -> Result<(), StoreError> {
         let (id, path, root) = (download.id, path_bytes(path), *root);
         self.call(move |db| {
             let transaction = db.transaction()?;
             transaction.execute("DELETE FROM file WHERE path = ?1 AND id <> ?2", params![path, id])?;
-            transaction
-                .execute("UPDATE file SET path = ?2, complete = 1 WHERE id = ?1", params![id, path])?;
+            let sql = "UPDATE file SET path = ?2, complete = 1, sha256 = ?3 WHERE id = ?1";
+            transaction.execute(sql, params![id, path, sha256])?;
             insert_root(&transaction, &root)?;
             Ok(transaction.commit()?)
+        })
+        .await
+    }
+
+    /// What the file at `path` hashed to when it was found to be all of `root`.
+    pub(crate) async fn digest(
+        &self,
+        path: &Path,
+        root: &Cid,
+        size: u64,
+    ) -> Result<Option<[u8; 32]>, StoreError> {
+        let (path, root) = (path_bytes(path), root.to_bytes());
+        self.call(move |db| {
+            let sql = "SELECT sha256 FROM file WHERE path = ?1 AND root = ?2 AND size = ?3 AND complete = 1";
+            let found = db.query_row(sql, params![path, root, int(size)], |row| row.get(0)).optional()?;
+            Ok(found.flatten())
         })
         .await
     }

@@ -8,6 +8,7 @@
 //! | | `root` | CIDv1 of the file |
 //! | | `size` | bytes |
 //! | | `complete` | 0 while it is being fetched |
+//! | | `sha256` | of the whole, once it is complete; null in rows from before this column |
 //! | `extent` | `file`, `start` | which file, and where in it |
 //! | | `len` | bytes of the file that are this block's |
 //! | | `cid` | CIDv1 of the block |
@@ -39,6 +40,7 @@ const MIGRATIONS: &[&str] = &[
     CREATE TABLE withheld (digest BLOB PRIMARY KEY) STRICT, WITHOUT ROWID;
 ",
     "CREATE TABLE peer (addr TEXT PRIMARY KEY, seen INTEGER NOT NULL) STRICT, WITHOUT ROWID;",
+    "ALTER TABLE file ADD COLUMN sha256 BLOB;",
 ];
 
 /// Sets the connection up and brings the database to this version.
@@ -95,6 +97,7 @@ mod tests {
             "file.root BLOB",
             "file.size INTEGER",
             "file.complete INTEGER",
+            "file.sha256 BLOB",
             "peer.addr TEXT",
             "peer.seen INTEGER",
             "root.cid BLOB",

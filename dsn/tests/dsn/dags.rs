@@ -59,11 +59,17 @@ async fn put_node(seeder: &Node, inline: Option<&[u8]>, children: &[(Cid, u64)])
     put(seeder, node_block(inline, children), Codec::DagPb).await
 }
 
+/// Fetches by root and size alone, and with the digest of the whole: with the same outcome.
 async fn fetch(seeder: &Node, root: Cid, content: &[u8], size: u64) -> Result<Vec<u8>, FetchError> {
     let getter = node(&[], |config| config.limits.lookup_retries = 0).await;
     getter.knows(seeder).await;
-    let (dest, from) = (getter.path("file"), [seeder.dsn.peer_id()]);
-    within(getter.dsn.fetch_file(root, size, sha256(content), &dest, &from, |_| {})).await?;
+    let (dest, blocks, from) = (getter.path("file"), getter.path("blocks"), [seeder.dsn.peer_id()]);
+    let by_blocks = within(getter.dsn.fetch_file(root, size, None, &blocks, &from, |_| {})).await;
+    let by_digest = within(getter.dsn.fetch_file(root, size, sha256(content), &dest, &from, |_| {})).await;
+    let words = |result: &Result<(), FetchError>| result.as_ref().map_err(ToString::to_string).copied();
+    assert_eq!(words(&by_blocks), words(&by_digest));
+    by_digest?;
+    assert_eq!(std::fs::read(blocks).unwrap(), content);
     Ok(std::fs::read(dest).unwrap())
 }
 

@@ -124,6 +124,64 @@ async fn a_second_call_finds_the_file_there() {
 }
 
 #[tokio::test]
+async fn a_file_is_fetched_by_its_identifier_and_size_alone() {
+    let seeder = server(&[]).await;
+    let content = bytes(3 * MIB + 7, 15);
+    let file = seeder.seeds(&content).await;
+    let getter = node(&[], |config| config.limits.lookup_retries = 0).await;
+    getter.knows(&seeder).await;
+    let (dest, from) = (getter.path("file"), [seeder.dsn.peer_id()]);
+    let result = within(getter.dsn.fetch_file(file.cid, file.size - 1, None, &dest, &from, |_| {})).await;
+    assert!(matches!(result, Err(FetchError::Dag(_))) && !dest.exists(), "another size: {result:?}");
+    within(getter.dsn.fetch_file(file.cid, file.size, None, &dest, &from, |_| {})).await.unwrap();
+    assert_eq!(std::fs::read(&dest).unwrap(), content);
+    within(seeder.dsn.stop()).await;
+    // Whole it is taken as it is, also where nobody is left to ask; changed it is not.
+    within(getter.dsn.fetch_file(file.cid, file.size, None, &dest, &from, |_| {})).await.unwrap();
+    let wrong = std::fs::File::options().write(true).open(&dest).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&wrong, b"rot", 5).unwrap();
+    within(getter.dsn.fetch_file(file.cid, file.size, None, &dest, &from, |_| {})).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn a_file_of_another_identifier_at_the_same_place_is_not_taken_for_it() {
+    let seeder = server(&[]).await;
+    let first = seeder.seeds(&bytes(MIB, 16)).await;
+    let getter = client(&[]).await;
+    getter.knows(&seeder).await;
+    let (dest, from) = (getter.path("file"), [seeder.dsn.peer_id()]);
+    within(getter.dsn.fetch_file(first.cid, first.size, None, &dest, &from, |_| {})).await.unwrap();
+    let second = seeder.seeds(&bytes(MIB, 17)).await;
+    within(getter.dsn.fetch_file(second.cid, second.size, None, &dest, &from, |_| {})).await.unwrap();
+    assert_eq!(std::fs::read(&dest).unwrap(), bytes(MIB, 17));
+}
+
+#[tokio::test]
+async fn a_part_file_that_is_written_to_is_found_out_without_a_digest_of_the_whole() {
+    let seeder = server(&[]).await;
+    let content = bytes(20 * MIB, 18);
+    let file = seeder.seeds(&content).await;
+    let getter = client(&[]).await;
+    getter.knows(&seeder).await;
+    let (dest, from, part) = (getter.path("file"), [seeder.dsn.peer_id()], getter.path("file.part"));
+    let mut spoiled = false;
+    // The first report comes after the first sync: what is at the start is on disk, and recorded.
+    let spoil = |progress: Progress| {
+        if !std::mem::replace(&mut spoiled, true) && progress.bytes < progress.total {
+            let part = std::fs::File::options().write(true).open(&part).unwrap();
+            std::os::unix::fs::FileExt::write_all_at(&part, b"rot", 5).unwrap();
+        }
+    };
+    let result = within(getter.dsn.fetch_file(file.cid, file.size, None, &dest, &from, spoil)).await;
+    assert!(matches!(result, Err(FetchError::Changed(_))) && !dest.exists(), "{result:?}");
+    let mut last = Progress::default();
+    let report = |progress| last = progress;
+    within(getter.dsn.fetch_file(file.cid, file.size, None, &dest, &from, report)).await.unwrap();
+    assert_eq!(std::fs::read(&dest).unwrap(), content);
+    assert_eq!(last.blocks_fetched, 1, "the leaf that was spoiled");
+}
+
+#[tokio::test]
 async fn the_empty_file_is_a_file() {
     let seeder = server(&[]).await;
     let file = seeder.seeds(b"").await;
