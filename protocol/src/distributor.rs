@@ -26,7 +26,7 @@ use alloc::vec::Vec;
 use crate::exchange::{Refusal, Response};
 use crate::id::{Bounty, LockHash, PeerHash};
 
-pub use self::campaign::{Campaign, Group, Identity, Limits, Peer, Policy, Roster};
+pub use self::campaign::{Campaign, Group, Identity, Limits, Peer, Policy, Roster, Unreadable};
 pub use self::chain::{Call, CallFailure, Head, Item, Observation, Seen, Standing, Watch, Wei};
 pub use self::io::{Change, Event, Input, Output};
 pub use self::outbox::Slot;

@@ -8,14 +8,25 @@ use crate::id::{Bounty, ChainId, Curve, DeviceKey, Payee, UpdateId, VkId};
 
 use super::Wei;
 
-/// The fleet of a bounty, checked against the root on chain before the campaign begins.
+/// The fleet of a bounty, checked against the root on chain before the campaign begins. It may be larger than
+/// memory, so that each look-up reads a disk.
 pub trait Roster {
     /// Index of a device's leaf; `None` for a key that is not in the fleet.
-    fn index(&self, key: &DeviceKey) -> Option<u32>;
+    ///
+    /// # Errors
+    /// [`Unreadable`].
+    fn index(&self, key: &DeviceKey) -> Result<Option<u32>, Unreadable>;
 
     /// Siblings of the leaf from the bottom up; `None` for an index beyond the fleet.
-    fn path(&self, index: u32) -> Option<Vec<[u8; 32]>>;
+    ///
+    /// # Errors
+    /// [`Unreadable`].
+    fn path(&self, index: u32) -> Result<Option<Vec<[u8; 32]>>, Unreadable>;
 }
+
+/// The fleet cannot be read now. Whoever asks is told to ask again, and not that it is no member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unreadable;
 
 /// A peer as the transport has authenticated it. Pure: both answers follow from its public key.
 pub trait Peer {

@@ -6,7 +6,7 @@ use crate::id::{Attempt, Bounty, ChainId, DeviceKey, Digest, LockHash, PeerHash,
 use crate::key;
 use crate::secret::PreimageT;
 
-use super::campaign::{Campaign, Peer};
+use super::campaign::{Campaign, Peer, Unreadable};
 use super::chain::Standing;
 use super::io::{Change, Output};
 use super::receipt::{Fate, Receipt};
@@ -70,7 +70,7 @@ impl Distributor {
         if !self.reservable(campaign) && !self.entries.contains_key(&key) {
             return Err(Refusal::Closed);
         }
-        let index = campaign.roster.index(device).ok_or(Refusal::NotAMember)?;
+        let index = index(campaign, device)?;
         let digest = digest::delegation(self.me.chain, &key.0, &key.1);
         key::verify(campaign.curve, device, &digest, delegation).map_err(|_| Refusal::BadDelegation)?;
         let c = match self.entries.get(&key) {
@@ -189,7 +189,7 @@ impl Distributor {
         if keys.len() > MAX_MEMBERS {
             return Err(Refusal::Malformed);
         }
-        let entries = keys.iter().map(|key| member(campaign, key)).collect();
+        let entries = keys.iter().map(|key| member(campaign, key)).collect::<Result<_, _>>()?;
         Ok(Response::Members { entries })
     }
 
@@ -203,7 +203,7 @@ impl Distributor {
     ) -> Answer {
         let entry = self.offered(offered)?;
         let campaign = self.campaign(&offered.key.0)?;
-        let index = campaign.roster.index(&device).ok_or(Refusal::NotAMember)?;
+        let index = index(campaign, &device)?;
         if let Some(known) = entry.receipts.get(&index) {
             if let Some(answer) = repeated(entry, known, attempt) {
                 return answer;
@@ -282,7 +282,7 @@ impl Distributor {
     /// Free for whoever was claimed under `s`: another gateway, or one that lost its disk.
     fn copy(&self, bounty: Bounty, s: LockHash, device: &DeviceKey) -> Answer {
         let campaign = self.campaign(&bounty)?;
-        let index = campaign.roster.index(device).ok_or(Refusal::NotAMember)?;
+        let index = index(campaign, device)?;
         let of_bounty = (bounty, PeerHash::new([0; 32]))..=(bounty, PeerHash::new([0xff; 32]));
         let entry = self.entries.range(of_bounty).map(|(_, entry)| entry).find(|e| e.s == s);
         let entry = entry.ok_or(Refusal::UnknownOffer)?;
@@ -336,9 +336,21 @@ fn offered(entry: &Entry, campaign: &Campaign, offer: &super::Offer) -> Response
     }
 }
 
-fn member(campaign: &Campaign, key: &DeviceKey) -> Option<Member> {
-    let index = campaign.roster.index(key)?;
-    Some(Member { index, path: campaign.roster.path(index)? })
+/// A fleet that cannot be read makes a peer wait, as one that asks too often does.
+impl From<Unreadable> for Refusal {
+    fn from(Unreadable: Unreadable) -> Self {
+        Self::RateLimited
+    }
+}
+
+fn index(campaign: &Campaign, key: &DeviceKey) -> Result<u32, Refusal> {
+    campaign.roster.index(key)?.ok_or(Refusal::NotAMember)
+}
+
+fn member(campaign: &Campaign, key: &DeviceKey) -> Result<Option<Member>, Refusal> {
+    let Some(index) = campaign.roster.index(key)? else { return Ok(None) };
+    let path = campaign.roster.path(index)?;
+    Ok(path.map(|path| Member { index, path }))
 }
 
 /// The answer to a receipt for a device that has one; `None` if it takes the old one's place.

@@ -249,6 +249,7 @@ fn requests_that_do_not_fit_are_refused_by_name() {
         (hello(ChainId::new(1), bounty, device_key), Refusal::WrongChain),
         (hello(chain, other, device_key), Refusal::UnknownBounty),
         (hello(chain, bounty, stranger), Refusal::NotAMember),
+        (hello(chain, bounty, world::UNREADABLE), Refusal::RateLimited),
         (hello(chain, bounty, device_key), Refusal::BadDelegation),
         (Request::Auth { chain, bounty, sig: Vec::new() }, Refusal::NotAuthenticated),
         (Request::Members { bounty, keys: Vec::new() }, Refusal::NotAuthenticated),

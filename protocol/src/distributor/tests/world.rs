@@ -28,13 +28,19 @@ const U_ID: UpdateId = UpdateId::new([7; 32]);
 
 struct Fleet(Vec<DeviceKey>);
 
+/// Where this key would stand the disk is bad.
+pub(super) const UNREADABLE: DeviceKey = DeviceKey::new([9; 33]);
+
 impl Roster for Fleet {
-    fn index(&self, key: &DeviceKey) -> Option<u32> {
-        self.0.iter().position(|known| known == key).map(|at| at as u32)
+    fn index(&self, key: &DeviceKey) -> Result<Option<u32>, Unreadable> {
+        if *key == UNREADABLE {
+            return Err(Unreadable);
+        }
+        Ok(self.0.iter().position(|known| known == key).map(|at| at as u32))
     }
 
-    fn path(&self, _: u32) -> Option<Vec<[u8; 32]>> {
-        Some(vec![])
+    fn path(&self, _: u32) -> Result<Option<Vec<[u8; 32]>>, Unreadable> {
+        Ok(Some(vec![]))
     }
 }
 
