@@ -157,6 +157,24 @@ pub(crate) fn bytes_bar(label: &'static str, length: u64) -> ProgressBar {
     bar.with_message(label)
 }
 
+/// A bar for work on devices, whose number [`counts`] is told; shown on a terminal only, if at all.
+pub(crate) fn devices_bar(label: &'static str, shown: bool) -> ProgressBar {
+    let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let bar = ProgressBar::with_draw_target(Some(0), target);
+    let style = "{msg:24} {bar:32} {human_pos}/{human_len} {eta}";
+    bar.set_style(ProgressStyle::with_template(style).expect("a template that a test draws"));
+    bar.with_message(label)
+}
+
+/// Moves the bar to so many devices of so many.
+pub(crate) fn counts(bar: &ProgressBar) -> impl FnMut(u32, u32) {
+    let bar = bar.clone();
+    move |done, of| {
+        bar.set_length(u64::from(of));
+        bar.set_position(u64::from(done));
+    }
+}
+
 /// A spinner for work of unknown length.
 pub(crate) fn spinner(label: &'static str) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
@@ -185,6 +203,7 @@ mod tests {
     #[test]
     fn bars_draw() {
         bytes_bar("encrypting", 10).inc(10);
+        counts(&devices_bar("enrolling", true))(1, 2);
         spinner("proving").finish_and_clear();
     }
 }

@@ -174,8 +174,7 @@ async fn start(
         wallet,
         payee,
         state_dir: config.state_dir.clone(),
-        max_body: config.max_body,
-        max_key: config.max_key,
+        max: config.max,
         prover,
     };
     let settled = campaigns.iter().map(|row| row.bounty).collect();

@@ -13,10 +13,6 @@ use thiserror::Error;
 /// each 64 bytes.
 pub(crate) const MAX_FILE_MODE: u64 = 512;
 
-/// Largest fleet file: it travels as one block, because no envelope signs a flat digest of it, so its
-/// identifier has to be one.
-pub(crate) const MAX_FLEET_FILE: usize = 2 << 20;
-
 /// Why a package is not that of a bounty.
 #[derive(Debug, Error)]
 pub(crate) enum UnfitRelease {

@@ -1,7 +1,6 @@
 //! `posthouse-vendor`: makes keys, publishes updates, seeds them, takes back what nobody earned.
 
 use std::ffi::OsString;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -14,8 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use posthouse_circuits::{KEY_MODE_LEN, ProvingKey, circuit_id};
 use posthouse_contracts::calls;
 use posthouse_contracts::chain::{ChainError, Limits, RpcChain, RpcConfig};
-use posthouse_contracts::fleet::{self, Fleet};
-use posthouse_protocol::id::{Bounty, ChainId, DeviceKey};
+use posthouse_protocol::id::{Bounty, ChainId};
 use posthouse_protocol::release::Mode;
 use serde::Serialize;
 
@@ -27,7 +25,6 @@ use self::transaction::{Patience, settle};
 use self::watch::Wish;
 use crate::console;
 use crate::database::Lock;
-use crate::release::MAX_FLEET_FILE;
 use crate::secret_file;
 use crate::settings::{Amount, SettingsError, Span};
 use crate::wallet::Wallet;
@@ -39,6 +36,7 @@ pub use self::watch::{LedgerError, WatchError};
 
 mod admission;
 mod config;
+mod enrol;
 mod package;
 mod plan;
 mod publish;
@@ -51,8 +49,6 @@ mod terms;
 mod transaction;
 mod watch;
 
-/// Longest list of devices that is read: a million keys as hex are 67 MB.
-const MAX_DEVICES_FILE: u64 = 1 << 28;
 /// Between two looks at a bounty that is watched without settings: the default of `chain.poll_ms`.
 const WATCH_POLL: Duration = Duration::from_secs(4);
 
@@ -185,7 +181,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 async fn run(config: &Config, command: Command, json: bool) -> anyhow::Result<()> {
     match command {
         Command::Keygen => console::report(json, &keygen(config)?),
-        Command::Enrol { devices_file } => console::report(json, &enrol(config, &devices_file)?),
+        Command::Enrol { devices_file } => console::report(json, &enrol::enrol(config, &devices_file, json)?),
         Command::Setup => console::report(json, &setup(config)?),
         Command::Deploy => console::report(json, &deploy(config).await?),
         Command::Publish { image, mode, version, claim_by, share, group, bonus, lock, yes, dry_run } => {
@@ -241,44 +237,6 @@ fn keygen(config: &Config) -> anyhow::Result<Keys> {
         peer_id: config.keys.peer(&config.file)?.public().to_peer_id().to_string(),
         created,
     })
-}
-
-/// The fleet as the contract will know it.
-#[derive(Debug, Serialize)]
-struct Enrolled {
-    devices: u32,
-    root: String,
-    depth: u8,
-    curve: String,
-}
-
-fn enrol(config: &Config, devices: &Path) -> anyhow::Result<Enrolled> {
-    let name = || devices.display().to_string();
-    let length = fs::metadata(devices).with_context(name)?.len();
-    anyhow::ensure!(length <= MAX_DEVICES_FILE, "{}: longer than {MAX_DEVICES_FILE} bytes", name());
-    let text = fs::read_to_string(devices).with_context(name)?;
-    let keys = device_keys(&text).with_context(name)?;
-    let fleet = Fleet::new(config.curve, keys).with_context(name)?;
-    let mut bytes = Vec::new();
-    fleet::write(&mut bytes, fleet.curve(), fleet.keys().iter())?;
-    let fits = bytes.len() <= MAX_FLEET_FILE;
-    anyhow::ensure!(fits, "{} devices make more than {MAX_FLEET_FILE} bytes of fleet", fleet.size());
-    secret_file::create_folder(&config.state_dir)?;
-    let _lock = Lock::take(&config.state_dir, "vendor.lock")?;
-    package::write_whole(&config.fleet_path(), |file| std::io::Write::write_all(file, &bytes))?;
-    Ok(Enrolled {
-        devices: fleet.size(),
-        root: fleet.root().to_string(),
-        depth: fleet.depth(),
-        curve: fleet.curve().to_string(),
-    })
-}
-
-fn device_keys(text: &str) -> anyhow::Result<Vec<DeviceKey>> {
-    let lines = text.lines().enumerate();
-    let lines = lines.map(|(at, line)| (at + 1, line.split('#').next().unwrap_or("").trim()));
-    let keys = lines.filter(|(_, line)| !line.is_empty());
-    keys.map(|(at, line)| line.parse().with_context(|| format!("line {at}: {line:?}"))).collect()
 }
 
 /// The keys of key mode.

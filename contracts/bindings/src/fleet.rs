@@ -1,4 +1,7 @@
-//! A vendor's devices: their Merkle tree, as the bounty checks it, and the file that lists them.
+//! A vendor's devices: their Merkle tree, as the bounty checks it, the file that lists them, and its index.
+//!
+//! A million devices fit no small machine's memory, so all of it is on disk: the fleet file travels, and
+//! the index beside it ([`Fleet`]) says where a key stands and by which path.
 //!
 //! A leaf is `keccak256(address ‖ index u32)` for secp256k1 and `keccak256(x ‖ y ‖ index u32)` for P-256.
 //! The tree is perfect, of the least depth that holds all leaves; empty places hold zero. The index says
@@ -7,15 +10,19 @@
 
 use alloy::primitives::{Address, B256, keccak256};
 use k256::elliptic_curve::sec1::ToEncodedPoint as _;
-use posthouse_protocol::id::{Curve, DeviceKey};
+use posthouse_protocol::id::{Curve, DeviceKey, FleetRoot};
 use thiserror::Error;
 
-pub use self::file::{FleetReader, MAGIC, write};
+pub use self::file::{FleetReader, FleetWriter, MAGIC, file_len};
 pub use self::roster::Fleet;
 pub use self::tree::{Tree, verify};
 
+mod build;
+mod disk;
 mod file;
+mod index;
 mod roster;
+mod sort;
 mod tree;
 
 /// Why a fleet, a place in it or a file of it is not valid.
@@ -70,10 +77,18 @@ pub enum FleetError {
     /// The file is none of ours, or of another version.
     #[error("not a fleet file")]
     Magic,
+    /// Another fleet than the one that was meant.
+    #[error("the fleet has root {found}, not {expected}")]
+    Root {
+        /// What was meant.
+        expected: FleetRoot,
+        /// Of the fleet file.
+        found: FleetRoot,
+    },
     /// The file names a curve that does not exist.
     #[error("fleet file for curve {0}")]
     Curve(u8),
-    /// The file has another number of keys than it says, or could not be read.
+    /// The file has another number of keys than it says, or it or its index could not be read or written.
     #[error("fleet file: {0}")]
     Io(#[from] std::io::Error),
 }

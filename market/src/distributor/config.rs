@@ -90,6 +90,7 @@ impl Default for Sale {
 struct LimitsSection {
     max_body_bytes: u64,
     max_key_bytes: u64,
+    max_fleet_bytes: u64,
     exchanges: usize,
     exchanges_per_device: usize,
     receipts: usize,
@@ -103,6 +104,7 @@ impl Default for LimitsSection {
         Self {
             max_body_bytes: 1 << 30,
             max_key_bytes: 1 << 30,
+            max_fleet_bytes: 1 << 28,
             exchanges: limits.exchanges,
             exchanges_per_device: limits.exchanges_per_device,
             receipts: limits.receipts,
@@ -110,6 +112,15 @@ impl Default for LimitsSection {
             request_burst: limits.burst,
         }
     }
+}
+
+/// Bytes of the largest files that are fetched.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct MaxBytes {
+    pub(super) body: u64,
+    pub(super) key: u64,
+    /// 33 for each device; on disk its index takes three times as many besides.
+    pub(super) fleet: u64,
 }
 
 /// The settings, checked.
@@ -123,9 +134,7 @@ pub(super) struct Config {
     pub(super) dsn: DsnSection,
     pub(super) vendors: Vec<Vendor>,
     pub(super) policy: Policy,
-    /// Largest body, and largest proving key, that is fetched.
-    pub(super) max_body: u64,
-    pub(super) max_key: u64,
+    pub(super) max: MaxBytes,
 }
 
 impl Config {
@@ -144,9 +153,10 @@ impl Config {
         keys.ethereum = beside(file, &keys.ethereum);
         keys.peer = beside(file, &keys.peer);
         let state_dir = beside(file, &state_dir);
-        let (max_body, max_key) = (limits.max_body_bytes, limits.max_key_bytes);
+        let LimitsSection { max_body_bytes, max_key_bytes, max_fleet_bytes, .. } = limits;
+        let max = MaxBytes { body: max_body_bytes, key: max_key_bytes, fleet: max_fleet_bytes };
         let file = file.into();
-        Ok(Self { file, state_dir, keys, chain, factory, dsn, vendors, policy, max_body, max_key })
+        Ok(Self { file, state_dir, keys, chain, factory, dsn, vendors, policy, max })
     }
 }
 

@@ -359,7 +359,7 @@ impl Tasks {
         });
     }
 
-    async fn sign_and_send(&self, goods: &Goods, slot: &Slot) -> Result<B256, super::reader::ReadError> {
+    async fn sign_and_send(&self, goods: &Arc<Goods>, slot: &Slot) -> Result<B256, super::reader::ReadError> {
         let call = self.reader.call(goods, &slot.call).await?;
         let signed = self.reader.wallet.sign(call, slot.nonce, slot.bumps, gas(&slot.call)).await?;
         self.reader.wallet.send(&signed.raw).await?;
@@ -419,8 +419,6 @@ impl Tasks {
         for file in &goods.files {
             self.dsn.add_file(file).await?;
         }
-        let fleet = tokio::fs::read(&goods.fleet_file).await?;
-        self.dsn.put_block(fleet, Codec::Raw).await?;
         let root = self.dsn.put_block(goods.package.to_vec(), Codec::DagCbor).await?;
         if let Some(body) = &goods.package.body {
             self.dsn.provide(cid(body)).await?;

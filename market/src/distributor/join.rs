@@ -13,12 +13,12 @@ use std::sync::Arc;
 use posthouse_circuits::cipher::Body;
 use posthouse_circuits::{KeyFileError, ProvingKey};
 use posthouse_contracts::chain::{At, Chain, ChainError, Latest};
-use posthouse_contracts::fleet::{Fleet, FleetError};
+use posthouse_contracts::fleet::{self, Fleet, FleetError, FleetReader};
 use posthouse_contracts::terms::Terms;
 use posthouse_dsn::{Dsn, FetchError, PeerId, peer_hash};
 use posthouse_light_client::words;
 use posthouse_protocol::digest;
-use posthouse_protocol::id::{Bounty, ChainId, Codec as PackageCodec, ContentId, Payee, ProductId};
+use posthouse_protocol::id::{Bounty, ChainId, ContentId, Payee, ProductId};
 use posthouse_protocol::join::{self, JoinRefusal, Request, Response};
 use posthouse_protocol::package::{MAX_ROOT, Package};
 use posthouse_protocol::release::{Mode, Release};
@@ -26,17 +26,14 @@ use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use super::config::Vendor;
+use super::config::{MaxBytes, Vendor};
 use super::market::{Goods, Prover};
 use super::store::CampaignRow;
 use crate::console;
 use crate::network::peer_of;
-use crate::release::{MAX_FLEET_FILE, UnfitRelease, check, cid, payload_digest, payload_len};
+use crate::release::{UnfitRelease, check, cid, payload_digest, payload_len};
 use crate::wallet::{Wallet, WalletError};
 
-/// Bytes of a fleet file before its keys, and of a key.
-const FLEET_HEADER: u64 = 16;
-const FLEET_KEY: u64 = 33;
 /// Most bytes of a verifying key: 512 bytes of payload have 21 inputs of 32 bytes.
 const MAX_VERIFYING_KEY: usize = 64 * 1024;
 const CHUNK: usize = 1 << 20;
@@ -91,17 +88,18 @@ impl From<FetchError> for JoinError {
 impl JoinError {
     /// Whether the release itself is at fault, so that trying again changes nothing.
     pub(super) fn is_final(&self) -> bool {
-        matches!(
-            self,
+        match self {
             Self::Closed
-                | Self::Package(_)
-                | Self::Unfit(_)
-                | Self::TooLarge { .. }
-                | Self::Link(_)
-                | Self::FleetDiffers(_)
-                | Self::Keys(_)
-                | Self::WrongBody
-        )
+            | Self::Package(_)
+            | Self::Unfit(_)
+            | Self::TooLarge { .. }
+            | Self::Link(_)
+            | Self::FleetDiffers(_)
+            | Self::Keys(_)
+            | Self::WrongBody => true,
+            Self::Fleet(error) => !matches!(error, FleetError::Io(_)),
+            _ => false,
+        }
     }
 }
 
@@ -114,8 +112,7 @@ pub(super) struct Joiner {
     pub(super) wallet: Wallet,
     pub(super) payee: Payee,
     pub(super) state_dir: PathBuf,
-    pub(super) max_body: u64,
-    pub(super) max_key: u64,
+    pub(super) max: MaxBytes,
     /// Gets the key that was checked, for the first proof.
     pub(super) prover: Prover,
 }
@@ -195,8 +192,10 @@ impl Joiner {
         let bound = |what, size, max| {
             if size > max { Err(JoinError::TooLarge { what, size, max }) } else { Ok(()) }
         };
-        bound("body", release.body_size, self.max_body)?;
-        bound("proving key", release.pk_size, self.max_key)?;
+        let fleet_size = fleet::file_len(release.fleet_size);
+        bound("body", release.body_size, self.max.body)?;
+        bound("proving key", release.pk_size, self.max.key)?;
+        bound("fleet", fleet_size, self.max.fleet)?;
         let folder = self.state_dir.join("packages").join(bounty.to_string());
         let keys = self.state_dir.join("proving-keys");
         for folder in [&folder, &keys] {
@@ -210,34 +209,18 @@ impl Joiner {
             // One key serves all of a vendor's updates in key mode.
             pk: keys.join(release.pk_id.to_string()),
         };
-        self.fetch_fleet(package, release, &files.fleet, from).await?;
+        // Nobody signs a digest of the file, and none is needed: the package's root is on chain and links it, and
+        // the tree that is made of it has to have the root on chain.
+        let fleet = Wanted { cid: &package.fleet, size: fleet_size, sha256: None };
+        self.fetch("fetching the fleet", fleet, &files.fleet, from).await?;
         self.fetch_vk(package, release, &files.vk, from).await?;
-        let pk = Wanted { cid: &package.pk, size: release.pk_size, sha256: release.pk_id.to_bytes() };
+        let pk = Wanted { cid: &package.pk, size: release.pk_size, sha256: Some(release.pk_id.to_bytes()) };
         self.fetch("fetching the proving key", pk, &files.pk, from).await?;
         if let (Some(cid), Some(id), Some(path)) = (&package.body, release.body_id, &files.body) {
-            let body = Wanted { cid, size: release.body_size, sha256: id.to_bytes() };
+            let body = Wanted { cid, size: release.body_size, sha256: Some(id.to_bytes()) };
             self.fetch("fetching the body", body, path, from).await?;
         }
         Ok(files)
-    }
-
-    async fn fetch_fleet(
-        &self,
-        package: &Package,
-        release: &Release,
-        path: &Path,
-        from: &[PeerId],
-    ) -> Result<(), JoinError> {
-        let size = FLEET_HEADER + FLEET_KEY * u64::from(release.fleet_size);
-        // One block: of the file as such nobody signs a digest, so its identifier has to be one.
-        let max = MAX_FLEET_FILE as u64;
-        if size > max {
-            return Err(JoinError::TooLarge { what: "fleet", size, max });
-        }
-        if package.fleet.codec() != PackageCodec::Raw {
-            return Err(JoinError::Link("the fleet"));
-        }
-        self.fetch_block(&package.fleet, MAX_FLEET_FILE, path, from).await
     }
 
     /// A small file, which is one block.
@@ -356,7 +339,6 @@ impl Joiner {
         let checked = tokio::task::spawn_blocking(move || {
             let fleet = files.check(&release, &secret, &prover)?;
             let proving_key = files.pk.clone();
-            let fleet_file = files.fleet.clone();
             let files = files.served();
             Ok::<_, JoinError>(Goods {
                 bounty,
@@ -366,7 +348,6 @@ impl Joiner {
                 fleet,
                 secret,
                 proving_key,
-                fleet_file,
                 files,
                 unread,
             })
@@ -379,7 +360,8 @@ impl Joiner {
 struct Wanted<'a> {
     cid: &'a ContentId,
     size: u64,
-    sha256: [u8; 32],
+    /// Of the whole, where the release names it.
+    sha256: Option<[u8; 32]>,
 }
 
 /// Why one peer did not give the secret.
@@ -407,20 +389,30 @@ impl Files {
         self.body.into_iter().chain([self.vk, self.pk]).collect()
     }
 
-    /// Everything against the release; gives the fleet, which is read for that anyway.
+    /// Everything against the release; gives the fleet, with its index, which the first time takes long to make.
     fn check(&self, release: &Release, secret: &[u8], prover: &Prover) -> Result<Fleet, JoinError> {
         self.check_keys(release, prover)?;
         self.check_secret(release, secret)?;
+        self.check_fleet(release)
+    }
+
+    fn check_fleet(&self, release: &Release) -> Result<Fleet, JoinError> {
         let io = |source| JoinError::Io { path: self.fleet.clone(), source };
-        let fleet = Fleet::read(io::BufReader::new(File::open(&self.fleet).map_err(io)?))?;
+        let header = FleetReader::new(File::open(&self.fleet).map_err(io)?)?;
         let differs = |field| Err(JoinError::FleetDiffers(field));
         match () {
-            () if fleet.root() != release.fleet_root => differs("root"),
-            () if fleet.depth() != release.fleet_depth => differs("depth"),
-            () if fleet.size() != release.fleet_size => differs("size"),
-            () if fleet.curve() != release.curve => differs("curve"),
-            () => Ok(fleet),
+            () if header.size() != release.fleet_size => differs("size"),
+            () if header.curve() != release.curve => differs("curve"),
+            () => Ok(()),
+        }?;
+        let bar = console::devices_bar("indexing the fleet", true);
+        let fleet = Fleet::open(&self.fleet, Some(&release.fleet_root), &mut console::counts(&bar));
+        bar.finish_and_clear();
+        let fleet = fleet?;
+        if fleet.depth() != release.fleet_depth {
+            return Err(JoinError::FleetDiffers("depth"));
         }
+        Ok(fleet)
     }
 
     /// Every element of the proving key is checked once, here; what reads it later does so by its

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use posthouse_circuits::{KeyFileError, ProvingKey};
-use posthouse_contracts::fleet::Fleet;
+use posthouse_contracts::fleet::{Fleet, FleetError};
 use posthouse_contracts::terms::Terms;
 use posthouse_dsn::{PeerId, peer_hash, verify_peer_signature};
-use posthouse_protocol::distributor::{Campaign, Group, Peer, Roster, Wei};
+use posthouse_protocol::distributor::{Campaign, Group, Peer, Roster, Unreadable, Wei};
 use posthouse_protocol::id::{Bounty, DeviceKey, Digest, PeerHash, PkId};
 use posthouse_protocol::package::Package;
 use posthouse_protocol::release::Release;
@@ -25,9 +25,7 @@ pub(super) struct Goods {
     pub(super) secret: Zeroizing<Vec<u8>>,
     /// The proving key's file.
     pub(super) proving_key: PathBuf,
-    /// The fleet's file, served as one block.
-    pub(super) fleet_file: PathBuf,
-    /// The other files of the package.
+    /// The files of the package, but that of the fleet: it is served because it was fetched.
     pub(super) files: Vec<PathBuf>,
     /// First block whose payments were not taken in when the program began.
     pub(super) unread: u64,
@@ -36,14 +34,24 @@ pub(super) struct Goods {
 /// The fleet of some goods.
 struct Members(Arc<Goods>);
 
+impl Members {
+    fn unreadable(&self, error: &FleetError) -> Unreadable {
+        tracing::error!(bounty = %self.0.bounty, %error, "the fleet's index cannot be read");
+        Unreadable
+    }
+}
+
 impl Roster for Members {
-    fn index(&self, key: &DeviceKey) -> Option<u32> {
-        self.0.fleet.index_of(key)
+    fn index(&self, key: &DeviceKey) -> Result<Option<u32>, Unreadable> {
+        self.0.fleet.index_of(key).map_err(|error| self.unreadable(&error))
     }
 
-    fn path(&self, index: u32) -> Option<Vec<[u8; 32]>> {
-        let path = self.0.fleet.path(index).ok()?;
-        Some(path.into_iter().map(|node| node.0).collect())
+    fn path(&self, index: u32) -> Result<Option<Vec<[u8; 32]>>, Unreadable> {
+        match self.0.fleet.path(index) {
+            Ok(path) => Ok(Some(path.into_iter().map(|node| node.0).collect())),
+            Err(FleetError::Index { .. }) => Ok(None),
+            Err(error) => Err(self.unreadable(&error)),
+        }
     }
 }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use posthouse_contracts::calls::{self, Call as ContractCall};
 use posthouse_contracts::chain::{At, Chain, ChainError, Claim, Head as Block, Payment};
-use posthouse_contracts::receipts::{Batch, Deal, Receipt, tag};
+use posthouse_contracts::fleet::FleetError;
+use posthouse_contracts::receipts::{Batch, Deal, Receipt, ReceiptError, tag};
 use posthouse_protocol::distributor::{
     Call, CallFailure, Head, Item, Observation, Seen, Standing, Watch, Wei,
 };
@@ -30,7 +31,9 @@ pub(super) enum ReadError {
     #[error("the lock does not hold all that is to be revealed")]
     NoLock,
     #[error("receipts make no batch: {0}")]
-    Batch(#[from] posthouse_contracts::receipts::ReceiptError),
+    Batch(#[from] ReceiptError),
+    #[error("a worker died: {0}")]
+    Worker(#[from] tokio::task::JoinError),
 }
 
 /// Reads for one wallet. Cheap to clone.
@@ -123,7 +126,7 @@ impl Reader {
     }
 
     /// The machine's call as the contract takes it.
-    pub(super) async fn call(&self, goods: &Goods, call: &Call) -> Result<ContractCall, ReadError> {
+    pub(super) async fn call(&self, goods: &Arc<Goods>, call: &Call) -> Result<ContractCall, ReadError> {
         Ok(match call {
             Call::Reserve { s, items, min_sum } => {
                 calls::reserve(self.batch(goods, s, items).await?, amount(*min_sum))
@@ -137,7 +140,7 @@ impl Reader {
     }
 
     /// Names the ended locks of others that stand in the way.
-    async fn batch(&self, goods: &Goods, s: &LockHash, items: &[Item]) -> Result<Batch, ReadError> {
+    async fn batch(&self, goods: &Arc<Goods>, s: &LockHash, items: &[Item]) -> Result<Batch, ReadError> {
         let deal = Deal {
             chain: self.chain_id,
             bounty: goods.bounty,
@@ -146,16 +149,18 @@ impl Reader {
             payee: self.payee,
             s: *s,
         };
-        let receipts = items.iter().map(|item| Receipt {
-            index: item.index,
-            key: item.device,
-            attempt: item.attempt,
-            signature: item.sig,
-        });
-        let batch = Batch::new(deal, receipts.collect(), goods.fleet.tree())?;
+        let receipt = |item: &Item| {
+            let Item { index, device: key, attempt, sig: signature } = *item;
+            Receipt { index, key, attempt, signature }
+        };
+        let (goods, receipts) = (goods.clone(), items.iter().map(receipt).collect());
+        let bounty = goods.bounty;
+        // Checks signatures, and reads the fleet's tree from disk.
+        let batch = move || Batch::new(deal, receipts, goods.fleet.tree());
+        let batch = tokio::task::spawn_blocking(batch).await??;
         let indices: Vec<u32> = batch.indices().collect();
         let now = self.chain.head(At::Latest).await?.timestamp;
-        let claims = self.chain.claims(&goods.bounty, &indices, At::Latest).await?;
+        let claims = self.chain.claims(&bounty, &indices, At::Latest).await?;
         let ended = indices.iter().zip(&claims).filter_map(|(index, claim)| {
             let lock = claim.lock.filter(|lock| lock.until < now)?;
             Some((tag(&lock.s, &lock.payee), *index))
@@ -165,7 +170,7 @@ impl Reader {
 
     /// Tries a call in the latest state. The one that shows `t` is shown to no endpoint for that: whether its locks live
     /// is read from the contract.
-    pub(super) async fn simulate(&self, goods: &Goods, call: &Call) -> Result<(), CallFailure> {
+    pub(super) async fn simulate(&self, goods: &Arc<Goods>, call: &Call) -> Result<(), CallFailure> {
         let tried = match call {
             Call::Reveal { t, indices } => self.holds(&goods.bounty, t, indices).await,
             _ => self.try_call(goods, call).await,
@@ -176,7 +181,7 @@ impl Reader {
         })
     }
 
-    async fn try_call(&self, goods: &Goods, call: &Call) -> Result<(), ReadError> {
+    async fn try_call(&self, goods: &Arc<Goods>, call: &Call) -> Result<(), ReadError> {
         Ok(self.wallet.simulate(self.call(goods, call).await?).await?)
     }
 
@@ -210,8 +215,10 @@ fn failure(error: &ReadError) -> CallFailure {
             CallFailure::ClaimsClosed
         }
         ReadError::NoLock => CallFailure::NoLock,
+        // The disk's fault, not the receipts'.
+        ReadError::Batch(ReceiptError::Fleet(FleetError::Io(_))) => CallFailure::Unavailable,
         ReadError::Wallet(WalletError::Reverts { .. }) | ReadError::Batch(_) => CallFailure::Reverts,
-        ReadError::Wallet(_) | ReadError::Chain(_) => CallFailure::Unavailable,
+        ReadError::Wallet(_) | ReadError::Chain(_) | ReadError::Worker(_) => CallFailure::Unavailable,
     }
 }
 

@@ -10,7 +10,7 @@ use posthouse_circuits::{ProvingKey, SystemRandomness, circuit_id};
 use posthouse_contracts::fleet::Fleet;
 use posthouse_dsn::{Config as DsnConfig, Dsn, FileAdded, Keypair};
 use posthouse_protocol::cose::ReleaseSigningKey;
-use posthouse_protocol::id::{BodyId, ContentId, UpdateId, Version};
+use posthouse_protocol::id::{BodyId, UpdateId, Version};
 use posthouse_protocol::package::Package;
 use posthouse_protocol::release::{self, Mode, Release};
 use posthouse_protocol::suit::{self, Manifest};
@@ -128,11 +128,14 @@ impl Work {
     /// The fleet as it is now: what is enrolled later belongs to later releases.
     fn fleet(&self, copy: &Path) -> anyhow::Result<FleetFacts> {
         if !copy.exists() {
-            let bytes = fs::read(self.config.fleet_path())
-                .context("no fleet: run `posthouse-vendor enrol DEVICES_FILE` first")?;
-            write_whole(copy, |file| file.write_all(&bytes))?;
+            let enrolled = self.config.fleet_path();
+            anyhow::ensure!(enrolled.exists(), "no fleet: run `posthouse-vendor enrol DEVICES_FILE` first");
+            Fleet::share(&enrolled, copy)?;
         }
-        let fleet = Fleet::read(io::BufReader::new(File::open(copy)?))?;
+        let bar = console::devices_bar("indexing the fleet", true);
+        let fleet = Fleet::open(copy, None, &mut console::counts(&bar));
+        bar.finish_and_clear();
+        let fleet = fleet?;
         if fleet.curve() != self.config.curve {
             bail!("the fleet holds {} keys, product.curve is {}", fleet.curve(), self.config.curve);
         }
@@ -216,7 +219,7 @@ pub(super) fn write_whole(path: &Path, fill: impl FnOnce(&mut File) -> io::Resul
 /// The files' content identifiers.
 struct Cids {
     body: Option<FileAdded>,
-    fleet: ContentId,
+    fleet: FileAdded,
     vk: FileAdded,
     pk: FileAdded,
 }
@@ -237,8 +240,7 @@ impl Cids {
             Some(body) => Some(dsn.add_file(body).await?),
             None => None,
         };
-        let fleet = fs::read(&files.fleet)?;
-        let fleet = ContentId::raw(Sha256::digest(&fleet).into());
+        let fleet = dsn.add_file(&files.fleet).await?;
         let (vk, pk) = (dsn.add_file(&files.vk).await?, dsn.add_file(&files.pk).await?);
         Ok(Self { body, fleet, vk, pk })
     }
@@ -276,7 +278,7 @@ fn seal(
         manifest: suit::build(&manifest, key),
         release: release::seal(&release, key)?,
         body: cids.body.map(|body| content_id(&body.cid)),
-        fleet: cids.fleet,
+        fleet: content_id(&cids.fleet.cid),
         vk: content_id(&cids.vk.cid),
         pk: content_id(&cids.pk.cid),
     };

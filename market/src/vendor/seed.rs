@@ -147,10 +147,9 @@ async fn serve(
     for secret in withheld(&release) {
         dsn.withhold(secret).await?;
     }
-    for file in [files.body.as_ref(), Some(&files.vk), Some(&files.pk)].into_iter().flatten() {
+    for file in files.body.iter().chain([&files.fleet, &files.vk, &files.pk]) {
         dsn.add_file(file).await.with_context(|| file.display().to_string())?;
     }
-    dsn.put_block(tokio::fs::read(&files.fleet).await?, Codec::Raw).await?;
     let block = dsn.put_block(root.block, Codec::DagCbor).await?;
     let announce = [block].into_iter().chain(package.body.as_ref().map(cid)).collect();
     Ok(Seeded { version: row.version, bounty: published.bounty, secret: row.secret, announce })

@@ -142,6 +142,11 @@ impl Gateway {
         Request::Receipt { bounty: self.bounty, s: offer.s, device_key, attempt, sig }
     }
 
+    pub(crate) fn members(&self, world: &World, devices: &[usize]) -> Request {
+        let keys = devices.iter().map(|device| world.devices[*device].device_key()).collect();
+        Request::Members { bounty: self.bounty, keys }
+    }
+
     pub(crate) fn seal(&self, offer: &Offer) -> Request {
         Request::Seal { bounty: self.bounty, s: offer.s }
     }

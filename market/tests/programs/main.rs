@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod fees;
+mod fleet;
 mod gateway;
 mod groups;
 mod kills;

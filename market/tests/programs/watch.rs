@@ -16,7 +16,7 @@ use alloy::sol_types::SolEvent as _;
 use posthouse_contracts::abi::{UpdateBounty, UpdateFactory};
 use posthouse_contracts::calls::{self, Call, Publish};
 use posthouse_contracts::chain::{Limits, provider};
-use posthouse_contracts::fleet::Fleet;
+use posthouse_contracts::fleet::{Fleet, FleetError};
 use posthouse_contracts::receipts::{Batch, Deal, Receipt};
 use posthouse_contracts::terms::Group;
 use posthouse_devchain::{Clock, Config, DevChain, Proxy, Reorg};
@@ -59,8 +59,10 @@ impl Scene {
         chain.mine_many(FINALITY).unwrap();
         let key = |i: u8| SigningKey::from_bytes(Curve::Secp256k1, &[i + 1; 32]).unwrap();
         let signers: Vec<_> = (0..5).map(key).collect();
-        let fleet =
-            Fleet::new(Curve::Secp256k1, signers.iter().map(SigningKey::device_key).collect()).unwrap();
+        let (folder, keys) = (tempfile::tempdir().unwrap(), signers.iter().map(|key| Ok(key.device_key())));
+        let path = folder.path().join("fleet");
+        let fleet: Result<_, FleetError> = Fleet::create(&path, Curve::Secp256k1, keys, &mut |_, _| {});
+        let fleet = fleet.unwrap();
         let update = Publish {
             product: ProductId::new([1; 32]),
             version: Version::new(1),
@@ -82,7 +84,7 @@ impl Scene {
         let mut logs = published.logs().iter();
         let event = logs.find_map(|log| UpdateFactory::UpdatePublished::decode_log(&log.inner).ok()).unwrap();
         let bounty = event.bounty.into_array().into();
-        Self { chain, factory, bounty, update, signers, fleet, folder: tempfile::tempdir().unwrap() }
+        Self { chain, factory, bounty, update, signers, fleet, folder }
     }
 
     /// Settings that read the chain at a URL, and name keys that there are not.

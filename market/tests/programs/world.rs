@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use posthouse_devchain::beacon::{self, Beacon};
 use posthouse_devchain::{Config, DevChain};
-use posthouse_protocol::id::Curve;
+use posthouse_protocol::id::{Curve, DeviceKey};
 use posthouse_protocol::key::SigningKey;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -25,6 +25,8 @@ pub(crate) struct World {
     pub(crate) chain: DevChain,
     pub(crate) folder: TempDir,
     pub(crate) devices: Vec<SigningKey>,
+    /// Devices that are enrolled before those, and of which nothing is heard.
+    pub(crate) silent: Vec<DeviceKey>,
     factory: Option<String>,
 }
 
@@ -38,7 +40,7 @@ impl World {
         let key = |i: u8| SigningKey::from_bytes(Curve::Secp256k1, &[i + 1; 32]).unwrap();
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("network.yaml"), beacon.network_yaml()).unwrap();
-        Self { beacon, chain, folder, devices: (0..5).map(key).collect(), factory: None }
+        Self { beacon, chain, folder, devices: (0..5).map(key).collect(), silent: Vec::new(), factory: None }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -93,15 +95,21 @@ impl World {
         self.key_file("vendor.key", 0);
         self.write_vendor();
         self.vendor(&["keygen"]);
-        let list: String = self.devices.iter().map(|key| format!("{}\n", key.device_key())).collect();
-        std::fs::write(self.path("devices"), format!("# five\n{list}")).unwrap();
-        let devices = self.path("devices");
-        let enrolled = self.vendor(&["enrol", devices.to_str().unwrap()]);
-        assert_eq!(enrolled["devices"], 5);
+        let devices = self.devices.iter().map(SigningKey::device_key);
+        let keys: Vec<DeviceKey> = self.silent.iter().copied().chain(devices).collect();
+        let list = self.list("devices", &keys);
+        assert_eq!(self.vendor(&["enrol", &list])["devices"], keys.len());
         let deployed = self.vendor(&["deploy"]);
         assert_eq!(self.vendor(&["deploy"])["factory"], deployed["factory"], "once for a chain");
         self.factory = deployed["factory"].as_str().map(str::to_string);
         self.write_vendor();
+    }
+
+    /// Writes a list of devices for `enrol`.
+    pub(crate) fn list(&self, name: &str, keys: &[DeviceKey]) -> String {
+        let lines: String = keys.iter().map(|key| format!("{key}\n")).collect();
+        std::fs::write(self.path(name), format!("# a fleet\n{lines}")).unwrap();
+        self.path(name).to_str().unwrap().to_string()
     }
 
     pub(crate) fn image(&self, name: &str, length: usize) -> String {

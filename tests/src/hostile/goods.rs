@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use alloy::signers::{SignerSync as _, local::PrivateKeySigner};
 use anyhow::{Context as _, Result, bail, ensure};
 use posthouse_circuits::ProvingKey;
-use posthouse_contracts::{chain::Chain as _, fleet::Fleet};
+use posthouse_contracts::{
+    chain::Chain as _,
+    fleet::{Fleet, file_len},
+};
 use posthouse_dsn::{Cid, Codec, Dsn, PeerId, peer_hash};
 use posthouse_protocol::{
     digest,
@@ -23,9 +26,6 @@ use crate::{
     site::{PATIENCE, Published, Site},
 };
 
-/// Bytes of a fleet file before its keys, and of a key.
-const FLEET_HEADER: u64 = 16;
-const FLEET_KEY: u64 = 33;
 /// Most bytes of a verifying key in key mode.
 const MAX_VK: usize = 64 * 1024;
 
@@ -65,7 +65,9 @@ impl Goods {
         let pk_id = release.pk_id.to_bytes();
         let proving_key =
             tokio::task::spawn_blocking(move || ProvingKey::read_pinned(&files.pk, &pk_id)).await??;
-        let fleet = Fleet::read(std::fs::File::open(files.fleet)?)?;
+        let (file, fleet_root) = (files.fleet, release.fleet_root);
+        let fleet = move || Fleet::open(&file, Some(&fleet_root), &mut |_, _| {});
+        let fleet = tokio::task::spawn_blocking(fleet).await??;
         Ok(Self { bounty, release, fleet, key, proving_key, root, body: files.body })
     }
 
@@ -99,8 +101,8 @@ impl Files {
         let (body_id, body) = release.body_id.zip(package.body).context("a release in key mode")?;
         let (body, fleet, pk) = (cid(&body), folder.join("fleet"), folder.join("pk"));
         let from = &[vendor][..];
-        let size = FLEET_HEADER + FLEET_KEY * u64::from(release.fleet_size);
-        dsn.fetch_file(cid(&package.fleet), size, package.fleet.digest(), &fleet, from, |_| {}).await?;
+        let size = file_len(release.fleet_size);
+        dsn.fetch_file(cid(&package.fleet), size, None, &fleet, from, |_| {}).await?;
         let (size, digest) = (release.pk_size, release.pk_id.to_bytes());
         dsn.fetch_file(cid(&package.pk), size, digest, &pk, from, |_| {}).await?;
         let (size, digest) = (release.body_size, body_id.to_bytes());

@@ -91,8 +91,8 @@ impl Seller {
                 Response::Members { entries: keys.iter().map(|key| self.member(key)).collect() }
             }
             Request::Receipt { device_key, .. } => match self.goods.fleet.index_of(&device_key) {
-                Some(index) => Response::Ack { index },
-                None => Response::Refused { reason: Refusal::NotAMember },
+                Ok(Some(index)) => Response::Ack { index },
+                _ => Response::Refused { reason: Refusal::NotAMember },
             },
             Request::Seal { .. } => Response::Sealed { receipts: self.receipts() },
             Request::Poll { .. } if self.lie == Lie::KeyThatDoesNotFit => {
@@ -118,7 +118,7 @@ impl Seller {
     }
 
     fn member(&self, key: &DeviceKey) -> Option<Member> {
-        let index = self.goods.fleet.index_of(key)?;
+        let index = self.goods.fleet.index_of(key).ok()??;
         let path = self.goods.fleet.path(index).ok()?;
         Some(Member { index, path: path.into_iter().map(|node| node.0).collect() })
     }

@@ -14,7 +14,8 @@ pub(crate) enum Area {
     Circuits,
     /// Verification times, beside Lodestar's; bytes of an epoch, memory, size of the program.
     LightClient,
-    /// What the contracts cost, measured on anvil and equal on the devchain, and the paper's contract beside them.
+    /// What the contracts cost, measured on anvil and equal on the devchain, and the paper's contract beside them;
+    /// what a fleet of a million takes to enrol and to look up.
     Gas,
 }
 
@@ -23,7 +24,8 @@ pub(crate) fn run(area: Area) -> Result<()> {
         Area::Circuits => line("cargo run --quiet --release -p posthouse-circuits --example figures"),
         Area::Gas => {
             tools::anvil()?;
-            line("cargo run --quiet -p posthouse-contracts --example gas")
+            line("cargo run --quiet -p posthouse-contracts --example gas")?;
+            line("cargo run --quiet --release -p posthouse-market --example fleet")
         }
         Area::LightClient => {
             tools::peers()?;

@@ -75,7 +75,7 @@ impl Fleet {
             leaves[index as usize] = leaf(curve, &signer.device_key(), index)?;
             signers.insert(index, signer);
         }
-        Ok(Self { signers, curve, tree: Tree::from_leaves(leaves)? })
+        Ok(Self { signers, curve, tree: Tree::build(tempfile::tempfile()?, leaves)? })
     }
 
     fn receipt(&self, deal: &Deal, index: u32) -> Receipt {

@@ -3,7 +3,7 @@
 //! 8 bytes `PHFLEET1`, 1 byte curve (1 secp256k1, 2 P-256), 3 zero bytes, the number of keys as a
 //! big-endian `u32`, then 33 bytes SEC1 compressed for each. The index of a key is its place.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 
 use posthouse_protocol::id::{Curve, DeviceKey};
 
@@ -12,6 +12,8 @@ use super::FleetError;
 /// The first bytes of a fleet file of this version.
 pub const MAGIC: [u8; 8] = *b"PHFLEET1";
 const HEADER: usize = 16;
+/// Where the header has the number of keys.
+const SIZE_AT: u64 = 12;
 
 /// Reads a fleet file key by key, so that a million of them need no memory.
 #[derive(Debug)]
@@ -80,24 +82,49 @@ impl<R: Read> Iterator for FleetReader<R> {
     }
 }
 
-/// Writes a fleet file.
-///
-/// # Errors
-/// [`FleetError::Empty`], [`FleetError::TooMany`], [`FleetError::Io`].
-pub fn write<'k>(
-    mut sink: impl Write,
-    curve: Curve,
-    keys: impl ExactSizeIterator<Item = &'k DeviceKey>,
-) -> Result<(), FleetError> {
-    let size = u32::try_from(keys.len()).map_err(|_| FleetError::TooMany)?;
-    if size == 0 {
-        return Err(FleetError::Empty);
+/// Writes a fleet file key by key; how many there are need not be known before.
+#[derive(Debug)]
+pub struct FleetWriter<W> {
+    sink: W,
+    size: u32,
+}
+
+impl<W: Write + Seek> FleetWriter<W> {
+    /// Begins at the sink's start. Wrap files in a `BufWriter`.
+    ///
+    /// # Errors
+    /// [`FleetError::Io`].
+    pub fn new(mut sink: W, curve: Curve) -> Result<Self, FleetError> {
+        sink.write_all(&MAGIC)?;
+        sink.write_all(&[curve as u8, 0, 0, 0, 0, 0, 0, 0])?;
+        Ok(Self { sink, size: 0 })
     }
-    sink.write_all(&MAGIC)?;
-    sink.write_all(&[curve as u8, 0, 0, 0])?;
-    sink.write_all(&size.to_be_bytes())?;
-    for key in keys {
-        sink.write_all(key.as_bytes())?;
+
+    /// Adds the device of the next index.
+    ///
+    /// # Errors
+    /// [`FleetError::TooMany`], [`FleetError::Io`].
+    pub fn push(&mut self, key: &DeviceKey) -> Result<(), FleetError> {
+        self.size = self.size.checked_add(1).ok_or(FleetError::TooMany)?;
+        Ok(self.sink.write_all(key.as_bytes())?)
     }
-    Ok(sink.flush()?)
+
+    /// Says in the header how many there are, and gives the sink back.
+    ///
+    /// # Errors
+    /// [`FleetError::Empty`], [`FleetError::Io`].
+    pub fn finish(mut self) -> Result<W, FleetError> {
+        if self.size == 0 {
+            return Err(FleetError::Empty);
+        }
+        self.sink.seek(SeekFrom::Start(SIZE_AT))?;
+        self.sink.write_all(&self.size.to_be_bytes())?;
+        self.sink.flush()?;
+        Ok(self.sink)
+    }
+}
+
+/// Bytes of the fleet file of so many devices.
+pub fn file_len(size: u32) -> u64 {
+    HEADER as u64 + DeviceKey::LEN as u64 * u64::from(size)
 }

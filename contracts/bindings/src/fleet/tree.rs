@@ -1,72 +1,79 @@
 //! The Merkle tree over a fleet.
 
-use alloy::primitives::{B256, keccak256};
-use posthouse_protocol::id::{Curve, DeviceKey, FleetRoot};
+use std::fs::File;
+use std::io::{self, BufWriter, Write as _};
+use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
 
-use super::{FleetError, leaf};
+use alloy::primitives::{B256, keccak256};
+use posthouse_protocol::id::FleetRoot;
+
+use super::FleetError;
+use super::disk::At;
 use crate::terms::MAX_DEPTH;
 
-/// All nodes of a fleet's tree that are not those of empty places: about 64 bytes a device.
+/// Nodes read and hashed at once; even, so that no pair is parted.
+const NODES: u64 = 4096;
+const NODE: u64 = 32;
+
+/// A fleet's tree in a file: 64 bytes a device, of which a look-up reads one node for each level.
+///
+/// Level after level, leaves first and the root last; each without the empty places at its end.
 #[derive(Debug, Clone)]
 pub struct Tree {
-    /// Leaves first, root last; each level without the empty places at its end.
-    levels: Vec<Vec<B256>>,
+    file: Arc<File>,
+    /// Where the leaves begin.
+    start: u64,
+    size: u32,
+    root: FleetRoot,
 }
 
 impl Tree {
-    /// Hashes keys in index order, taking one at a time.
+    /// Writes the tree over these leaves to `file`, from its start.
     ///
     /// # Errors
-    /// [`FleetError::Key`] for the first that is no point of the curve, [`FleetError::Empty`],
-    /// [`FleetError::TooMany`]. That no key stands twice is for the caller to check.
-    pub fn build(curve: Curve, keys: impl IntoIterator<Item = DeviceKey>) -> Result<Self, FleetError> {
-        let mut leaves = Vec::new();
-        for key in keys {
-            let index = u32::try_from(leaves.len()).ok().filter(|i| *i < u32::MAX);
-            leaves.push(leaf(curve, &key, index.ok_or(FleetError::TooMany)?)?);
+    /// [`FleetError::Empty`], [`FleetError::TooMany`], [`FleetError::Io`].
+    pub fn build(file: File, leaves: impl IntoIterator<Item = B256>) -> Result<Self, FleetError> {
+        let mut size = 0u32;
+        let mut sink = BufWriter::new(At::new(&file, 0));
+        for leaf in leaves {
+            size = size.checked_add(1).ok_or(FleetError::TooMany)?;
+            sink.write_all(leaf.as_slice())?;
         }
-        Self::from_leaves(leaves)
-    }
-
-    /// Builds the tree over leaves that were hashed already.
-    ///
-    /// # Errors
-    /// [`FleetError::Empty`], [`FleetError::TooMany`].
-    pub fn from_leaves(leaves: Vec<B256>) -> Result<Self, FleetError> {
-        if leaves.is_empty() {
+        sink.flush()?;
+        drop(sink);
+        if size == 0 {
             return Err(FleetError::Empty);
         }
-        u32::try_from(leaves.len()).map_err(|_| FleetError::TooMany)?;
-        let mut levels = vec![leaves];
-        let mut empty = B256::ZERO;
-        while let Some(level) = levels.last().filter(|level| level.len() > 1) {
-            let parents = level.chunks(2).map(|pair| parent(&pair[0], pair.get(1).unwrap_or(&empty)));
-            levels.push(parents.collect());
-            empty = parent(&empty, &empty);
-        }
-        Ok(Self { levels })
+        let root = raise(&file, 0, size)?;
+        Ok(Self::open(Arc::new(file), 0, size, root))
+    }
+
+    /// A tree that is known to be in `file`, with its leaves from `start`.
+    pub(super) fn open(file: Arc<File>, start: u64, size: u32, root: FleetRoot) -> Self {
+        Self { file, start, size, root }
     }
 
     /// The root, which the bounty carries.
     pub fn root(&self) -> FleetRoot {
-        FleetRoot::new(self.levels.last().map_or([0; 32], |level| level[0].0))
+        self.root
     }
 
-    /// Levels above the leaves.
+    /// Levels above the leaves, at most 32.
     pub fn depth(&self) -> u8 {
-        // At most 32 for a `u32` of leaves.
-        (self.levels.len() - 1) as u8
+        // At least one device.
+        (u32::BITS - (self.size - 1).leading_zeros()) as u8
     }
 
     /// Number of devices.
     pub fn size(&self) -> u32 {
-        self.levels[0].len() as u32
+        self.size
     }
 
     /// The siblings from the leaf at `index` to the root.
     ///
     /// # Errors
-    /// [`FleetError::Index`].
+    /// [`FleetError::Index`], [`FleetError::Io`].
     pub fn path(&self, index: u32) -> Result<Vec<B256>, FleetError> {
         self.multiproof(&[index])
     }
@@ -75,37 +82,101 @@ impl Tree {
     /// right, the siblings that the leaves do not give themselves.
     ///
     /// # Errors
-    /// [`FleetError::Order`] unless the indices ascend strictly, [`FleetError::Index`].
+    /// [`FleetError::Order`] unless the indices ascend strictly, [`FleetError::Index`], [`FleetError::Io`].
     pub fn multiproof(&self, indices: &[u32]) -> Result<Vec<B256>, FleetError> {
         let last = *indices.last().ok_or(FleetError::Order)?;
         if !indices.is_sorted_by(|a, b| a < b) {
             return Err(FleetError::Order);
         }
-        if last >= self.size() {
-            return Err(FleetError::Index { index: last, size: self.size() });
+        if last >= self.size {
+            return Err(FleetError::Index { index: last, size: self.size });
         }
         let mut places = indices.to_vec();
-        let mut empty = B256::ZERO;
         let mut path = Vec::new();
-        for level in &self.levels[..self.levels.len() - 1] {
-            places = siblings(&places, |place| path.push(*level.get(place).unwrap_or(&empty)));
-            empty = parent(&empty, &empty);
+        for (level, empty) in levels(self.start, self.size).zip(empties()) {
+            if level.count == 1 {
+                break;
+            }
+            places = siblings(&places, |place| {
+                let there = place < level.count;
+                path.push(if there { self.node(level.start + place * NODE)? } else { empty });
+                Ok(())
+            })?;
         }
         Ok(path)
+    }
+
+    fn node(&self, at: u64) -> io::Result<B256> {
+        let mut node = B256::ZERO;
+        self.file.read_exact_at(node.as_mut_slice(), at)?;
+        Ok(node)
+    }
+}
+
+/// One level of a tree in its file.
+struct Level {
+    start: u64,
+    /// Nodes in it.
+    count: u64,
+}
+
+/// The levels of a tree with its leaves from `start`: from the leaves up, past the root without end.
+fn levels(start: u64, size: u32) -> impl Iterator<Item = Level> {
+    let leaves = Level { start, count: u64::from(size) };
+    std::iter::successors(Some(leaves), |below| {
+        Some(Level { start: below.start + below.count * NODE, count: below.count.div_ceil(2) })
+    })
+}
+
+/// What stands for an empty place on each level.
+fn empties() -> impl Iterator<Item = B256> {
+    std::iter::successors(Some(B256::ZERO), |empty| Some(parent(empty, empty)))
+}
+
+/// Bytes of the tree over so many leaves, at least one.
+pub(super) fn tree_len(size: u32) -> u64 {
+    levels(0, size).find(|level| level.count == 1).map_or(0, |top| top.start + NODE)
+}
+
+/// Writes the levels above the leaves, which are in `file` from `start`, and gives the root.
+pub(super) fn raise(file: &File, start: u64, size: u32) -> io::Result<FleetRoot> {
+    let mut buffer = vec![0; (NODES * NODE) as usize];
+    for (level, empty) in levels(start, size).zip(empties()) {
+        if level.count == 1 {
+            break;
+        }
+        let above = level.start + level.count * NODE;
+        for done in (0..level.count).step_by(NODES as usize) {
+            let below = &mut buffer[..(NODES.min(level.count - done) * NODE) as usize];
+            file.read_exact_at(below, level.start + done * NODE)?;
+            let parents: Vec<u8> = below.chunks(64).flat_map(|pair| pair_hash(pair, &empty).0).collect();
+            file.write_all_at(&parents, above + done / 2 * NODE)?;
+        }
+    }
+    let mut root = [0; 32];
+    file.read_exact_at(&mut root, start + tree_len(size) - NODE)?;
+    Ok(FleetRoot::new(root))
+}
+
+/// Hash of two nodes, the second of which may be an empty place.
+fn pair_hash(pair: &[u8], empty: &B256) -> B256 {
+    match pair.split_at(NODE as usize) {
+        (left, []) => keccak256([left, empty.as_slice()].concat()),
+        _ => keccak256(pair),
     }
 }
 
 /// Calls `missing` for each sibling that is not in `places`, and returns the parents' places.
-fn siblings(places: &[u32], mut missing: impl FnMut(usize)) -> Vec<u32> {
+fn siblings(places: &[u32], mut missing: impl FnMut(u64) -> io::Result<()>) -> io::Result<Vec<u32>> {
     let mut parents = Vec::with_capacity(places.len());
     let mut rest = places.iter().peekable();
     while let Some(place) = rest.next() {
         if rest.next_if(|next| place & 1 == 0 && **next == place + 1).is_none() {
-            missing((place ^ 1) as usize);
+            missing(u64::from(place ^ 1))?;
         }
         parents.push(place >> 1);
     }
-    parents
+    Ok(parents)
 }
 
 /// Checks that `leaf` stands at `index` of the tree with this root, depth and number of leaves.

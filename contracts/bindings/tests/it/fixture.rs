@@ -1,5 +1,7 @@
 //! A chain with a factory, a fleet and a bounty for it.
 
+use std::path::Path;
+
 use alloy::primitives::{Address, U256};
 use alloy::providers::{Provider, ProviderBuilder};
 use alloy::rpc::types::TransactionReceipt;
@@ -7,12 +9,12 @@ use alloy::sol_types::SolEvent;
 use posthouse_contracts::abi::UpdateFactory;
 use posthouse_contracts::calls::{self, Call, Publish};
 use posthouse_contracts::chain::{Limits, RpcChain, RpcConfig, provider};
-use posthouse_contracts::fleet::Fleet;
+use posthouse_contracts::fleet::{Fleet, FleetError};
 use posthouse_contracts::receipts::{Deal, Receipt};
 use posthouse_contracts::terms::Group;
 use posthouse_devchain::{Clock, Config, DevChain};
 use posthouse_protocol::id::{
-    Attempt, Bounty, ChainId, Curve, PackageId, Payee, ProductId, UpdateId, Version,
+    Attempt, Bounty, ChainId, Curve, DeviceKey, PackageId, Payee, ProductId, UpdateId, Version,
 };
 use posthouse_protocol::key::SigningKey;
 use posthouse_protocol::secret::{KeyR, PreimageT};
@@ -33,8 +35,15 @@ pub(crate) fn signers(curve: Curve, count: u8) -> Vec<SigningKey> {
     (1..=count).map(|n| SigningKey::from_bytes(curve, &scalar(n)).unwrap()).collect()
 }
 
+/// Its files are gone when this returns: what is open stays readable.
 pub(crate) fn fleet_of(signers: &[SigningKey]) -> Fleet {
-    Fleet::new(signers[0].curve(), signers.iter().map(SigningKey::device_key).collect()).unwrap()
+    let keys: Vec<DeviceKey> = signers.iter().map(SigningKey::device_key).collect();
+    create(tempfile::tempdir().unwrap().path(), signers[0].curve(), &keys).unwrap()
+}
+
+/// Makes the fleet file `fleet` in a folder, with its index.
+pub(crate) fn create(folder: &Path, curve: Curve, keys: &[DeviceKey]) -> Result<Fleet, FleetError> {
+    Fleet::create(&folder.join("fleet"), curve, keys.iter().copied().map(Ok), &mut |_, _| {})
 }
 
 pub(crate) fn secret(byte: u8) -> PreimageT {

@@ -1,7 +1,7 @@
 //! Receipts in the form that the bounty takes.
 
 use alloy::primitives::{Address, B256, Signature, b256, keccak256};
-use posthouse_contracts::fleet;
+use posthouse_contracts::fleet::{self, Tree};
 use posthouse_contracts::receipts::{Batch, Deal, MAX_BATCH, Receipt, ReceiptError};
 use posthouse_protocol::id::{Attempt, Bounty, ChainId, Curve, LockHash, Payee, UpdateId};
 use posthouse_protocol::key::SigningKey;
@@ -84,10 +84,10 @@ proptest! {
         let mut bytes = [0; 32];
         bytes[16..].copy_from_slice(&scalar.to_be_bytes());
         let signer = SigningKey::from_bytes(Curve::Secp256k1, &bytes).unwrap();
-        let fleet = fleet_of(std::slice::from_ref(&signer));
+        let tree = Tree::build(tempfile::tempfile().unwrap(), [B256::ZERO]).unwrap();
         let deal = Deal { s: LockHash::new(s), ..deal(Curve::Secp256k1) };
         let receipt = receipt(&deal, &signer, 0, attempt);
-        let claim = deal.claim(&receipt, &secret(1), fleet.tree()).unwrap();
+        let claim = deal.claim(&receipt, &secret(1), &tree).unwrap();
         let mut low = claim.receipt.vs;
         let odd = low[0] >> 7 == 1;
         low[0] &= 0x7f;
