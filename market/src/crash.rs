@@ -8,6 +8,7 @@
 //! | program | points |
 //! |---|---|
 //! | vendor, `publish` | `vendor.staged` (secret kept, before the package is written), `vendor.prepared` (package written), `vendor.signed` (transaction kept, not sent), `vendor.sent` (sent, outcome unknown) |
+//! | vendor, `deploy` | `vendor.signed` and `vendor.sent` of each of its transactions, and `vendor.funded` (the proxy is paid for, not sent) |
 //! | distributor, per exchange | `distributor.` and `proving`, `offered`, `collecting`, `reserving`, `locked`, `revealing`, `paid`, `claiming`, `closed` |
 //! | distributor, rows | `distributor.receipt` (kept, not acknowledged), `distributor.transaction` (has its nonce, not sent), `distributor.joined` (secret kept, not announced) |
 

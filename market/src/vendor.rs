@@ -7,21 +7,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alloy::primitives::Address;
-use alloy::providers::Provider as _;
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use posthouse_circuits::{KEY_MODE_LEN, ProvingKey, circuit_id};
-use posthouse_contracts::calls;
-use posthouse_contracts::chain::{ChainError, Limits, RpcChain, RpcConfig};
+use posthouse_contracts::chain::{Limits, RpcChain, RpcConfig};
 use posthouse_protocol::id::{Bounty, ChainId};
 use posthouse_protocol::release::Mode;
 use serde::Serialize;
 
 use self::config::Config;
+use self::consent::{Consent, agree};
 use self::publish::{Asked, Publisher, Request, Surveyor};
 use self::store::{State, Store};
 use self::terms::{Bonus, GroupRange};
-use self::transaction::{Patience, settle};
+use self::transaction::Patience;
 use self::watch::Wish;
 use crate::console;
 use crate::database::Lock;
@@ -29,6 +28,8 @@ use crate::secret_file;
 use crate::settings::{Amount, SettingsError, Span};
 use crate::wallet::Wallet;
 
+pub use self::consent::ConsentError;
+pub use self::deploy::DeployError;
 pub use self::publish::PublishError;
 pub use self::refund::RefundError;
 pub use self::terms::GroupError;
@@ -36,6 +37,8 @@ pub use self::watch::{LedgerError, WatchError};
 
 mod admission;
 mod config;
+mod consent;
+mod deploy;
 mod enrol;
 mod package;
 mod plan;
@@ -86,8 +89,18 @@ enum Command {
     },
     /// Makes proving and verifying keys of key mode.
     Setup,
-    /// Deploys the update factory, once for a chain.
-    Deploy,
+    /// Deploys the update factory at the address that it has on every chain, or checks that it is there.
+    Deploy {
+        /// Where the chain has no deterministic deployment proxy, pays 0.01 ether for one.
+        #[arg(long)]
+        with_deployer: bool,
+        /// Agrees to what it will cost without being asked.
+        #[arg(long)]
+        yes: bool,
+        /// Shows what is there and what it would cost, and ends; writes and sends nothing.
+        #[arg(long, conflicts_with = "yes")]
+        dry_run: bool,
+    },
     /// Publishes an image and funds its bounty; run again, it goes on where it was killed.
     Publish {
         /// The firmware image.
@@ -183,7 +196,9 @@ async fn run(config: &Config, command: Command, json: bool) -> anyhow::Result<()
         Command::Keygen => console::report(json, &keygen(config)?),
         Command::Enrol { devices_file } => console::report(json, &enrol::enrol(config, &devices_file, json)?),
         Command::Setup => console::report(json, &setup(config)?),
-        Command::Deploy => console::report(json, &deploy(config).await?),
+        Command::Deploy { with_deployer, yes, dry_run } => {
+            deploy::run(config, with_deployer, Consent::of(yes, dry_run), json).await
+        }
         Command::Publish { image, mode, version, claim_by, share, group, bonus, lock, yes, dry_run } => {
             publish::check_image(&image)?;
             let defaults = config.publish;
@@ -203,11 +218,7 @@ async fn run(config: &Config, command: Command, json: bool) -> anyhow::Result<()
                 claim_by: claim_by.unwrap_or(defaults.claim_by.0),
                 lock: lock.unwrap_or(defaults.lock.0),
             };
-            let consent = match (dry_run, yes) {
-                (true, _) => Consent::Withheld,
-                (false, true) => Consent::Given,
-                (false, false) => Consent::Asked,
-            };
+            let consent = Consent::of(yes, dry_run);
             publish_image(config, &request, consent, json).await
         }
         Command::Seed => seed::run(config, json).await,
@@ -273,38 +284,6 @@ fn setup(config: &Config) -> anyhow::Result<SetUp> {
     })
 }
 
-/// The factory.
-#[derive(Debug, Serialize)]
-struct Deployed {
-    factory: String,
-    gas_used: Option<u64>,
-}
-
-async fn deploy(config: &Config) -> anyhow::Result<Deployed> {
-    let mut open = Open::new(config, Address::ZERO)?;
-    if let Some(factory) = config.chain.factory {
-        let code = open.chain.provider().get_code_at(factory.0).await.map_err(ChainError::from)?;
-        if code.is_empty() {
-            let why = "nothing is deployed there; take the key out to deploy a factory";
-            return Err(SettingsError::value(&config.file, "chain.factory", factory.0, why).into());
-        }
-        return Ok(Deployed { factory: factory.0.to_string(), gas_used: None });
-    }
-    let call = calls::deploy_factory();
-    let receipt = settle(&mut open.store, &open.wallet, "deploy", call, open.patience).await?;
-    let factory = receipt.contract_address.context("the transaction deployed nothing")?;
-    // The row stays: a second `deploy` finds the same factory.
-    Ok(Deployed { factory: factory.to_string(), gas_used: Some(receipt.gas_used) })
-}
-
-/// Whether a publication may cost what it costs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Consent {
-    Given,
-    Asked,
-    Withheld,
-}
-
 async fn publish_image(
     config: &Config,
     request: &Request,
@@ -322,24 +301,11 @@ async fn publish_image(
         (None, _) => {}
         (Some(plan), Consent::Withheld) if json => return console::report(json, &plan.report()),
         (Some(plan), Consent::Withheld) => return console::say(plan),
-        (Some(plan), consent) => agree(plan.to_string(), consent).await?,
+        (Some(plan), consent) => agree(plan, "Publish?", consent).await?,
     }
     let Open { store, chain, wallet, patience, _lock } = Open::new(config, chain.factory())?;
     let mut publisher = Publisher { config, store, chain, wallet, release_key, patience };
     console::report(json, &publisher.publish(request, survey).await?)
-}
-
-/// Shows a plan on stderr, as stdout is for results, and asks where it has to be asked.
-async fn agree(plan: String, consent: Consent) -> anyhow::Result<()> {
-    console::note(&plan)?;
-    if consent == Consent::Given {
-        return Ok(());
-    }
-    match tokio::task::spawn_blocking(|| console::ask("Publish?")).await?? {
-        Some(true) => Ok(()),
-        Some(false) => bail!(PublishError::Declined),
-        None => bail!(PublishError::NoTerminal),
-    }
 }
 
 async fn refund_version(config: &Config, version: Option<u64>, json: bool) -> anyhow::Result<()> {

@@ -508,7 +508,10 @@ async fn vendor(plan: &Plan, chain: &Chain, sensors: &[Sensor]) -> Result<(Vendo
     write(None)?;
     let programs = &plan.programs;
     let keys = says(programs, Role::Vendor, &config, &["keygen"]).await?;
-    let factory = text(&says(programs, Role::Vendor, &config, &["deploy"]).await?, "factory")?;
+    let factory = text(
+        &says(programs, Role::Vendor, &config, &["deploy", "--with-deployer", "--yes"]).await?,
+        "factory",
+    )?;
     write(Some(&factory))?;
     let devices = folder.join("devices.txt");
     std::fs::write(&devices, sensors.iter().map(|s| format!("{}\n", s.key)).collect::<String>())?;

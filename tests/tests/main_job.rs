@@ -8,6 +8,7 @@ use alloy::{
     eips::BlockNumberOrTag,
     providers::{Provider as _, ProviderBuilder},
 };
+use posthouse_contracts::deployment::DEPLOYER;
 use posthouse_devchain::{Clock, DevChain};
 use posthouse_tests::{
     broker::{Broker, program},
@@ -117,10 +118,12 @@ async fn the_main_job_on_anvil_costs_the_gas_that_the_devchain_takes() {
         chain_id: CHAIN_ID,
         automine: false,
         clock: Clock::Manual,
-        genesis_timestamp: Some(genesis.header.timestamp),
+        genesis_timestamp: Some(genesis.header.timestamp - 1),
         ..Default::default()
     })
     .unwrap();
+    // anvil has the proxy from the beginning, through which the factory is deployed.
+    again.set_code(DEPLOYER.address, provider.get_code_at(DEPLOYER.address).await.unwrap());
     let replayed = ProviderBuilder::new().connect_http(again.url().parse().unwrap());
     let head = provider.get_block_number().await.unwrap();
     let (mut transactions, mut now) = (0, genesis.header.timestamp);

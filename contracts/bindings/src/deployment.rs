@@ -126,6 +126,18 @@ mod tests {
     }
 
     #[test]
+    fn whoever_is_told_of_the_factory_is_told_this_address() {
+        let told = [
+            include_str!("../../README.md"),
+            include_str!("../../../packaging/config/posthouse.toml"),
+            include_str!("../../../packaging/config/distributor.toml"),
+            include_str!("../../../packaging/config/vendor.toml"),
+        ];
+        let address = FACTORY.address.to_string();
+        assert!(told.iter().all(|text| text.contains(&address)), "{address}");
+    }
+
+    #[test]
     fn the_proxy_follows_from_its_transaction() {
         let tx = TxEnvelope::decode_2718_exact(&DEPLOYER_TRANSACTION).unwrap();
         let signer = tx.signature().recover_address_from_prehash(&tx.signature_hash()).unwrap();

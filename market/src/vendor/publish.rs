@@ -151,12 +151,6 @@ pub enum PublishError {
         /// The difference.
         missing: U256,
     },
-    /// Nobody is there to agree.
-    #[error("not agreed to: without a terminal to ask on, give --yes")]
-    NoTerminal,
-    /// Somebody was, and did not.
-    #[error("not agreed to: nothing was written or sent")]
-    Declined,
     /// There is nothing left to be shown.
     #[error("version {0} is published, or its transaction is under way: nothing is left to decide")]
     Decided(u64),

@@ -1,6 +1,7 @@
 //! The two programs as processes, on a chain in this one.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod deploy;
 mod fees;
 mod fleet;
 mod gateway;

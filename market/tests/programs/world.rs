@@ -99,7 +99,7 @@ impl World {
         let keys: Vec<DeviceKey> = self.silent.iter().copied().chain(devices).collect();
         let list = self.list("devices", &keys);
         assert_eq!(self.vendor(&["enrol", &list])["devices"], keys.len());
-        let deployed = self.vendor(&["deploy"]);
+        let deployed = self.vendor(&["deploy", "--with-deployer", "--yes"]);
         assert_eq!(self.vendor(&["deploy"])["factory"], deployed["factory"], "once for a chain");
         self.factory = deployed["factory"].as_str().map(str::to_string);
         self.write_vendor();
@@ -185,14 +185,14 @@ impl World {
     }
 }
 
-fn program(path: &str, config: &Path, args: &[&str]) -> Command {
+pub(crate) fn program(path: &str, config: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(path);
     command.arg("--json").arg("--config").arg(config).args(args);
     command.env("RUST_LOG", "info").stdin(Stdio::null());
     command
 }
 
-fn json(output: &Output) -> Value {
+pub(crate) fn json(output: &Output) -> Value {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
     serde_json::from_slice(&output.stdout).unwrap()
