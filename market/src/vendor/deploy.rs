@@ -36,7 +36,7 @@ use crate::wallet::{Quote, Wallet, WalletError};
 /// Names the transaction that gives the proxy's sender what its own costs.
 const FUND: &str = "fund deployer";
 /// Stands in for an estimate where there is no proxy to be asked: more than the factory's transaction uses.
-const DEPLOY_GAS: u64 = 6_000_000;
+const DEPLOY_GAS: u64 = 6_200_000;
 
 /// Why the contracts do not stand, or are not to be used.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -279,7 +279,7 @@ impl Costs {
 /// For people.
 impl Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let there = |stands| if stands { "there, with our code" } else { "not there yet" };
+        let there = |stands| if stands { "there, with its code" } else { "not there yet" };
         writeln!(
             f,
             "factory        {} on chain {}: {}",
