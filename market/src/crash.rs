@@ -9,8 +9,11 @@
 //! |---|---|
 //! | vendor, `publish` | `vendor.staged` (secret kept, before the package is written), `vendor.prepared` (package written), `vendor.signed` (transaction kept, not sent), `vendor.sent` (sent, outcome unknown) |
 //! | vendor, `deploy` | `vendor.signed` and `vendor.sent` of each of its transactions, and `vendor.funded` (the proxy is paid for, not sent) |
-//! | distributor, per exchange | `distributor.` and `proving`, `offered`, `collecting`, `reserving`, `locked`, `revealing`, `paid`, `claiming`, `closed` |
-//! | distributor, rows | `distributor.receipt` (kept, not acknowledged), `distributor.transaction` (has its nonce, not sent), `distributor.joined` (secret kept, not announced) |
+//! | distributor, exchanges | `distributor.` and `proving`, `offered`, `collecting`, `reserving`, `locked`, `revealing`, `paid`, `claiming`, `closed` |
+//! | distributor, rows | `distributor.receipt` (kept, not acknowledged), `distributor.fate` (what became of it), `distributor.transaction` or `.transaction-` and `reserve`, `reveal`, `claim`, `cancel` (has its nonce, not sent), `distributor.settled` (its nonce is final), `distributor.forget` |
+//! | the same, not yet on disk | the same with `distributor.before-` |
+//! | distributor, transactions | `distributor.signed-` and the call (not sent), `distributor.sent-` and the call (sent, outcome unknown) |
+//! | distributor, bounties | `distributor.joined` (secret kept, not announced), `distributor.read-to` (payments up to a block kept) |
 
 /// Kills the process if it is to die here.
 #[cfg(feature = "fault-injection")]

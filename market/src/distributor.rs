@@ -107,6 +107,7 @@ async fn run(config: Config, json: bool) -> anyhow::Result<()> {
     let signer = config.keys.ethereum(&config.file)?;
     let keypair = config.keys.peer(&config.file)?;
     let rpc = config.chain.reader(&config.file, config.factory)?;
+    let relay = config.relay()?;
     let protocols = [exchange::PROTOCOL, join_wire::PROTOCOL];
     let dsn_store = config.state_dir.join("dsn");
     let dsn_config = config.dsn.config(&config.file, keypair, dsn_store, &protocols, false)?;
@@ -121,7 +122,7 @@ async fn run(config: Config, json: bool) -> anyhow::Result<()> {
             Arc::new(rpc.clone())
         }
     };
-    let wallet = config.chain.wallet(&rpc, chain.clone(), signer);
+    let wallet = config.chain.wallet(&rpc, chain.clone(), signer).with_relay(relay);
     start(Arc::new(config), store, chain, wallet, dsn_config, json).await
 }
 

@@ -107,6 +107,7 @@ pub struct Wallet {
     chain: ChainId,
     max_fee: u128,
     priority_fee: u128,
+    relay: Option<RpcChain>,
 }
 
 impl Wallet {
@@ -120,7 +121,13 @@ impl Wallet {
         max_fee: u128,
         priority_fee: u128,
     ) -> Self {
-        Self { signer, rpc, proven, chain, max_fee, priority_fee }
+        Self { signer, rpc, proven, chain, max_fee, priority_fee, relay: None }
+    }
+
+    /// With a relay that shows transactions to nobody before they are in a block.
+    #[must_use]
+    pub fn with_relay(self, relay: Option<RpcChain>) -> Self {
+        Self { relay, ..self }
     }
 
     /// The account.
@@ -135,6 +142,11 @@ impl Wallet {
     pub fn sign_digest(&self, digest: &Digest) -> Result<[u8; 65], WalletError> {
         let signed = self.signer.sign_hash_sync(&B256::from(digest.to_bytes()));
         signed.map(|signature| signature.as_bytes()).map_err(transaction)
+    }
+
+    /// A call of nobody, which only uses a nonce up.
+    pub fn nothing(&self) -> Call {
+        Call { to: Some(self.address()), value: U256::ZERO, input: Bytes::new() }
     }
 
     /// Transactions that the account has sent, in the state of a block.
@@ -161,9 +173,24 @@ impl Wallet {
     /// # Errors
     /// [`WalletError`].
     pub async fn sign(&self, call: Call, nonce: u64, bumps: u8, gas: Gas) -> Result<Signed, WalletError> {
+        let fees = self.fees(bumps).await?;
+        self.sign_at(call, nonce, fees, gas).await
+    }
+
+    /// The same for a fee that is given: in wei per gas, the most in all, and of that the most for the block's producer.
+    ///
+    /// # Errors
+    /// [`WalletError`].
+    pub async fn sign_at(
+        &self,
+        call: Call,
+        nonce: u64,
+        (max_fee, priority_fee): (u128, u128),
+        gas: Gas,
+    ) -> Result<Signed, WalletError> {
+        let (max_fee, priority_fee) = (max_fee.min(self.max_fee), priority_fee.min(self.max_fee));
         let request = call.into_request().with_from(self.address()).with_nonce(nonce);
         let limit = self.gas(&request, gas).await?;
-        let (max_fee, priority_fee) = self.fees(bumps).await?;
         self.afford(&request, limit, max_fee).await?;
         let request = request
             .with_chain_id(self.chain.get())
@@ -246,6 +273,16 @@ impl Wallet {
     /// [`WalletError::Unavailable`], also where all refuse it: whether it takes effect is read from the chain.
     pub async fn send(&self, raw: &[u8]) -> Result<(), WalletError> {
         self.rpc.broadcast(raw).await.map_err(unavailable)
+    }
+
+    /// Sends a signed transaction to the private relay, and to nobody else.
+    ///
+    /// # Errors
+    /// [`WalletError::Unavailable`], also where there is no relay.
+    pub async fn send_privately(&self, raw: &[u8]) -> Result<(), WalletError> {
+        let none = || WalletError::Unavailable("no private relay is configured".into());
+        let relay = self.relay.as_ref().ok_or_else(none)?;
+        relay.broadcast(raw).await.map_err(|error| WalletError::Unavailable(error.to_string()))
     }
 
     /// The receipt of a transaction that is in a block.

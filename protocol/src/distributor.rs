@@ -16,8 +16,10 @@
 //!
 //! What the machine holds itself to:
 //! - `t` and `r` are shown only after a finalized block has the reservation, and only if it covers
-//!   the sum that it named and its end is not near ([`Stage::shows_key`]).
-//! - A nonce carries one call for ever.
+//!   the sum that it named and its end is not near ([`Stage::shows_key`]); or `t` to a private relay alone, where the
+//!   operator has named one ([`Stage::Direct`]).
+//! - No gas is spent on a batch that is not worth it at the present fee, and no fee offered by which it would not be.
+//! - A nonce carries one call for ever, or nothing: a call that would come too late is called off.
 //! - Everything that a peer can make it hold is bounded by [`Limits`].
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -30,6 +32,7 @@ pub use self::campaign::{Campaign, Group, Identity, Limits, Peer, Policy, Roster
 pub use self::chain::{Call, CallFailure, Head, Item, Observation, Seen, Standing, Watch, Wei};
 pub use self::io::{Change, Event, Input, Output};
 pub use self::outbox::Slot;
+pub use self::price::{Fee, Gas};
 pub use self::receipt::{Fate, Receipt};
 pub use self::stage::{
     Batch, Claiming, CloseReason, Closed, Collecting, Exchange, Locked, Offer, Offered, Paid, Posting,
@@ -43,6 +46,7 @@ mod campaign;
 mod chain;
 mod io;
 mod outbox;
+mod price;
 mod receipt;
 mod redeem;
 mod requests;
@@ -61,6 +65,8 @@ struct Entry {
     /// Follows from `t` and the payee; kept because every request is held against it.
     s: LockHash,
     receipts: BTreeMap<u32, Receipt>,
+    /// That it waits for a better price was told. Not persisted.
+    waits: bool,
     /// A proof or a simulation was asked for and is not back. Not persisted: a restart asks again.
     asked: bool,
     /// After simulations that came to nothing. Not persisted either.
@@ -123,15 +129,15 @@ impl Distributor {
         }
     }
 
-    /// Takes back one persisted row. Exchanges come before their receipts; a receipt without its
-    /// exchange is dropped, as it cannot be redeemed. Nothing happens before [`Input::Join`].
+    /// Takes back one persisted row. Exchanges come before their receipts, and receipts before transactions; a receipt
+    /// without its exchange is dropped, as it cannot be redeemed. Nothing happens before [`Input::Join`].
     pub fn restore(&mut self, change: Change) {
         match change {
             Change::Exchange(exchange) => {
                 let s = exchange.s(&self.me.payee);
                 let key = (exchange.bounty, exchange.gateway);
-                let entry =
-                    Entry { exchange, s, receipts: BTreeMap::new(), asked: false, pause: Pause::default() };
+                let (receipts, pause) = (BTreeMap::new(), Pause::default());
+                let entry = Entry { exchange, s, receipts, waits: false, asked: false, pause };
                 self.entries.insert(key, entry);
             }
             Change::Receipt(receipt) => {
@@ -139,9 +145,20 @@ impl Distributor {
                     entry.receipts.insert(receipt.index, receipt);
                 }
             }
-            Change::Transaction(slot) => self.outbox.restore(slot),
+            Change::Transaction(slot) => self.restore_transaction(slot),
             Change::Settled { .. } | Change::Forget { .. } => {}
         }
+    }
+
+    /// A transaction is persisted before the state that waits for it: one whose state still waits to make the call has
+    /// made it.
+    fn restore_transaction(&mut self, slot: Slot) {
+        if let Some(entry) = self.entries.get_mut(&(slot.bounty, slot.gateway))
+            && redeem::call(entry).is_some_and(|call| call == slot.call)
+        {
+            entry.exchange.stage = redeem::posted(entry.exchange.stage.clone(), slot.nonce);
+        }
+        self.outbox.restore(slot);
     }
 
     /// A bounty that was joined before a restart: until it is joined again, whoever asks is told to ask
@@ -171,6 +188,7 @@ impl Distributor {
             Input::Simulated { bounty, gateway, result } => {
                 self.simulated((bounty, gateway), result, now);
             }
+            Input::Sent(nonce) => self.sent(nonce),
             Input::Head(head) => self.on_head(head, now),
             Input::Observed(observation) => self.observed(&observation, now),
             Input::Tick => self.tick(),
@@ -227,7 +245,7 @@ impl Distributor {
     fn store(&mut self, key: Key, stage: Stage) {
         let Some(entry) = self.entries.get_mut(&key) else { return };
         entry.exchange.stage = stage;
-        entry.asked = false;
+        (entry.asked, entry.waits) = (false, false);
         let exchange = entry.exchange.clone();
         let state = exchange.stage.name();
         self.out.push_back(Output::Persist(Change::Exchange(exchange)));

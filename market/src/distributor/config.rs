@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use alloy::primitives::Address;
+use posthouse_contracts::chain::RpcChain;
 use posthouse_contracts::receipts::MAX_BATCH;
 use posthouse_dsn::Multiaddr;
 use posthouse_protocol::distributor::{Limits, Policy, Wei};
@@ -22,8 +23,17 @@ struct File {
     #[serde(default)]
     sale: Sale,
     #[serde(default)]
+    redeem: Redeem,
+    #[serde(default)]
     limits: LimitsSection,
     vendors: Vec<Vendor>,
+}
+
+/// `[redeem]`: by whom.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Redeem {
+    private_relay: Option<String>,
 }
 
 /// `[[vendors]]`: whose updates are sold. Their proving keys are trusted.
@@ -59,6 +69,7 @@ struct Sale {
     offer_ttl: Text<Span>,
     min_receipts: u32,
     min_sum: Text<Amount>,
+    gain_percent: u32,
     max_batch: u16,
     reserve_margin: Text<Span>,
     reveal_margin: Text<Span>,
@@ -75,6 +86,7 @@ impl Default for Sale {
             offer_ttl: span(policy.offer_ttl_secs),
             min_receipts: policy.min_receipts,
             min_sum: Text(Amount(policy.min_sum.get())),
+            gain_percent: policy.gain_percent,
             max_batch: policy.max_batch,
             reserve_margin: span(policy.reserve_margin_secs),
             reveal_margin: span(policy.reveal_margin_secs),
@@ -134,13 +146,15 @@ pub(super) struct Config {
     pub(super) dsn: DsnSection,
     pub(super) vendors: Vec<Vendor>,
     pub(super) policy: Policy,
+    /// Takes transactions without showing them to anybody before they are in a block.
+    relay: Option<String>,
     pub(super) max: MaxBytes,
 }
 
 impl Config {
     /// Reads and checks the settings; creates and dials nothing.
     pub(super) fn load(file: &Path) -> Result<Self, SettingsError> {
-        let File { state_dir, mut keys, chain, dsn, sale, limits, vendors } = settings::load(file)?;
+        let File { state_dir, mut keys, chain, dsn, sale, redeem, limits, vendors } = settings::load(file)?;
         chain.check(file)?;
         chain.check_trust(file)?;
         let factory = chain.factory(file)?;
@@ -149,18 +163,25 @@ impl Config {
             return Err(SettingsError::value(file, "keys.release", release.display(), why));
         }
         check_vendors(file, &vendors)?;
-        let policy = policy(file, &sale, &limits)?;
+        let relay = redeem.private_relay;
+        relay.as_deref().map(|url| chain.relay(file, url)).transpose()?;
+        let policy = Policy { direct: relay.is_some(), ..policy(file, &sale, &limits, &chain)? };
         keys.ethereum = beside(file, &keys.ethereum);
         keys.peer = beside(file, &keys.peer);
         let state_dir = beside(file, &state_dir);
         let LimitsSection { max_body_bytes, max_key_bytes, max_fleet_bytes, .. } = limits;
         let max = MaxBytes { body: max_body_bytes, key: max_key_bytes, fleet: max_fleet_bytes };
         let file = file.into();
-        Ok(Self { file, state_dir, keys, chain, factory, dsn, vendors, policy, max })
+        Ok(Self { file, state_dir, keys, chain, factory, dsn, vendors, policy, relay, max })
     }
 }
 
 impl Config {
+    /// Where transactions go that nobody is to see before they are in a block.
+    pub(super) fn relay(&self) -> Result<Option<RpcChain>, SettingsError> {
+        self.relay.as_deref().map(|url| self.chain.relay(&self.file, url)).transpose()
+    }
+
     /// The vendor with this Ethereum address.
     pub(super) fn vendor(&self, address: [u8; 20]) -> Option<&Vendor> {
         self.vendors.iter().find(|vendor| vendor.address.0 == Address::from(address))
@@ -188,7 +209,12 @@ fn check_vendors(file: &Path, vendors: &[Vendor]) -> Result<(), SettingsError> {
     Ok(())
 }
 
-fn policy(file: &Path, sale: &Sale, limits: &LimitsSection) -> Result<Policy, SettingsError> {
+fn policy(
+    file: &Path,
+    sale: &Sale,
+    limits: &LimitsSection,
+    chain: &ChainSection,
+) -> Result<Policy, SettingsError> {
     let seconds = |key: &str, span: Text<Span>| {
         let why = "is longer than 136 years";
         u32::try_from(span.0.0).map_err(|_| SettingsError::value(file, &format!("sale.{key}"), span.0.0, why))
@@ -216,6 +242,9 @@ fn policy(file: &Path, sale: &Sale, limits: &LimitsSection) -> Result<Policy, Se
         window_secs: seconds("window", sale.window)?,
         min_receipts: sale.min_receipts,
         min_sum: Wei::new(sale.min_sum.0.0),
+        gain_percent: sale.gain_percent,
+        max_fee: Wei::new(chain.max_fee.0.0),
+        priority_fee: Wei::new(chain.priority_fee.0.0),
         max_batch: sale.max_batch,
         offer_ttl_secs: seconds("offer_ttl", sale.offer_ttl)?,
         reserve_margin_secs: seconds("reserve_margin", sale.reserve_margin)?,

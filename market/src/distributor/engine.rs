@@ -13,7 +13,7 @@ use posthouse_circuits::{ProvingKey, Statement, SystemRandomness};
 use posthouse_contracts::chain::{At, Health};
 use posthouse_dsn::{Codec, Dsn, Inbound, Reply};
 use posthouse_protocol::distributor::{
-    Call, Change, Distributor, Event, Head, Input, Observation, Output, Slot, Standing, Watch, Wei,
+    Call, Change, Distributor, Event, Fate, Head, Input, Observation, Output, Slot, Standing, Watch, Wei,
 };
 use posthouse_protocol::exchange::{Refusal, Request, Response};
 use posthouse_protocol::id::{Bounty, ContentId, LockHash, Payee, PeerHash};
@@ -117,10 +117,16 @@ impl Engine {
             Message::Simulated { bounty, gateway, result } => {
                 self.feed(Input::Simulated { bounty, gateway, result });
             }
-            Message::Sent { nonce, hash } => self.store.sent(nonce, &hash)?,
+            Message::Sent { nonce, hash } => {
+                self.store.sent(nonce, &hash)?;
+                self.feed(Input::Sent(nonce));
+            }
             Message::Head(head) => self.feed(Input::Head(head)),
             Message::Observed(observation) => self.feed(Input::Observed(observation)),
-            Message::ReadTo(bounty, block) => self.store.read_to(&bounty, block)?,
+            Message::ReadTo(bounty, block) => {
+                self.store.read_to(&bounty, block)?;
+                crash_point("distributor.read-to");
+            }
             Message::Health(health) => self.store.health(&health, unix_millis() / 1000)?,
             // Who asked has gone: the next poll asks again.
             Message::Watching(answer) => drop(answer.send(self.machine.watching())),
@@ -174,8 +180,10 @@ impl Engine {
             if batch.is_empty() {
                 return Ok(());
             }
+            batch.changes.iter().for_each(|change| crash_at("before-", change));
             self.store.write(&batch.changes, &batch.payments, &self.payee)?;
-            batch.changes.iter().for_each(crash_after);
+            self.store.waits(&batch.waits)?;
+            batch.changes.iter().for_each(|change| crash_at("", change));
             for output in batch.rest {
                 self.act(output, &mut replies)?;
             }
@@ -200,11 +208,7 @@ impl Engine {
                     self.tasks.simulate(goods, gateway, call);
                 }
             }
-            Output::Submit(slot) => {
-                if let Some(goods) = self.shelf.get(&slot.bounty) {
-                    self.tasks.submit(goods, slot);
-                }
-            }
+            Output::Submit(slot) => self.tasks.submit(self.shelf.get(&slot.bounty), slot),
             // Committed before.
             Output::Persist(_) => {}
         }
@@ -229,6 +233,12 @@ fn tell(event: &Event) {
         Event::CallFailed { bounty, call, why } => {
             tracing::warn!(%bounty, call, %why, "a call would not do");
         }
+        Event::Waits { bounty, gateway, worth, cost } => {
+            tracing::warn!(%bounty, %gateway, %worth, %cost, "a batch is not worth its gas now, and waits");
+        }
+        Event::Cancelled { nonce } => {
+            tracing::warn!(nonce, "a transaction would come too late: an empty one is sent in its place");
+        }
         Event::NonceWasted { nonce } => {
             tracing::warn!(nonce, "a transaction had no effect");
         }
@@ -239,12 +249,15 @@ fn tell(event: &Event) {
 struct Batch {
     changes: Vec<Change>,
     payments: Vec<(Bounty, u32, Wei)>,
+    /// Exchanges whose batch waits for a better price.
+    waits: Vec<(Bounty, PeerHash)>,
     rest: Vec<Output>,
 }
 
 impl Batch {
     fn of(machine: &mut Distributor) -> Self {
-        let mut batch = Self { changes: Vec::new(), payments: Vec::new(), rest: Vec::new() };
+        let mut batch =
+            Self { changes: Vec::new(), payments: Vec::new(), waits: Vec::new(), rest: Vec::new() };
         while let Some(output) = machine.poll() {
             match output {
                 Output::Persist(change) => batch.changes.push(change),
@@ -254,6 +267,10 @@ impl Batch {
         // What was earned is told once, so it is kept with the rows that say that it was told.
         batch.payments.extend(batch.rest.iter().filter_map(|output| match output {
             Output::Event(Event::Paid { bounty, index, amount }) => Some((*bounty, *index, *amount)),
+            _ => None,
+        }));
+        batch.waits.extend(batch.rest.iter().filter_map(|output| match output {
+            Output::Event(Event::Waits { bounty, gateway, .. }) => Some((*bounty, *gateway)),
             _ => None,
         }));
         batch
@@ -270,14 +287,19 @@ fn answer(reply: Reply, response: &Response) {
     let _ = reply.send(body.to_vec());
 }
 
-fn crash_after(change: &Change) {
+/// Dies before or after a change is durable, if it is to.
+fn crash_at(before: &str, change: &Change) {
+    let point = |name: &str| crash_point(&format!("distributor.{before}{name}"));
     match change {
-        Change::Exchange(exchange) => {
-            crash_point(&format!("distributor.{}", exchange.stage.name()));
+        Change::Exchange(exchange) => point(exchange.stage.name()),
+        Change::Receipt(receipt) if receipt.fate == Fate::Waiting => point("receipt"),
+        Change::Receipt(_) => point("fate"),
+        Change::Transaction(slot) => {
+            point("transaction");
+            point(&format!("transaction-{}", slot.call.name()));
         }
-        Change::Receipt(_) => crash_point("distributor.receipt"),
-        Change::Transaction(_) => crash_point("distributor.transaction"),
-        Change::Settled { .. } | Change::Forget { .. } => {}
+        Change::Settled { .. } => point("settled"),
+        Change::Forget { .. } => point("forget"),
     }
 }
 
@@ -345,24 +367,37 @@ impl Tasks {
     }
 
     /// A failure to send is like a transaction that was dropped: the machine sends it again.
-    fn submit(&self, goods: Arc<Goods>, slot: Slot) {
+    fn submit(&self, goods: Option<Arc<Goods>>, slot: Slot) {
         let tasks = self.clone();
         self.runtime.spawn(async move {
-            let nonce = slot.nonce;
-            match tasks.sign_and_send(&goods, &slot).await {
+            let (nonce, call) = (slot.nonce, slot.call.name());
+            match tasks.sign_and_send(goods.as_ref(), &slot).await {
                 Ok(hash) => {
-                    tracing::info!(nonce, %hash, call = slot.call.name(), "sent");
+                    crash_point(&format!("distributor.sent-{call}"));
+                    tracing::info!(nonce, %hash, call, "sent");
                     tasks.send(Message::Sent { nonce, hash }).await;
                 }
-                Err(error) => tracing::warn!(nonce, %error, "not sent, tried again later"),
+                Err(error) => tracing::warn!(nonce, call, %error, "not sent, tried again later"),
             }
         });
     }
 
-    async fn sign_and_send(&self, goods: &Arc<Goods>, slot: &Slot) -> Result<B256, super::reader::ReadError> {
+    async fn sign_and_send(
+        &self,
+        goods: Option<&Arc<Goods>>,
+        slot: &Slot,
+    ) -> Result<B256, super::reader::ReadError> {
         let call = self.reader.call(goods, &slot.call).await?;
-        let signed = self.reader.wallet.sign(call, slot.nonce, slot.bumps, gas(&slot.call)).await?;
-        self.reader.wallet.send(&signed.raw).await?;
+        let (wallet, gas) = (&self.reader.wallet, gas(slot));
+        let signed = match slot.fee {
+            Some(fee) => wallet.sign_at(call, slot.nonce, (fee.max.get(), fee.priority.get()), gas).await?,
+            None => wallet.sign(call, slot.nonce, slot.bumps, gas).await?,
+        };
+        crash_point(&format!("distributor.signed-{}", slot.call.name()));
+        match slot.private {
+            true => wallet.send_privately(&signed.raw).await?,
+            false => wallet.send(&signed.raw).await?,
+        }
         Ok(signed.hash)
     }
 

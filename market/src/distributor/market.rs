@@ -63,6 +63,7 @@ pub(super) fn campaign(goods: &Arc<Goods>) -> Campaign {
         u_id: goods.release.u_id,
         vk_id: goods.release.vk_id,
         curve: goods.release.curve,
+        depth: goods.release.fleet_depth,
         claim_by: goods.terms.claim_by,
         groups: groups
             .map(|group| Group { end_index: group.end_index, share: Wei::new(group.share) })

@@ -8,7 +8,7 @@ use posthouse_contracts::chain::{At, Chain, ChainError, Claim, Head as Block, Pa
 use posthouse_contracts::fleet::FleetError;
 use posthouse_contracts::receipts::{Batch, Deal, Receipt, ReceiptError, tag};
 use posthouse_protocol::distributor::{
-    Call, CallFailure, Head, Item, Observation, Seen, Standing, Watch, Wei,
+    Call, CallFailure, Head, Item, Observation, Seen, Slot, Standing, Watch, Wei,
 };
 use posthouse_protocol::id::{Bounty, ChainId, LockHash, Payee};
 use posthouse_protocol::secret::{KeyR, PreimageT};
@@ -20,6 +20,8 @@ use crate::wallet::{Gas, Wallet, WalletError};
 /// Gas that a call does not exceed: a base and so much for each device.
 const GAS_BASE: u64 = 200_000;
 const GAS_EACH: u64 = 120_000;
+/// What a transaction costs that does nothing.
+const TRANSFER_GAS: u64 = 21_000;
 
 /// Why a reading or a call failed.
 #[derive(Debug, Error)]
@@ -30,6 +32,8 @@ pub(super) enum ReadError {
     Wallet(#[from] WalletError),
     #[error("the lock does not hold all that is to be revealed")]
     NoLock,
+    #[error("its bounty is not for sale yet, or no longer")]
+    NotForSale,
     #[error("receipts make no batch: {0}")]
     Batch(#[from] ReceiptError),
     #[error("a worker died: {0}")]
@@ -52,7 +56,8 @@ impl Reader {
         let final_nonce = self.chain.nonce(self.wallet.address(), At::Finalized).await?;
         let latest_nonce = self.chain.nonce(self.wallet.address(), At::Latest).await?;
         let timestamp = self.chain.head(At::Latest).await?.timestamp;
-        Ok(Head { timestamp, latest_nonce, final_nonce })
+        let base_fee = Wei::new(self.chain.base_fee().await?.into());
+        Ok(Head { timestamp, latest_nonce, final_nonce, base_fee })
     }
 
     /// Number of the newest final block.
@@ -125,9 +130,18 @@ impl Reader {
         Ok(seen)
     }
 
-    /// The machine's call as the contract takes it.
-    pub(super) async fn call(&self, goods: &Arc<Goods>, call: &Call) -> Result<ContractCall, ReadError> {
+    /// The machine's call as the contract takes it; only one that cancels does without goods.
+    pub(super) async fn call(
+        &self,
+        goods: Option<&Arc<Goods>>,
+        call: &Call,
+    ) -> Result<ContractCall, ReadError> {
+        if *call == Call::Cancel {
+            return Ok(self.wallet.nothing());
+        }
+        let goods = goods.ok_or(ReadError::NotForSale)?;
         Ok(match call {
+            Call::Cancel => self.wallet.nothing(),
             Call::Reserve { s, items, min_sum } => {
                 calls::reserve(self.batch(goods, s, items).await?, amount(*min_sum))
             }
@@ -182,7 +196,7 @@ impl Reader {
     }
 
     async fn try_call(&self, goods: &Arc<Goods>, call: &Call) -> Result<(), ReadError> {
-        Ok(self.wallet.simulate(self.call(goods, call).await?).await?)
+        Ok(self.wallet.simulate(self.call(Some(goods), call).await?).await?)
     }
 
     /// Whether the lock of `t` holds all these shares in the latest block.
@@ -195,17 +209,17 @@ impl Reader {
     }
 }
 
-/// Gas for a call. The one that shows `t` is shown to nobody before it is sent, so it is not estimated.
-pub(super) fn gas(call: &Call) -> Gas {
-    let enough = enough_gas(call);
-    if matches!(call, Call::Reveal { .. }) { Gas::Fixed(enough) } else { Gas::AtLeast(enough) }
+/// Gas for a transaction. One that shows `t` is shown to nobody before it is sent, so it is not estimated.
+pub(super) fn gas(slot: &Slot) -> Gas {
+    match &slot.call {
+        Call::Claim { items, .. } if slot.private => Gas::Fixed(enough_gas(items.len())),
+        Call::Reserve { items, .. } | Call::Claim { items, .. } => Gas::AtLeast(enough_gas(items.len())),
+        Call::Reveal { indices, .. } => Gas::Fixed(enough_gas(indices.len())),
+        Call::Cancel => Gas::Fixed(TRANSFER_GAS),
+    }
 }
 
-fn enough_gas(call: &Call) -> u64 {
-    let devices = match call {
-        Call::Reserve { items, .. } | Call::Claim { items, .. } => items.len(),
-        Call::Reveal { indices, .. } => indices.len(),
-    };
+fn enough_gas(devices: usize) -> u64 {
     GAS_BASE.saturating_add(GAS_EACH.saturating_mul(devices as u64))
 }
 
@@ -218,7 +232,9 @@ fn failure(error: &ReadError) -> CallFailure {
         // The disk's fault, not the receipts'.
         ReadError::Batch(ReceiptError::Fleet(FleetError::Io(_))) => CallFailure::Unavailable,
         ReadError::Wallet(WalletError::Reverts { .. }) | ReadError::Batch(_) => CallFailure::Reverts,
-        ReadError::Wallet(_) | ReadError::Chain(_) | ReadError::Worker(_) => CallFailure::Unavailable,
+        ReadError::Wallet(_) | ReadError::Chain(_) | ReadError::Worker(_) | ReadError::NotForSale => {
+            CallFailure::Unavailable
+        }
     }
 }
 

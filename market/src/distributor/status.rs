@@ -42,6 +42,8 @@ struct ExchangeStatus {
     state: String,
     receipts: u32,
     paid: u32,
+    /// Its batch is not worth its gas at the present fee.
+    waits_for_price: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -82,6 +84,7 @@ fn exchange(row: super::store::ExchangeRow) -> ExchangeStatus {
         state: row.state,
         receipts: row.receipts,
         paid: row.paid,
+        waits_for_price: row.waits,
     }
 }
 

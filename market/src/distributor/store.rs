@@ -5,7 +5,9 @@ use std::path::Path;
 use alloy::primitives::B256;
 use posthouse_contracts::chain::Health;
 use posthouse_protocol::distributor::{Change, Exchange, Fate, Receipt, Slot, Wei};
-use posthouse_protocol::id::{Attempt, Bounty, DeviceKey, PackageId, Payee, ProductId, Signature, Version};
+use posthouse_protocol::id::{
+    Attempt, Bounty, DeviceKey, PackageId, Payee, PeerHash, ProductId, Signature, Version,
+};
 use posthouse_protocol::wire;
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 use zeroize::Zeroizing;
@@ -83,6 +85,10 @@ CREATE TABLE health (
     last_error  TEXT                    -- why the last synchronisation ended early
 ) STRICT;
 ",
+    "
+-- 1 while the exchange's batch waits, as it is not worth its gas; 0 again with the next state.
+ALTER TABLE exchanges ADD COLUMN waits INTEGER NOT NULL DEFAULT 0;
+",
 ];
 
 type Result<T> = std::result::Result<T, DatabaseError>;
@@ -110,6 +116,8 @@ pub(super) struct ExchangeRow {
     pub(super) state: String,
     pub(super) receipts: u32,
     pub(super) paid: u32,
+    /// Whether its batch waits for a better price.
+    pub(super) waits: bool,
 }
 
 /// A transaction as `status` shows it.
@@ -161,7 +169,16 @@ impl Store {
         Ok(transaction.commit()?)
     }
 
-    /// The machine's rows, exchanges before their receipts.
+    /// The batches of these exchanges are not worth their gas now.
+    pub(super) fn waits(&self, exchanges: &[(Bounty, PeerHash)]) -> Result<()> {
+        let sql = "UPDATE exchanges SET waits = 1 WHERE bounty = ?1 AND gateway = ?2";
+        exchanges.iter().try_for_each(|(bounty, gateway)| {
+            self.0.execute(sql, [bounty.as_bytes().as_slice(), gateway.as_bytes()])?;
+            Ok(())
+        })
+    }
+
+    /// The machine's rows, exchanges before their receipts and those before transactions.
     pub(super) fn changes(&self) -> Result<Vec<Change>> {
         let mut changes = Vec::new();
         self.records("SELECT record FROM exchanges", |record| {
@@ -268,7 +285,8 @@ impl Store {
             "SELECT bounty, gateway, state,
                 (SELECT count(*) FROM receipts r WHERE r.bounty = e.bounty AND r.gateway = e.gateway),
                 (SELECT count(*) FROM receipts r WHERE r.bounty = e.bounty AND r.gateway = e.gateway
-                    AND fate = 'paid')
+                    AND fate = 'paid'),
+                waits
              FROM exchanges e ORDER BY bounty, gateway",
         )?;
         let rows = rows.query_map([], |row| {
@@ -278,6 +296,7 @@ impl Store {
                 state: row.get(2)?,
                 receipts: row.get(3)?,
                 paid: row.get(4)?,
+                waits: row.get(5)?,
             })
         })?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
@@ -329,7 +348,7 @@ fn write(transaction: &Transaction<'_>, change: &Change, payee: &Payee) -> Resul
 fn write_exchange(transaction: &Transaction<'_>, exchange: &Exchange, payee: &Payee) -> Result<()> {
     let record = Zeroizing::new(wire::to_vec(exchange));
     transaction.execute(
-        "INSERT OR REPLACE INTO exchanges VALUES (?1, ?2, ?3, ?4, ?5)",
+        "INSERT OR REPLACE INTO exchanges (bounty, gateway, state, s, record) VALUES (?1, ?2, ?3, ?4, ?5)",
         params![
             exchange.bounty.as_bytes(),
             exchange.gateway.as_bytes(),
@@ -410,8 +429,9 @@ fn campaign(row: &Row<'_>) -> rusqlite::Result<CampaignRow> {
 
 #[cfg(test)]
 mod tests {
+    use posthouse_protocol::distributor::Fee;
     use posthouse_protocol::distributor::Stage;
-    use posthouse_protocol::id::{Digest, PeerHash};
+    use posthouse_protocol::id::Digest;
     use posthouse_protocol::secret::PreimageT;
 
     use super::*;
@@ -440,7 +460,9 @@ mod tests {
         };
         let call =
             posthouse_protocol::distributor::Call::Reveal { t: PreimageT::new([5; 32]), indices: vec![7] };
-        let slot = Slot { nonce: 9, bounty: BOUNTY, gateway: GATEWAY, call, bumps: 1 };
+        let fee = Some(Fee { max: Wei::new(30), priority: Wei::new(2) });
+        let (nonce, bumps, private) = (9, 1, true);
+        let slot = Slot { nonce, bounty: BOUNTY, gateway: GATEWAY, call, bumps, fee, private };
         vec![Change::Exchange(exchange), Change::Receipt(receipt), Change::Transaction(slot)]
     }
 
@@ -457,6 +479,18 @@ mod tests {
         let gone = [Change::Settled { nonce: 9 }, Change::Forget { bounty: BOUNTY, gateway: GATEWAY }];
         store.write(&gone, &[], &PAYEE).unwrap();
         assert_eq!(store.changes().unwrap(), []);
+    }
+
+    #[test]
+    fn an_exchange_waits_until_its_next_state() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = Store::open(folder.path()).unwrap();
+        store.write(&rows(), &[], &PAYEE).unwrap();
+        assert!(!store.exchange_rows().unwrap()[0].waits);
+        store.waits(&[(BOUNTY, GATEWAY)]).unwrap();
+        assert!(store.exchange_rows().unwrap()[0].waits);
+        store.write(&rows(), &[], &PAYEE).unwrap();
+        assert!(!store.exchange_rows().unwrap()[0].waits);
     }
 
     #[test]
@@ -529,6 +563,6 @@ mod tests {
     fn the_schema_is_pinned() {
         use sha2::Digest as _;
         let digest = hex::encode(sha2::Sha256::digest(MIGRATIONS.concat()));
-        assert_eq!(digest, "cd8bfb538a868e257edb3ef4f119fd1d5740544589f65130c66cca1ac7427126");
+        assert_eq!(digest, "a6464312b38de15da778426e92adb43075ffb4b5c78074c34323ee5c68ce93a9");
     }
 }

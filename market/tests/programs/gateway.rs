@@ -29,6 +29,8 @@ pub(crate) struct Gateway {
     pub(crate) release: Release,
     payee: Option<Payee>,
     folder: std::path::PathBuf,
+    /// Its first sensor's place in the fleet.
+    first: usize,
 }
 
 fn cid(id: &ContentId) -> posthouse_dsn::Cid {
@@ -38,8 +40,18 @@ fn cid(id: &ContentId) -> posthouse_dsn::Cid {
 impl Gateway {
     /// Joins the network by the vendor's seeder and takes the package from it.
     pub(crate) async fn start(world: &World, seeder: &Running, published: &serde_json::Value) -> Self {
-        let keypair = Keypair::ed25519_from_bytes([42; 32]).unwrap();
-        let mut config = Config::new(keypair, world.path("gateway"));
+        Self::of_site(world, seeder, published, 0).await
+    }
+
+    /// One of several: its sensors begin at this place of the fleet.
+    pub(crate) async fn of_site(
+        world: &World,
+        seeder: &Running,
+        published: &serde_json::Value,
+        first: usize,
+    ) -> Self {
+        let keypair = Keypair::ed25519_from_bytes([42 + first as u8; 32]).unwrap();
+        let mut config = Config::new(keypair, world.path(&format!("gateway-{first}")));
         config.network = Network::Fleet("test".into());
         config.bootstrap = vec![seeder.address().parse().unwrap()];
         config.request_protocols = vec![PROTOCOL.into()];
@@ -67,6 +79,7 @@ impl Gateway {
             release,
             payee: None,
             folder: world.path(""),
+            first,
         }
     }
 
@@ -106,8 +119,8 @@ impl Gateway {
 
     pub(crate) async fn hello(&mut self, world: &World, peer: PeerId) -> Option<[u8; 32]> {
         let me = peer_hash(&self.dsn.peer_id()).into();
-        let delegation = world.devices[0].sign(&digest::delegation(CHAIN_ID, &self.bounty, &me));
-        let device_key = world.devices[0].device_key();
+        let delegation = world.devices[self.first].sign(&digest::delegation(CHAIN_ID, &self.bounty, &me));
+        let device_key = world.devices[self.first].device_key();
         let hello = Request::Hello { chain: CHAIN_ID, bounty: self.bounty, device_key, delegation };
         let Response::Challenge { c, payee, .. } = self.try_ask(peer, &hello).await? else {
             return None;
@@ -126,7 +139,8 @@ impl Gateway {
             return None;
         };
         assert_eq!(vk_id, self.release.vk_id);
-        let vk = self.dsn.get_block(cid(&self.package.vk), &[peer], 1 << 16).await.unwrap();
+        // One that has just come back does not serve its files yet.
+        let vk = self.dsn.get_block(cid(&self.package.vk), &[peer], 1 << 16).await.ok()?;
         let vk = VerifyingKey::from_bytes(&vk).unwrap();
         let sold = self.release.key_id.map_or(self.u_id.to_bytes(), |id| id.to_bytes());
         let statement = Statement { s: s.to_bytes(), u_id: sold, cipher: &cipher };
@@ -136,7 +150,7 @@ impl Gateway {
 
     pub(crate) fn receipt(&self, world: &World, offer: &Offer, device: usize) -> Request {
         let (attempt, payee) = (Attempt::new(1), self.payee.unwrap());
-        let key = &world.devices[device];
+        let key = &world.devices[self.first + device];
         let receipt = digest::receipt(CHAIN_ID, &self.bounty, &payee, &self.u_id, &offer.s, attempt);
         let (device_key, sig) = (key.device_key(), key.sign(&receipt));
         Request::Receipt { bounty: self.bounty, s: offer.s, device_key, attempt, sig }
@@ -156,7 +170,7 @@ impl Gateway {
     }
 
     pub(crate) fn copy(&self, world: &World, offer: &Offer, device: usize) -> Request {
-        let device_key = world.devices[device].device_key();
+        let device_key = world.devices[self.first + device].device_key();
         Request::Copy { bounty: self.bounty, s: offer.s, device_key }
     }
 

@@ -10,7 +10,7 @@ use posthouse_contracts::terms::{Group, Terms};
 use posthouse_protocol::id::{Bounty, ChainId};
 use serde_json::{Value, json};
 
-use crate::world::{CHAIN, World};
+use crate::world::{CHAIN, SHARE, World};
 
 const GWEI: u128 = 1_000_000_000;
 const GROUPED: [&str; 8] =
@@ -152,7 +152,7 @@ fn each_bad_group_and_bonus_is_refused_and_nothing_is_done() {
         (
             &["--share", "79228162514264337593543950335 wei"],
             1,
-            &["needs up to 396140812571321", "are missing"],
+            &["needs up to 39614081257132", "are missing"],
         ),
     ];
     for (args, code, words) in refused {
@@ -169,16 +169,16 @@ fn each_bad_group_and_bonus_is_refused_and_nothing_is_done() {
 
     // Enough for the deposit, too little for the gas: what is missing is told to the wei.
     let vendor = world.chain.accounts()[0].address();
-    world.chain.set_balance(vendor, U256::from(5_000_000_001u64));
+    world.chain.set_balance(vendor, U256::from(5 * SHARE + 1));
     let said = world.vendor_fails(&["publish", &image, "--dry-run"]);
     let word = |after: &str| {
         let rest = &said[said.find(after).unwrap() + after.len()..];
         rest.split(' ').next().unwrap().parse::<U256>().unwrap()
     };
     let (need, missing) = (word("up to "), word("wei: "));
-    assert_eq!(need - missing, U256::from(5_000_000_001u64), "{said}");
+    assert_eq!(need - missing, U256::from(5 * SHARE + 1), "{said}");
     world.chain.set_balance(vendor, need + need);
-    assert_eq!(world.vendor(&["publish", &image, "--dry-run"])["deposit_wei"], "5000000000");
+    assert_eq!(world.vendor(&["publish", &image, "--dry-run"])["deposit_wei"], "5000000000000000");
 }
 
 /// What `publish` shows somebody who answers so on a terminal, which `script` (util-linux) makes.

@@ -5,7 +5,7 @@ use alloy::primitives::{Address, U256};
 use posthouse_protocol::exchange::Response;
 
 use crate::gateway::Gateway;
-use crate::world::{Running, World, until};
+use crate::world::{Running, SHARE, World, until};
 
 const SIGKILL: i32 = 9;
 
@@ -23,7 +23,7 @@ fn a_publication_goes_on_where_it_was_killed() {
         let published = world.vendor(&["publish", &image]);
         assert_eq!(published["version"], at as u64 + 1, "{point}");
         let bounty: Address = published["bounty"].as_str().unwrap().parse().unwrap();
-        assert_eq!(world.chain.balance(bounty), U256::from(5_000_000_000u64), "{point}");
+        assert_eq!(world.chain.balance(bounty), U256::from(5 * SHARE), "{point}");
     }
     let releases = world.vendor(&["status"]);
     let paid = releases["releases"].as_array().unwrap();
@@ -87,7 +87,7 @@ async fn a_sale_survives_a_kill_in_each_state() {
             bounties.iter().any(|row| row["bounty"] == *bounty && row["devices_paid"] == 4)
         });
         let address: Address = bounty.as_str().unwrap().parse().unwrap();
-        assert_eq!(world.chain.balance(address), U256::from(1_000_000_000u64), "{point}");
+        assert_eq!(world.chain.balance(address), U256::from(SHARE), "{point}");
         drop(restarted);
         gateway.dsn.clone().stop().await;
     }

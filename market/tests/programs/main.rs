@@ -8,6 +8,7 @@ mod gateway;
 mod groups;
 mod kills;
 mod publish;
+mod reorgs;
 mod sale;
 mod settings;
 mod watch;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use alloy::primitives::{Address, U256};
 
-use crate::world::World;
+use crate::world::{SHARE, World};
 
 fn balance(world: &World) -> U256 {
     world.chain.balance(world.chain.accounts()[0].address())
@@ -18,10 +18,10 @@ fn an_update_is_published_once_and_refunded_once() {
     let args = ["publish", &image, "--claim-by", "1h", "--lock", "30m"];
     let published = world.vendor(&args);
     assert_eq!(published["version"], 1);
-    assert_eq!(published["deposit_wei"], "5000000000");
+    assert_eq!(published["deposit_wei"], "5000000000000000");
     assert!(published["gas_used"].as_u64().unwrap() > 100_000);
     let bounty: Address = published["bounty"].as_str().unwrap().parse().unwrap();
-    assert_eq!(world.chain.balance(bounty), U256::from(5_000_000_000u64));
+    assert_eq!(world.chain.balance(bounty), U256::from(5 * SHARE));
 
     let again = world.vendor(&["publish", &image, "--version", "1"]);
     assert_eq!(again, published, "the same image as the same version is the same publication");
@@ -40,7 +40,7 @@ fn an_update_is_published_once_and_refunded_once() {
     world.chain.mine();
     let before = balance(&world);
     let refund = world.vendor(&["refund", "--version", "1"]);
-    assert_eq!(refund["amount_wei"], "5000000000");
+    assert_eq!(refund["amount_wei"], "5000000000000000");
     assert!(balance(&world) > before - U256::from(10).pow(U256::from(15)), "gas and no more");
     assert_eq!(world.chain.balance(bounty), U256::ZERO);
     let said = world.vendor_fails(&["refund", "--version", "1"]);

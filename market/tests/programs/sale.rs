@@ -1,5 +1,7 @@
 //! A sale from publication to payment, with the programs as processes.
 
+use alloy::consensus::Transaction as _;
+use posthouse_devchain::Proxy;
 use posthouse_protocol::exchange::{Refusal, Response};
 use posthouse_protocol::id::ContentId;
 
@@ -44,9 +46,9 @@ async fn a_gateway_buys_for_its_sensors_and_the_distributor_is_paid() {
     assert!(matches!(copy, Response::Offer { s, .. } if s == offer.s));
     let status = world.vendor(&["status"]);
     assert_eq!(status["releases"][0]["chain"]["devices_paid"], 5);
-    assert_eq!(status["releases"][0]["chain"]["paid_wei"], "5000000000");
+    assert_eq!(status["releases"][0]["chain"]["paid_wei"], "5000000000000000");
     let status = world.distributor("d1", &["status"]);
-    assert_eq!(status["bounties"][0]["earned_wei"], "5000000000");
+    assert_eq!(status["bounties"][0]["earned_wei"], "5000000000000000");
     let chain = &status["chain"];
     assert_eq!(chain["trust"], "light-client");
     assert!(chain["finalized_slot"].is_u64() && chain["alarm"].is_null(), "{chain}");
@@ -98,4 +100,42 @@ async fn a_small_patch_is_sold_whole() {
     assert_eq!(gateway.open(&offer, &r, peer).await, std::fs::read(&image).unwrap());
     let copy = gateway.ask(peer, &gateway.copy(&world, &offer, 3)).await;
     assert_eq!(copy, Response::Refused { reason: Refusal::NotAuthenticated });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_private_relay_alone_is_shown_the_claim_in_one_step() {
+    let mut world = World::new();
+    world.set_up_vendor();
+    let image = world.image("image", 2000);
+    let published = world.vendor(&["publish", &image]);
+    let seeder = world.seed();
+    let [public, relay] = [(), ()].map(|()| Proxy::start(world.chain.url(), |_, _, _| ()).unwrap());
+    (world.rpc, world.relay) = (vec![public.url().into()], Some(relay.url().into()));
+    world.write_distributor("d1", 1, &seeder);
+    let distributor = Running::start(world.distributor_command("d1", &["run"]));
+    let mut gateway = Gateway::start(&world, &seeder, &published).await;
+    let peer = gateway.find().await;
+    let offer = gateway.offer(&world, peer).await.unwrap();
+    for device in 0..2 {
+        gateway.ask(peer, &gateway.receipt(&world, &offer, device)).await;
+    }
+    gateway.ask(peer, &gateway.seal(&offer)).await;
+    let Response::Key { r } = gateway.ask(peer, &gateway.poll(&offer)).await else { panic!("no key") };
+    assert_eq!(gateway.open(&offer, &r, peer).await, std::fs::read(&image).unwrap());
+    until("all are paid", || world.distributor("d1", &["status"])["bounties"][0]["devices_paid"] == 2);
+    drop(distributor);
+
+    assert_eq!(relay.count("eth_sendRawTransaction"), 1);
+    assert_eq!(public.count("eth_sendRawTransaction"), 0);
+    let payee = world.chain.accounts()[1].address();
+    let blocks = (0..=world.chain.head().number()).filter_map(|at| world.chain.block(at));
+    let sent: Vec<_> = blocks.flat_map(|block| block.transactions().to_vec()).collect();
+    let sent: Vec<_> = sent.iter().filter(|tx| tx.signer() == payee).collect();
+    assert_eq!(sent.len(), 1, "in one step");
+    let secrets = [hex::encode(&sent[0].input()[4..36]), hex::encode(r.as_bytes())];
+    let shown = |(_, asked): &(String, serde_json::Value)| {
+        secrets.iter().any(|secret| asked.to_string().contains(secret))
+    };
+    assert!(relay.seen().iter().any(shown), "t goes to the relay");
+    assert!(!public.seen().iter().any(shown), "and to nobody else");
 }

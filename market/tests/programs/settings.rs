@@ -36,6 +36,11 @@ const VENDOR_CASES: &[Case] = &[
 ];
 
 const DISTRIBUTOR_CASES: &[Case] = &[
+    Case {
+        from: "# private_relay = \"https://relay.example\"",
+        to: "private_relay = \"ftp://relay.example/APIKEY\"",
+        says: &["redeem.private_relay", "neither an http"],
+    },
     Case { from: "min_receipts = 1", to: "min_receipts = 101", says: &["sale.min_receipts", "101"] },
     Case { from: "max_batch = 100", to: "max_batch = 0", says: &["sale.max_batch", "0"] },
     Case { from: "window = \"10m\"", to: "window = \"ten\"", says: &["sale.window", "\"ten\""] },

@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use posthouse_devchain::beacon::{self, Beacon};
@@ -16,15 +17,21 @@ use tempfile::TempDir;
 /// A state that a program reaches by itself is waited for so long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 pub(crate) const CHAIN: u64 = 31_337;
+/// Wei for each device: worth the gas of one redemption at the fees of the test's chain.
+pub(crate) const SHARE: u64 = 1_000_000_000_000_000;
 pub(crate) const VENDOR_ID: &str = "fa6b4a53-d5ad-5fdf-be9d-e663e4d41ffe";
 pub(crate) const CLASS_ID: &str = "1492af14-2569-5e48-bf42-9b2d51f2ab45";
 
 pub(crate) struct World {
     /// Before the chain that it follows, so that it ends first.
     pub(crate) beacon: Beacon,
-    pub(crate) chain: DevChain,
+    pub(crate) chain: Arc<DevChain>,
     pub(crate) folder: TempDir,
     pub(crate) devices: Vec<SigningKey>,
+    /// Where distributors reach the chain.
+    pub(crate) rpc: Vec<String>,
+    /// Where they claim in one step.
+    pub(crate) relay: Option<String>,
     /// Devices that are enrolled before those, and of which nothing is heard.
     pub(crate) silent: Vec<DeviceKey>,
     factory: Option<String>,
@@ -33,14 +40,20 @@ pub(crate) struct World {
 impl World {
     /// A chain with a block every 100 ms, and a fleet of five.
     pub(crate) fn new() -> Self {
+        Self::with(Config::default(), 5)
+    }
+
+    /// A chain with a block every 100 ms, and a fleet of up to 255.
+    pub(crate) fn with(config: Config, devices: u8) -> Self {
         let block_time = Some(Duration::from_millis(100));
-        let chain = DevChain::start(Config { block_time, ..Config::default() }).unwrap();
+        let chain = Arc::new(DevChain::start(Config { block_time, ..config }).unwrap());
         let slots = beacon::Config { slot: Duration::from_millis(25), ..Default::default() };
         let beacon = Beacon::start(&chain, slots).unwrap();
         let key = |i: u8| SigningKey::from_bytes(Curve::Secp256k1, &[i + 1; 32]).unwrap();
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("network.yaml"), beacon.network_yaml()).unwrap();
-        Self { beacon, chain, folder, devices: (0..5).map(key).collect(), silent: Vec::new(), factory: None }
+        let (devices, rpc) = ((0..devices).map(key).collect(), vec![chain.url().to_owned()]);
+        Self { beacon, chain, folder, devices, rpc, relay: None, silent: Vec::new(), factory: None }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -53,16 +66,16 @@ impl World {
         posthouse_market::secret_file::create(&self.path(name), &key.0).unwrap();
     }
 
-    fn chain_section(&self) -> String {
+    fn chain_section(&self, rpc: &[String]) -> String {
         let factory = self.factory.as_ref();
         let factory = factory.map(|at| format!("factory = \"{at}\"\n")).unwrap_or_default();
-        format!("[chain]\nid = {CHAIN}\nrpc = [\"{}\"]\npoll_ms = 50\n{factory}", self.chain.url())
+        format!("[chain]\nid = {CHAIN}\nrpc = {rpc:?}\npoll_ms = 50\n{factory}")
     }
 
     /// What a distributor's settings say more of the chain than a vendor's: that it is proven.
     fn proven_chain_section(&self) -> String {
         let (url, checkpoint) = (self.beacon.url(), self.beacon.checkpoint());
-        let chain = self.chain_section();
+        let chain = self.chain_section(&self.rpc);
         format!("{chain}network = \"network.yaml\"\nbeacon = [\"{url}\"]\ncheckpoint = \"{checkpoint}\"\n")
     }
 
@@ -71,7 +84,7 @@ impl World {
     }
 
     pub(crate) fn write_vendor(&self) {
-        let chain = self.chain_section();
+        let chain = self.chain_section(&[self.chain.url().to_owned()]);
         let text = format!(
             "state_dir = \"vendor\"
              [product]\nvendor_id = \"{VENDOR_ID}\"\nclass_id = \"{CLASS_ID}\"
@@ -79,7 +92,7 @@ impl World {
              {chain}
              [dsn]\nlisten = [\"/ip4/127.0.0.1/tcp/0\"]\nfleet = \"test\"
              [join]\nper_minute = 100
-             [publish]\nshare = \"1 gwei\"\n"
+             [publish]\nshare = \"0.001 ether\"\n"
         );
         std::fs::write(self.path("vendor.toml"), text).unwrap();
     }
@@ -156,6 +169,8 @@ impl World {
         }
         let (address, release_key) = (self.chain.accounts()[0].address(), self.release_key());
         let (chain, peer) = (self.proven_chain_section(), seeder.address());
+        let relay = self.relay.as_ref().map(|url| format!("[redeem]\nprivate_relay = \"{url}\"\n"));
+        let relay = relay.unwrap_or_default();
         // One port for all its lives, so that who knows it finds it again.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let text = format!(
@@ -164,6 +179,7 @@ impl World {
              {chain}
              [dsn]\nlisten = [\"/ip4/127.0.0.1/tcp/{port}\"]\nfleet = \"test\"\nbootstrap = [\"{peer}\"]
              [sale]\nwindow = \"1h\"\nresubmit_ms = 2000\nretry_after_ms = 50
+             {relay}
              [[vendors]]\naddress = \"{address}\"\nrelease_key = \"{release_key}\"\npeers = [\"{peer}\"]
              products = [{{ vendor_id = \"{VENDOR_ID}\", class_id = \"{CLASS_ID}\" }}]\n"
         );
@@ -218,10 +234,16 @@ impl Running {
         self.ready["addresses"][0].as_str().unwrap().to_string()
     }
 
+    #[cfg(feature = "fault-injection")]
+    pub(crate) fn has_died(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// Waits until it dies by itself.
     #[cfg(feature = "fault-injection")]
-    pub(crate) fn wait(&mut self) {
-        until("the program dies", || self.child.try_wait().unwrap().is_some());
+    pub(crate) fn wait(&mut self) -> std::process::ExitStatus {
+        until("the program dies", || self.has_died());
+        self.child.wait().unwrap()
     }
 }
 

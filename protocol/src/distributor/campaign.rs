@@ -66,6 +66,8 @@ pub struct Campaign {
     pub vk_id: VkId,
     /// Curve of the device keys.
     pub curve: Curve,
+    /// Depth of the fleet's tree: how long a receipt's path is.
+    pub depth: u8,
     /// Unix seconds, chain time, from which no receipt can be reserved.
     pub claim_by: u64,
     /// Shares by index range, as on chain.
@@ -96,6 +98,15 @@ pub struct Policy {
     pub min_receipts: u32,
     /// Least sum of shares that the first batch must lock; the contract holds the reservation to it.
     pub min_sum: Wei,
+    /// Whether there is a private relay, by which a batch may be claimed in one step. It shows `t` to whoever runs the relay
+    /// and, if its block is reorganised away, to everybody, before anything is locked.
+    pub direct: bool,
+    /// What a batch must bring above the gas of its transactions, in percent of that.
+    pub gain_percent: u32,
+    /// No transaction offers more than this for a unit of gas.
+    pub max_fee: Wei,
+    /// What the producer of a block is offered for a unit of gas.
+    pub priority_fee: Wei,
     /// Most receipts in one transaction. 256 at 25 k gas stay below the cap of EIP-7825.
     pub max_batch: u16,
     /// An offer without a receipt is withdrawn after this.
@@ -160,6 +171,10 @@ impl Default for Policy {
             window_secs: 600,
             min_receipts: 1,
             min_sum: Wei::ZERO,
+            direct: false,
+            gain_percent: 10,
+            max_fee: Wei::new(200_000_000_000),
+            priority_fee: Wei::new(1_000_000_000),
             max_batch: 100,
             offer_ttl_secs: 3600,
             reserve_margin_secs: 1800,
@@ -178,7 +193,7 @@ impl Policy {
         Terms {
             window_secs: self.window_secs,
             min_receipts: self.min_receipts,
-            redeem: Redeem::ReserveReveal,
+            redeem: if self.direct { Redeem::Direct } else { Redeem::ReserveReveal },
         }
     }
 }

@@ -102,6 +102,8 @@ pub struct Head {
     pub latest_nonce: u64,
     /// Transactions of the wallet in the finalized block's state.
     pub final_nonce: u64,
+    /// Wei that a unit of gas costs at the least in the next block.
+    pub base_fee: Wei,
 }
 
 /// What one exchange needs read: the answer to [`super::Distributor::watching`].
@@ -133,7 +135,7 @@ pub struct Observation {
     pub paid: Option<Vec<(u32, Wei)>>,
 }
 
-/// A call of the bounty that the wallet is to make.
+/// What a transaction of the wallet does.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(flat)]
 pub enum Call {
@@ -173,6 +175,9 @@ pub enum Call {
         #[n(2)]
         min_sum: Wei,
     },
+    /// Nothing at all: uses up a nonce whose call would come too late, so that those behind it go on.
+    #[n(3)]
+    Cancel,
 }
 
 impl Call {
@@ -182,6 +187,7 @@ impl Call {
             Self::Reserve { .. } => "reserve",
             Self::Reveal { .. } => "reveal",
             Self::Claim { .. } => "claim",
+            Self::Cancel => "cancel",
         }
     }
 }

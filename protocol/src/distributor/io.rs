@@ -70,6 +70,8 @@ pub enum Input<'a> {
         /// What the call does in the latest state.
         result: Result<(), CallFailure>,
     },
+    /// A node took the transaction with this nonce: the answer to [`Output::Submit`], where there is one.
+    Sent(u64),
     /// A new reading of head and wallet.
     Head(Head),
     /// A new reading of an exchange's shares.
@@ -194,6 +196,22 @@ pub enum Event {
         call: &'static str,
         /// Why.
         why: CallFailure,
+    },
+    /// A batch is not worth its gas at the present fee: it waits for more receipts or a lower fee, once told for each state.
+    Waits {
+        /// The contract.
+        bounty: Bounty,
+        /// The exchange.
+        gateway: PeerHash,
+        /// What its shares are worth.
+        worth: Wei,
+        /// What its transactions would cost.
+        cost: Wei,
+    },
+    /// A transaction would come too late, or a nonce before ours is used by nobody: nothing is sent in its place.
+    Cancelled {
+        /// The nonce.
+        nonce: u64,
     },
     /// A final block used a nonce of ours without the effect of its call: it reverted, or another
     /// program sends with the same key.

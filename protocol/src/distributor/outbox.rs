@@ -3,7 +3,7 @@
 //! A nonce is given once, to one call, and is kept until a final block has used it up. A transaction
 //! that is dropped or reorganised away shows as a nonce that the latest state does not count: the
 //! same call goes out again under the same nonce with a higher fee, so that it can never take effect
-//! twice. Whether a used nonce did what it should is read from the contract, not from a receipt,
+//! twice. One that would come too late is replaced by nothing ([`Call::Cancel`]), never by another call. Whether a used nonce did what it should is read from the contract, not from a receipt,
 //! because another transaction of the same key may have taken it.
 
 use alloc::collections::BTreeMap;
@@ -14,9 +14,7 @@ use minicbor::{Decode, Encode};
 use crate::id::{Bounty, PeerHash};
 
 use super::chain::{Call, Head};
-
-/// A fee is raised at most so often; the program caps the fee itself as well.
-const MAX_BUMPS: u8 = 24;
+use super::price::Fee;
 
 /// A transaction in flight: the row that is persisted before it is sent.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -34,9 +32,16 @@ pub struct Slot {
     /// What it calls.
     #[n(3)]
     pub call: Call,
-    /// Times that its fee was raised by an eighth.
+    /// Times that it was sent again.
     #[n(4)]
     pub bumps: u8,
+    /// What it offers; `None` in a row of before offers were kept.
+    #[n(5)]
+    pub fee: Option<Fee>,
+    /// Whether it goes to the private relay, and to nobody else.
+    #[n(6)]
+    #[cbor(default)]
+    pub private: bool,
 }
 
 #[derive(Debug, Default)]
@@ -47,6 +52,8 @@ pub(super) struct Outbox {
     slots: BTreeMap<u64, (Slot, u64)>,
     /// Nonces that a final block has used.
     used: u64,
+    /// A nonce that nobody has used and nobody has a transaction for, and since when.
+    gap: Option<(u64, u64)>,
 }
 
 impl Outbox {
@@ -61,9 +68,16 @@ impl Outbox {
     }
 
     /// Gives the next nonce; `None` before the first head.
-    pub(super) fn post(&mut self, bounty: Bounty, gateway: PeerHash, call: Call, now: u64) -> Option<Slot> {
+    pub(super) fn post(
+        &mut self,
+        (bounty, gateway): (Bounty, PeerHash),
+        call: Call,
+        fee: Fee,
+        private: bool,
+        now: u64,
+    ) -> Option<Slot> {
         let nonce = self.next?;
-        let slot = Slot { nonce, bounty, gateway, call, bumps: 0 };
+        let slot = Slot { nonce, bounty, gateway, call, bumps: 0, fee: Some(fee), private };
         self.next = nonce.checked_add(1);
         self.slots.insert(nonce, (slot.clone(), now));
         Some(slot)
@@ -74,31 +88,66 @@ impl Outbox {
         nonce < self.used
     }
 
-    /// Takes in a head: the slots that are done, and those that are to be sent again.
-    pub(super) fn head(&mut self, head: &Head, now: u64, resubmit_ms: u64) -> (Vec<u64>, Vec<Slot>) {
+    /// The transaction with this nonce.
+    pub(super) fn get(&self, nonce: u64) -> Option<&Slot> {
+        self.slots.get(&nonce).map(|(slot, _)| slot)
+    }
+
+    /// Takes in a head; gives the nonces that are done.
+    pub(super) fn head(&mut self, head: &Head) -> Vec<u64> {
         self.used = self.used.max(head.final_nonce);
         let after_ours = self.slots.last_key_value().map_or(0, |(nonce, _)| nonce + 1);
-        let next = self.next.unwrap_or(0).max(head.latest_nonce).max(after_ours);
-        self.next = Some(next);
+        self.next = Some(head.latest_nonce.max(self.used).max(after_ours));
         let done: Vec<u64> = self.slots.range(..self.used).map(|(nonce, _)| *nonce).collect();
         done.iter().for_each(|nonce| drop(self.slots.remove(nonce)));
-        let again = self.slots.range_mut(head.latest_nonce..);
-        let again = again.filter_map(|(_, entry)| resend(entry, now, resubmit_ms)).collect();
-        (done, again)
+        done
+    }
+
+    /// The transactions that the latest state does not count and that were not sent lately.
+    pub(super) fn due(&self, head: &Head, now: u64, resubmit_ms: u64) -> Vec<Slot> {
+        let waiting = self.slots.range(head.latest_nonce..).map(|(_, entry)| entry);
+        let due = waiting.filter(|(_, sent)| now >= sent.saturating_add(resubmit_ms));
+        due.map(|(slot, _)| slot.clone()).collect()
+    }
+
+    /// The transaction goes out again with this fee. The first sending after a restart raises it too: what
+    /// went out before may be known to the nodes at the old fee.
+    pub(super) fn again(&mut self, nonce: u64, fee: Fee, now: u64) -> Option<Slot> {
+        let (slot, sent) = self.slots.get_mut(&nonce)?;
+        *sent = now;
+        slot.fee = Some(fee);
+        slot.bumps = slot.bumps.saturating_add(1);
+        Some(slot.clone())
+    }
+
+    /// In the place of a call that would come too late.
+    pub(super) fn cancel(&mut self, nonce: u64, fee: Fee, now: u64) -> Option<Slot> {
+        let (slot, _) = self.slots.get_mut(&nonce)?;
+        (slot.call, slot.private) = (Call::Cancel, false);
+        self.again(nonce, fee, now)
+    }
+
+    /// A transaction for the first nonce before ours that has stayed unused for so long: another program's, with the
+    /// same key, took it and was reorganised away. Ours would wait behind it for ever.
+    pub(super) fn fill(&mut self, head: &Head, fee: Option<Fee>, now: u64, after_ms: u64) -> Option<Slot> {
+        let first = head.latest_nonce.max(self.used);
+        let behind = self.slots.range(first..).next().map(|(_, (slot, _))| slot);
+        let Some(behind) = behind.filter(|slot| slot.nonce > first).cloned() else {
+            self.gap = None;
+            return None;
+        };
+        let since = self.gap.filter(|(nonce, _)| *nonce == first).map_or(now, |(_, since)| since);
+        self.gap = Some((first, since));
+        if now < since.saturating_add(after_ms) {
+            return None;
+        }
+        let slot =
+            Slot { nonce: first, call: Call::Cancel, bumps: 0, fee: Some(fee?), private: false, ..behind };
+        self.slots.insert(first, (slot.clone(), now));
+        Some(slot)
     }
 
     pub(super) fn slots(&self) -> impl Iterator<Item = &Slot> {
         self.slots.values().map(|(slot, _)| slot)
     }
-}
-
-/// The slot with its fee raised, if it is due. The first sending after a restart raises it too: what
-/// went out before may be known to the nodes at the old fee.
-fn resend((slot, sent): &mut (Slot, u64), now: u64, resubmit_ms: u64) -> Option<Slot> {
-    if now < sent.saturating_add(resubmit_ms) {
-        return None;
-    }
-    *sent = now;
-    slot.bumps = slot.bumps.saturating_add(1).min(MAX_BUMPS);
-    Some(slot.clone())
 }

@@ -2,14 +2,19 @@
 
 use alloc::vec::Vec;
 
-use crate::id::LockHash;
+use crate::id::{Bounty, LockHash};
 
 use super::campaign::Campaign;
 use super::chain::{Call, CallFailure, Head, Item, Observation, Seen, Standing, Wei};
 use super::io::{Change, Event, Output};
+use super::outbox::Slot;
+use super::price::{Gas, at_most};
 use super::receipt::Fate;
 use super::stage::{CloseReason, Closed, Offer, Offered, Posting, Stage};
 use super::{Distributor, Entry, Key, Pause};
+
+/// Times that a private relay is given a transaction again before the batch is reserved instead.
+const RELAY_TRIES: u8 = 5;
 
 impl Distributor {
     /// Asks for what the exchange's state waits for, unless that was asked for already.
@@ -37,12 +42,23 @@ impl Distributor {
             Stage::Claiming(state) if state.posting == Posting::Simulating => {
                 call(entry).map(|call| Output::Simulate { bounty, gateway, call })
             }
+            // Tried as a call it would show `t`. It was put together of shares that are free.
+            Stage::Direct(state) if state.posting == Posting::Simulating => {
+                let Some(call) = call(entry) else { return };
+                return self.post(key, call, self.now);
+            }
             Stage::Locked(state) => {
                 match self.worth_t(state.until) {
-                    Worth::Lapsed => return self.close(key, CloseReason::LockLapsed),
-                    Worth::Doubtful => return,
-                    Worth::Good => {}
+                    Still::Late => return self.close(key, CloseReason::LockLapsed),
+                    Still::Doubtful => return,
+                    Still::Good => {}
                 }
+                let worth = campaign.sum(state.batch.indices.iter().copied());
+                let gas = campaign.gas(&state.batch.indices).reveal;
+                if !self.worth_its_gas(key, worth, gas, false) {
+                    return;
+                }
+                let Some(entry) = self.entries.get(&key) else { return };
                 call(entry).map(|call| Output::Simulate { bounty, gateway, call })
             }
             _ => None,
@@ -59,13 +75,13 @@ impl Distributor {
     /// Whether `t` sent now would come well before the end of the lock. That is so only if our own clock says so too:
     /// a head that is withheld makes a lock look alive that has ended. But it is the chain alone that ends a lock for
     /// good, as our clock may be wrong.
-    fn worth_t(&self, until: u64) -> Worth {
+    fn worth_t(&self, until: u64) -> Still {
         let margin = u64::from(self.policy.reveal_margin_secs);
         let early = |now: u64| now.saturating_add(margin) < until;
         match self.chain_time() {
-            Some(now) if !early(now) => Worth::Lapsed,
-            Some(_) if early(self.now / 1000) => Worth::Good,
-            _ => Worth::Doubtful,
+            Some(now) if !early(now) => Still::Late,
+            Some(_) if early(self.now / 1000) => Still::Good,
+            _ => Still::Doubtful,
         }
     }
 
@@ -123,14 +139,113 @@ impl Distributor {
 
     pub(super) fn on_head(&mut self, head: Head, now: u64) {
         self.head = Some(head);
-        let (done, again) = self.outbox.head(&head, now, self.policy.resubmit_after_ms);
-        let done = done.into_iter().map(|nonce| Output::Persist(Change::Settled { nonce }));
-        self.out.extend(done);
-        for slot in again {
-            self.out.push_back(Output::Persist(Change::Transaction(slot.clone())));
-            self.out.push_back(Output::Submit(slot));
+        let done = self.outbox.head(&head);
+        self.out.extend(done.into_iter().map(|nonce| Output::Persist(Change::Settled { nonce })));
+        for slot in self.outbox.due(&head, now, self.policy.resubmit_after_ms) {
+            self.send_again(&slot, now);
+        }
+        let fee = self.policy.fee(None, head.base_fee, self.policy.max_fee);
+        if let Some(slot) = self.outbox.fill(&head, fee, now, self.policy.resubmit_after_ms) {
+            self.event(Event::Cancelled { nonce: slot.nonce });
+            self.submit(slot);
         }
         self.tick();
+    }
+
+    /// A transaction that the chain does not have: sent again, kept back, or called off.
+    fn send_again(&mut self, slot: &Slot, now: u64) {
+        let still = self.still(slot);
+        let call = if still == Still::Late { &Call::Cancel } else { &slot.call };
+        let most = self.most(&slot.bounty, call);
+        let fee = self.head.and_then(|head| self.policy.fee(slot.fee, head.base_fee, most));
+        let again = match (still, fee) {
+            (Still::Good, Some(fee)) => self.outbox.again(slot.nonce, fee, now),
+            (Still::Late, Some(fee)) => {
+                self.event(Event::Cancelled { nonce: slot.nonce });
+                self.outbox.cancel(slot.nonce, fee, now)
+            }
+            (Still::Doubtful, _) | (_, None) => None,
+        };
+        again.into_iter().for_each(|slot| self.submit(slot));
+    }
+
+    /// The highest fee by which a call brings no less than it costs.
+    fn most(&self, bounty: &Bounty, call: &Call) -> Wei {
+        let Some(campaign) = self.campaigns.get(bounty) else { return self.policy.max_fee };
+        let bound = |indices: &[u32], gas: fn(Gas) -> u64| {
+            at_most(campaign.sum(indices.iter().copied()), gas(campaign.gas(indices)))
+        };
+        match call {
+            Call::Reserve { items, .. } => bound(&indices(items), |gas| gas.reserve + gas.reveal),
+            Call::Reveal { indices, .. } => bound(indices, |gas| gas.reveal),
+            Call::Claim { items, .. } => bound(&indices(items), |gas| gas.claim),
+            Call::Cancel => self.policy.max_fee,
+        }
+    }
+
+    /// Whether a batch brings its gas and so much more at the present fee; if not, that is told once.
+    fn worth_its_gas(&mut self, key: Key, worth: Wei, gas: u64, with_gain: bool) -> bool {
+        let Some(head) = self.head else { return false };
+        let cost = self.policy.cost(gas, head.base_fee);
+        let enough = if with_gain { self.policy.gains(worth, cost) } else { worth >= cost };
+        let enough = enough && self.policy.gas_price(head.base_fee) <= self.policy.max_fee;
+        let Some(entry) = self.entries.get_mut(&key) else { return false };
+        if !enough && !core::mem::replace(&mut entry.waits, true) {
+            self.event(Event::Waits { bounty: key.0, gateway: key.1, worth, cost });
+        }
+        enough
+    }
+
+    fn submit(&mut self, slot: Slot) {
+        self.out.push_back(Output::Persist(Change::Transaction(slot.clone())));
+        self.out.push_back(Output::Submit(slot));
+    }
+
+    /// Whether a transaction that is not in the chain is still worth being there.
+    fn still(&self, slot: &Slot) -> Still {
+        if slot.call == Call::Cancel {
+            return Still::Good;
+        }
+        let Some(entry) = self.entries.get(&(slot.bounty, slot.gateway)) else { return Still::Late };
+        if !self.campaigns.contains_key(&slot.bounty) {
+            // Not sold any more, or not yet again.
+            return if self.expected.contains(&slot.bounty) { Still::Doubtful } else { Still::Late };
+        }
+        match &entry.exchange.stage {
+            // With the lock's end near, `t` is shown to nobody else. Whoever has it already has it.
+            Stage::Revealing(state) if state.nonce == slot.nonce => self.worth_t(state.until),
+            _ if self.claims_over(&slot.bounty) => Still::Late,
+            _ if slot.private && slot.bumps >= RELAY_TRIES => Still::Late,
+            _ => Still::Good,
+        }
+    }
+
+    /// A node has the transaction, and so perhaps everybody.
+    pub(super) fn sent(&mut self, nonce: u64) {
+        let Some(slot) = self.outbox.get(nonce).filter(|slot| matches!(slot.call, Call::Reveal { .. }))
+        else {
+            return;
+        };
+        self.shown((slot.bounty, slot.gateway));
+    }
+
+    /// Writes that `t` is no secret any more, once.
+    pub(super) fn shown(&mut self, key: Key) {
+        let stage = self.entries.get(&key).map(|entry| &entry.exchange.stage);
+        if let Some(Stage::Revealing(state)) = stage
+            && !state.shown
+        {
+            let state = super::Revealing { shown: true, ..state.clone() };
+            self.store(key, Stage::Revealing(state));
+        }
+    }
+
+    /// Whether `r` may be given to its gateway now.
+    pub(super) fn may_show(&self, stage: &Stage) -> bool {
+        match stage {
+            Stage::Revealing(state) => state.shown || self.worth_t(state.until) == Still::Good,
+            stage => stage.shows_key(),
+        }
     }
 
     pub(super) fn simulated(&mut self, key: Key, result: Result<(), CallFailure>, now: u64) {
@@ -159,12 +274,17 @@ impl Distributor {
         };
         // Time has passed since the call was tried.
         if let Stage::Locked(state) = &stage
-            && self.worth_t(state.until) != Worth::Good
+            && self.worth_t(state.until) != Still::Good
         {
             // The next head tells a lock that has ended from a clock that is ahead.
             return;
         }
-        let Some(slot) = self.outbox.post(key.0, key.1, call, now) else { return };
+        let most = self.most(&key.0, &call);
+        let fee = self.head.and_then(|head| self.policy.fee(None, head.base_fee, most));
+        // The fee has risen since the batch was put together: the next head asks again.
+        let Some(fee) = fee else { return };
+        let private = matches!(stage, Stage::Direct(_));
+        let Some(slot) = self.outbox.post(key, call, fee, private, now) else { return };
         self.out.push_back(Output::Persist(Change::Transaction(slot.clone())));
         self.store(key, posted(stage, slot.nonce));
         self.out.push_back(Output::Submit(slot));
@@ -189,7 +309,7 @@ impl Distributor {
     }
 
     /// By the chain's own time.
-    fn claims_over(&self, bounty: &crate::id::Bounty) -> bool {
+    fn claims_over(&self, bounty: &Bounty) -> bool {
         let claim_by = self.campaigns.get(bounty).map(|campaign| campaign.claim_by);
         self.chain_time().zip(claim_by).is_some_and(|(now, claim_by)| claim_by <= now)
     }
@@ -223,6 +343,14 @@ impl Distributor {
                     && self.outbox.is_final(nonce)
                 {
                     self.claimed(key, state, nonce, seen);
+                }
+            }
+            Stage::Direct(state) => {
+                if let Posting::Posted(nonce) = state.posting
+                    && known
+                    && self.outbox.is_final(nonce)
+                {
+                    self.directed(key, state, nonce, seen);
                 }
             }
             Stage::Paid(_) => {
@@ -279,16 +407,40 @@ impl Distributor {
         if !self.reservable(campaign) {
             return self.close(key, CloseReason::ClaimsOver);
         }
-        let indices = takeable(entry, &seen.latest, usize::from(self.policy.max_batch));
-        let min_sum = self.price(campaign, &indices);
-        let enough = indices.len() >= self.policy.min_receipts.max(1) as usize
-            && campaign.sum(indices.iter().copied()) >= min_sum;
-        if enough {
+        let most = usize::from(self.policy.max_batch);
+        let indices = takeable(entry, &seen.latest, most);
+        // One that came while this was read would be left out, and be claimed alone at more gas.
+        let read = |index: u32| seen.latest.iter().any(|seen| seen.index == index);
+        if indices.len() < most && !waiting(entry).all(read) {
+            return;
+        }
+        let worth = campaign.sum(indices.iter().copied());
+        let price = self.price(campaign, &indices);
+        if indices.len() < self.policy.min_receipts.max(1) as usize || worth < price {
+            return;
+        }
+        let gas = campaign.gas(&indices);
+        if self.policy.direct && state.tries == 0 && free(&seen.finalized, &indices) {
+            // Always less gas than the two.
+            if self.worth_its_gas(key, worth, gas.claim, true) {
+                let min_sum = worth.max(self.cost(gas.claim));
+                self.store(key, Stage::Direct(state.direct(indices, min_sum)));
+            }
+            return;
+        }
+        let gas = gas.reserve.saturating_add(gas.reveal);
+        if self.worth_its_gas(key, worth, gas, true) {
+            let min_sum = price.max(self.cost(gas));
             self.store(key, Stage::Reserving(state.reserve(indices, min_sum)));
         }
     }
 
-    /// Least sum to show `t` for: what the policy names, and the least receipts at the least share.
+    /// What gas costs now.
+    fn cost(&self, gas: u64) -> Wei {
+        self.head.map_or(Wei::ZERO, |head| self.policy.cost(gas, head.base_fee))
+    }
+
+    /// Least sum to show `t` for, whatever it costs: what the policy names, and the least receipts at the least share.
     fn price(&self, campaign: &Campaign, indices: &[u32]) -> Wei {
         let least = indices.iter().map(|index| campaign.share(*index)).min().unwrap_or_default();
         let count = u128::from(self.policy.min_receipts.max(1));
@@ -333,6 +485,10 @@ impl Distributor {
     fn revealed(&mut self, key: Key, state: super::Revealing, seen: &Observation) {
         if !self.any_paid(&key, &state.batch.indices) {
             self.event(Event::NonceWasted { nonce: state.nonce });
+            // Called off, or another program took the nonce, before anybody had `t`.
+            if !state.shown {
+                return self.store(key, Stage::Locked(state.back()));
+            }
         }
         self.store(key, Stage::Paid(state.paid()));
         self.drop_lost(key, seen);
@@ -344,6 +500,16 @@ impl Distributor {
             self.event(Event::NonceWasted { nonce });
         }
         self.store(key, Stage::Paid(state.back(progress)));
+        self.drop_lost(key, seen);
+    }
+
+    fn directed(&mut self, key: Key, state: super::Claiming, nonce: u64, seen: &Observation) {
+        if self.any_paid(&key, &state.batch.indices) {
+            self.store(key, Stage::Paid(state.back(true)));
+        } else {
+            self.event(Event::NonceWasted { nonce });
+            self.store(key, Stage::Collecting(state.instead()));
+        }
         self.drop_lost(key, seen);
     }
 
@@ -364,21 +530,25 @@ impl Distributor {
         if state.tries >= self.policy.max_tries {
             return indices.into_iter().for_each(|index| self.settle(key, index, Fate::Rejected));
         }
-        // One share at least, or the transaction is not worth its gas.
+        let gas = campaign.gas(&indices).claim;
+        if !self.worth_its_gas(key, campaign.sum(indices.iter().copied()), gas, true) {
+            return;
+        }
+        // One share at least, and the transaction's gas.
         let least = indices.iter().map(|index| campaign.share(*index)).min().unwrap_or_default();
-        self.store(key, Stage::Claiming(state.claim(indices, least)));
+        self.store(key, Stage::Claiming(state.claim(indices, least.max(self.cost(gas)))));
     }
 }
 
-/// What showing `t` now would be.
+/// What sending now would be.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Worth {
+pub(super) enum Still {
     /// Time is left by the chain and by our own clock.
     Good,
     /// None is left by our own clock, or nobody knows the chain's.
     Doubtful,
-    /// The chain itself says that the lock is at its end.
-    Lapsed,
+    /// The chain itself says that it is too late.
+    Late,
 }
 
 fn waiting(entry: &Entry) -> impl Iterator<Item = u32> {
@@ -395,8 +565,14 @@ fn takeable(entry: &Entry, latest: &[Seen], most: usize) -> Vec<u32> {
     waiting(entry).filter(free).take(most).collect()
 }
 
+/// Whether nobody has or holds any of these shares.
+fn free(seen: &[Seen], indices: &[u32]) -> bool {
+    let stands = |index: &u32| seen.iter().find(|seen| seen.index == *index).map(|seen| seen.standing);
+    indices.iter().all(|index| matches!(stands(index), Some(Standing::Free { .. })))
+}
+
 /// The call that the state waits to make.
-fn call(entry: &Entry) -> Option<Call> {
+pub(super) fn call(entry: &Entry) -> Option<Call> {
     let t = || entry.exchange.t.clone();
     match &entry.exchange.stage {
         Stage::Reserving(state) => {
@@ -404,12 +580,16 @@ fn call(entry: &Entry) -> Option<Call> {
             Some(Call::Reserve { s: entry.s, items, min_sum: state.batch.min_sum })
         }
         Stage::Locked(state) => Some(Call::Reveal { t: t(), indices: state.batch.indices.clone() }),
-        Stage::Claiming(state) => {
+        Stage::Claiming(state) | Stage::Direct(state) => {
             let items = items(entry, &state.batch.indices);
             Some(Call::Claim { t: t(), items, min_sum: state.batch.min_sum })
         }
         _ => None,
     }
+}
+
+fn indices(items: &[Item]) -> Vec<u32> {
+    items.iter().map(|item| item.index).collect()
 }
 
 fn items(entry: &Entry, indices: &[u32]) -> Vec<Item> {
@@ -425,7 +605,7 @@ fn items(entry: &Entry, indices: &[u32]) -> Vec<Item> {
 }
 
 /// The state that waits for the nonce.
-fn posted(stage: Stage, nonce: u64) -> Stage {
+pub(super) fn posted(stage: Stage, nonce: u64) -> Stage {
     match stage {
         Stage::Reserving(mut state) => {
             state.posting = Posting::Posted(nonce);
@@ -434,6 +614,10 @@ fn posted(stage: Stage, nonce: u64) -> Stage {
         Stage::Claiming(mut state) => {
             state.posting = Posting::Posted(nonce);
             Stage::Claiming(state)
+        }
+        Stage::Direct(mut state) => {
+            state.posting = Posting::Posted(nonce);
+            Stage::Direct(state)
         }
         Stage::Locked(state) => Stage::Revealing(state.reveal(nonce)),
         other => other,

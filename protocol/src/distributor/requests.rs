@@ -271,12 +271,15 @@ impl Distributor {
         Ok(Response::Sealed { receipts })
     }
 
-    fn key(&self, offered: &Offered) -> Answer {
+    /// From here on the gateway has `r`, and that is on disk before.
+    fn key(&mut self, offered: &Offered) -> Answer {
         let entry = self.offered(offered)?;
-        if !entry.exchange.stage.shows_key() {
+        if !self.may_show(&entry.exchange.stage) {
             return Ok(self.pending());
         }
-        Ok(Response::Key { r: entry.exchange.r(&self.me.payee) })
+        let r = entry.exchange.r(&self.me.payee);
+        self.shown(offered.key);
+        Ok(Response::Key { r })
     }
 
     /// Free for whoever was claimed under `s`: another gateway, or one that lost its disk.

@@ -1,6 +1,6 @@
 //! The states of an exchange as types: each holds what is valid then, and only its own transitions.
 //!
-//! `t` is shown by [`Revealing`] and after it, never before: [`Revealing`] is made from [`Locked`]
+//! `t` is shown by [`Revealing`] and after it, never before, but to a private relay in [`Stage::Direct`]: [`Revealing`] is made from [`Locked`]
 //! alone, and [`Locked`] from a [`FinalLock`], which only [`Reserving::covered`] hands out. Once `t`
 //! is out, receipts that come late are claimed in one step, for there is nothing left to protect.
 
@@ -82,6 +82,9 @@ pub enum Stage {
     /// Given up before `t` was shown.
     #[n(8)]
     Closed(#[n(0)] Closed),
+    /// The first batch is on its way to be claimed in one step, by a private relay.
+    #[n(9)]
+    Direct(#[n(0)] Claiming),
 }
 
 impl Stage {
@@ -97,6 +100,7 @@ impl Stage {
             Self::Paid(_) => "paid",
             Self::Claiming(_) => "claiming",
             Self::Closed(_) => "closed",
+            Self::Direct(_) => "direct",
         }
     }
 
@@ -110,7 +114,7 @@ impl Stage {
             Self::Locked(state) => Some(&state.offer),
             Self::Revealing(state) => Some(&state.offer),
             Self::Paid(state) => Some(&state.offer),
-            Self::Claiming(state) => Some(&state.offer),
+            Self::Claiming(state) | Self::Direct(state) => Some(&state.offer),
         }
     }
 
@@ -120,13 +124,13 @@ impl Stage {
             Self::Reserving(state) => Some(&state.batch),
             Self::Locked(state) => Some(&state.batch),
             Self::Revealing(state) => Some(&state.batch),
-            Self::Claiming(state) => Some(&state.batch),
+            Self::Claiming(state) | Self::Direct(state) => Some(&state.batch),
             _ => None,
         }
     }
 
-    /// Whether `r` may be shown: a reservation that covers its price was final, and the transaction
-    /// that shows `t` is persisted.
+    /// Whether `t` is public or about to be: a reservation that covers its price was final, and the
+    /// transaction that shows `t` is persisted.
     pub const fn shows_key(&self) -> bool {
         matches!(self, Self::Revealing(_) | Self::Paid(_) | Self::Claiming(_))
     }
@@ -192,6 +196,12 @@ impl Collecting {
     /// Whether to go on with what is there.
     pub(super) fn over(&self, window_secs: u32, now: u64) -> bool {
         self.sealed || now >= self.since.saturating_add(u64::from(window_secs) * 1000)
+    }
+
+    /// In one step, without a reservation.
+    pub(super) fn direct(self, indices: Vec<u32>, min_sum: Wei) -> Claiming {
+        let batch = Batch { indices, min_sum, tries: self.tries };
+        Claiming { offer: self.offer, batch, posting: Posting::Simulating }
     }
 
     pub(super) fn reserve(self, indices: Vec<u32>, min_sum: Wei) -> Reserving {
@@ -308,9 +318,9 @@ pub struct Locked {
 }
 
 impl Locked {
-    /// Gives the revealing transaction its nonce. From here `t` counts as shown.
+    /// Gives the revealing transaction its nonce.
     pub(super) fn reveal(self, nonce: u64) -> Revealing {
-        Revealing { offer: self.offer, batch: self.batch, until: self.until, nonce }
+        Revealing { offer: self.offer, batch: self.batch, until: self.until, nonce, shown: false }
     }
 }
 
@@ -330,9 +340,19 @@ pub struct Revealing {
     /// Nonce of the transaction.
     #[n(3)]
     pub nonce: u64,
+    /// Whether a node took the transaction, or the gateway was given `r`. Until then it may still be called off, when the
+    /// lock comes too near its end: a crash, fees or dead endpoints can keep it back.
+    #[n(4)]
+    #[cbor(default)]
+    pub shown: bool,
 }
 
 impl Revealing {
+    /// Its nonce is used up, and nobody was shown `t`.
+    pub(super) fn back(self) -> Locked {
+        Locked { offer: self.offer, batch: self.batch, until: self.until }
+    }
+
     /// Its nonce is used up. What was not paid then waits for a further batch.
     pub(super) fn paid(self) -> Paid {
         Paid { offer: self.offer, tries: 0 }
@@ -379,6 +399,11 @@ impl Claiming {
         Paid { offer: self.offer, tries: self.batch.tries }
     }
 
+    /// The relay's nonce is used up and nobody was paid: the batch is put together again, to be reserved.
+    pub(super) fn instead(self) -> Collecting {
+        Collecting { offer: self.offer, since: 0, sealed: true, tries: self.batch.tries.saturating_add(1) }
+    }
+
     /// Its nonce is used up.
     pub(super) fn back(self, progress: bool) -> Paid {
         let tries = if progress { 0 } else { self.batch.tries.saturating_add(1) };
@@ -403,7 +428,7 @@ pub enum CloseReason {
     #[n(0)]
     #[error("reservations failed too often")]
     TooManyTries,
-    /// The lock ended before `t` could be shown safely.
+    /// The lock ended before `t` could be shown safely, or before it was worth the gas.
     #[n(1)]
     #[error("the lock is too near its end to show t")]
     LockLapsed,

@@ -6,6 +6,7 @@ mod deployment;
 mod endpoint;
 mod fixture;
 mod fleet;
+mod gas;
 mod light;
 mod money;
 mod receipts;

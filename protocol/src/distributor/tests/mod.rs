@@ -8,13 +8,15 @@ use proptest::prelude::*;
 use crate::exchange::{Refusal, Request, Response};
 use crate::id::{Attempt, ChainId, Signature};
 
-use self::world::{DEVICES, GATEWAYS, World};
+use self::world::{Branch, DEVICES, GATEWAYS, World};
 use super::*;
 
 mod world;
 
 fn policy() -> Policy {
-    Policy { window_secs: 3600, resubmit_after_ms: 24_000, max_tries: 50, ..Policy::default() }
+    let (window_secs, resubmit_after_ms, max_tries) = (3600, 24_000, 50);
+    let (max_fee, priority_fee) = (Wei::new(100_000), Wei::new(1));
+    Policy { window_secs, resubmit_after_ms, max_tries, max_fee, priority_fee, ..Policy::default() }
 }
 
 fn refused(response: Option<Response>) -> Refusal {
@@ -89,6 +91,20 @@ fn a_sealed_batch_below_the_price_waits_for_more() {
 }
 
 #[test]
+fn a_receipt_that_comes_while_the_chain_is_read_is_in_the_batch() {
+    let mut world = World::new(policy());
+    world.offer(0, 0);
+    world.receipt(0, 0);
+    let read = world.read();
+    world.receipt(0, 1);
+    world.seal(0);
+    world.tell(read);
+    assert_eq!(state(&world, 0), "collecting");
+    world.calm();
+    assert_eq!(world.mined(), [("reserve", true), ("reveal", true)]);
+}
+
+#[test]
 fn a_lock_that_a_rival_holds_is_reported_and_dropped() {
     let mut world = World::new(policy());
     let s = world.offer(0, 0);
@@ -119,6 +135,13 @@ fn near_its_end_a_lock_is_not_worth_t() {
 
 /// Until the lock is final and the machine has been told.
 fn locked(world: &mut World) {
+    reserved(world);
+    world.observe();
+    assert_eq!(state(world, 0), "locked");
+}
+
+/// Until the lock is final.
+fn reserved(world: &mut World) {
     world.offer(0, 0);
     world.receipt(0, 0);
     world.seal(0);
@@ -126,8 +149,6 @@ fn locked(world: &mut World) {
     world.settle();
     assert_eq!(state(world, 0), "reserving");
     (0..4).for_each(|_| world.mine());
-    world.observe();
-    assert_eq!(state(world, 0), "locked");
 }
 
 #[test]
@@ -322,6 +343,262 @@ fn one_device_opens_so_many_exchanges_and_no_more() {
     assert_eq!(refused(world.auth(1)), Refusal::RateLimited);
 }
 
+/// A sale to three sensors and a late one, with a death before one output of the machine, and with each transaction's
+/// block dropped once when it is so deep.
+fn shaken_sale(policy: Policy, crash_at: Option<usize>, depth: usize, branch: Branch) -> World {
+    let mut world = World::new(policy);
+    world.finality(6);
+    world.crash_at = crash_at;
+    for _ in 0..80 {
+        world.buy();
+        world.settle();
+        world.mine();
+        world.shake(depth, branch);
+        world.observe();
+    }
+    world
+}
+
+/// The whole product: a death before every output, reorganisations of depth 1 to 5 that drop the reservation, the reveal
+/// and the late claim, and the three things that can become of a dropped transaction. The world asserts at every step that
+/// nothing shows `t` or `r` before a finalized block has the lock.
+#[test]
+fn every_crash_and_every_reorganisation_pays_each_claim_once() {
+    let mined = [("reserve", true), ("reveal", true), ("claim", true)];
+    assert!(every_crash_and_reorganisation(policy(), &mined) > 500);
+}
+
+/// The same by a private relay, which is shown `t` before anything is locked; the gateway has `r` when the payment is final.
+#[test]
+fn every_crash_and_every_reorganisation_of_a_direct_claim_pays_it_once() {
+    let mined = [("claim", true), ("claim", true)];
+    assert!(every_crash_and_reorganisation(Policy { direct: true, ..policy() }, &mined) > 500);
+}
+
+fn every_crash_and_reorganisation(policy: Policy, mined: &[(&str, bool)]) -> usize {
+    let quiet = shaken_sale(policy, None, 6, Branch::Pending);
+    assert_eq!(quiet.mined(), mined);
+    let mut cases = 0;
+    for depth in 1..=5 {
+        for branch in [Branch::Without, Branch::Pending, Branch::Elsewhere] {
+            for crash_at in 0..quiet.outputs {
+                let world = shaken_sale(policy, Some(crash_at), depth, branch);
+                let what = alloc::format!("death before output {crash_at}, depth {depth}, {branch:?}");
+                assert_eq!(world.mined(), quiet.mined(), "{what}");
+                assert!((0..4).all(|device| world.fate(0, device) == Some(Fate::Paid)), "{what}");
+                world.check_settled(1);
+                assert_eq!(world.keys_shown.len(), 1, "{what}");
+                assert_eq!(state(&world, 0), "paid", "{what}");
+                cases += 1;
+            }
+        }
+    }
+    cases
+}
+
+#[test]
+fn a_batch_that_the_relay_keeps_is_reserved_instead() {
+    let mut world = World::new(Policy { direct: true, ..policy() });
+    world.relay_is_deaf = true;
+    let s = world.offer(0, 0);
+    world.receipt(0, 0);
+    world.seal(0);
+    world.calm();
+    assert_eq!(world.mined(), [("cancel", false), ("reserve", true), ("reveal", true)]);
+    assert_eq!(world.claimed(0), Some(s));
+}
+
+#[test]
+fn what_another_holds_is_not_claimed_directly() {
+    let mut world = World::new(Policy { direct: true, ..policy() });
+    world.offer(0, 0);
+    world.receipt(0, 0);
+    world.receipt(0, 1);
+    // It is not final yet, so the latest block has it and the finalized one has not.
+    world.rival(1, false);
+    world.seal(0);
+    world.calm();
+    assert_eq!(world.mined(), [("claim", true)]);
+    assert_eq!((world.claimed(0).is_some(), world.claimed(1)), (true, None));
+    assert_eq!(world.fate(0, 1), Some(Fate::Waiting), "its lock may end");
+}
+
+#[test]
+fn a_reveal_that_no_node_took_is_called_off_before_its_lock_ends() {
+    for dies in [false, true] {
+        let mut world = World::new(policy());
+        locked(&mut world);
+        world.deaf = true;
+        world.settle();
+        assert_eq!(state(&world, 0), "revealing");
+        // Nothing comes through for as long as the lock lives.
+        for _ in 0..650 {
+            world.mine();
+        }
+        if dies {
+            world.crash();
+        }
+        world.deaf = false;
+        assert!(matches!(world.poll_key(0), Some(Response::Pending { .. })));
+        world.calm();
+        assert_eq!(state(&world, 0), "closed");
+        assert!(world.keys_shown.is_empty());
+        assert_eq!(world.mined(), [("reserve", true), ("cancel", false)], "t is in no transaction");
+        assert_eq!(world.fate(0, 0), Some(Fate::LockLapsed));
+    }
+}
+
+#[test]
+fn a_reveal_that_was_called_off_too_early_to_matter_is_made_again() {
+    let mut world = World::new(policy());
+    locked(&mut world);
+    world.deaf = true;
+    world.settle();
+    world.steal_nonce();
+    world.deaf = false;
+    world.calm();
+    assert_eq!(state(&world, 0), "paid");
+    assert_eq!(world.mined(), [("reserve", true), ("reveal", true)]);
+}
+
+#[test]
+fn a_key_that_the_gateway_has_counts_as_shown() {
+    let mut world = World::new(policy());
+    locked(&mut world);
+    world.deaf = true;
+    world.settle();
+    assert!(matches!(world.poll_key(0), Some(Response::Key { .. })));
+    for _ in 0..650 {
+        world.mine();
+    }
+    world.deaf = false;
+    world.crash();
+    world.calm();
+    assert!(matches!(world.poll_key(0), Some(Response::Key { .. })));
+    assert_eq!(world.mined(), [("reserve", true), ("cancel", false), ("claim", true)]);
+    assert_eq!(world.paid_events, [0]);
+}
+
+#[test]
+fn a_nonce_that_nobody_uses_any_more_holds_nothing_up() {
+    let mut world = World::new(policy());
+    let s = world.offer(0, 0);
+    world.receipt(0, 0);
+    world.seal(0);
+    (0..4).for_each(|_| world.mine());
+    // Another program's transaction is in the latest block, and ours comes after it.
+    world.skip_nonce();
+    world.settle();
+    world.reorg(1, Branch::Without);
+    world.calm();
+    assert_eq!(world.mined(), [("cancel", false), ("reserve", true), ("reveal", true)]);
+    assert_eq!(world.claimed(0), Some(s));
+}
+
+/// One share of 10^9 wei, and about 170,000 gas for reservation and reveal, 50,000 for the reveal.
+#[test]
+fn a_batch_waits_for_a_fee_that_it_is_worth() {
+    let mut world = World::new(policy());
+    world.base_fee(10_000);
+    let s = world.offer(0, 0);
+    world.receipt(0, 0);
+    world.seal(0);
+    world.calm();
+    assert_eq!((state(&world, 0), world.waits), ("collecting", 1), "told once");
+    assert_eq!((world.mined(), world.simulations), (vec![], 0));
+    // Two more receipts make it worth the same fee.
+    world.receipt(0, 1);
+    world.receipt(0, 2);
+    world.calm();
+    assert_eq!(world.mined(), [("reserve", true), ("reveal", true)]);
+    // A late one alone is not, until the fee falls.
+    world.base_fee(20_000);
+    world.receipt(0, 3);
+    world.calm();
+    assert_eq!((world.claimed(3), world.waits), (None, 2));
+    world.base_fee(1_000);
+    world.calm();
+    assert_eq!(world.claimed(3), Some(s));
+}
+
+#[test]
+fn a_reveal_waits_for_a_fee_until_its_lock_is_near_its_end() {
+    for falls in [true, false] {
+        let mut world = World::new(policy());
+        world.base_fee(1_000);
+        reserved(&mut world);
+        world.base_fee(50_000);
+        world.observe();
+        for _ in 0..500 {
+            world.settle();
+            world.mine();
+            world.observe();
+        }
+        assert_eq!((state(&world, 0), world.waits), ("locked", 1));
+        assert!(matches!(world.poll_key(0), Some(Response::Pending { .. })));
+        if falls {
+            // Now the reservation's gas is spent, so that what the reveal takes is all that counts.
+            world.base_fee(18_000);
+        }
+        for _ in 0..200 {
+            world.settle();
+            world.mine();
+            world.observe();
+        }
+        let (end, mined) = match falls {
+            true => ("paid", vec![("reserve", true), ("reveal", true)]),
+            false => ("closed", vec![("reserve", true)]),
+        };
+        assert_eq!((state(&world, 0), world.mined()), (end, mined));
+        assert!(world.keys_shown.is_empty());
+    }
+}
+
+#[test]
+fn what_is_stuck_is_replaced_until_the_fee_is_what_it_is_worth() {
+    let mut world = World::new(policy());
+    world.base_fee(1_000);
+    world.offer(0, 0);
+    world.receipt(0, 0);
+    world.seal(0);
+    world.observe();
+    world.settle();
+    assert_eq!(state(&world, 0), "reserving");
+    let first = world.fees[0].1;
+    // The chain asks for more than a share is worth: the transaction stays where it is.
+    world.base_fee(30_000);
+    world.calm();
+    assert_eq!((world.mined(), world.fees.len()), (vec![], 1));
+    // It asks for more than was offered.
+    world.base_fee(4_000);
+    world.calm();
+    assert_eq!(world.mined(), [("reserve", true), ("reveal", true)]);
+    // 10^9 wei for 144,000 gas, though twice the base fee would be more.
+    let second = world.fees[1].1;
+    assert!(
+        first.max < Wei::new(4_000) && (6_000..7_500).contains(&second.max.get()),
+        "{first:?} {second:?}"
+    );
+    assert!(world.fees.iter().all(|(nonce, _)| *nonce < 5), "no other nonce was used for it");
+}
+
+#[test]
+fn what_comes_after_the_end_of_claims_is_called_off() {
+    let mut world = World::new(policy());
+    world.offer(0, 0);
+    world.receipt(0, 0);
+    world.seal(0);
+    world.deaf = true;
+    world.observe();
+    world.settle();
+    assert_eq!(state(&world, 0), "reserving");
+    world.pass_claim_by();
+    world.deaf = false;
+    world.calm();
+    assert_eq!(world.mined(), [("cancel", false)]);
+    assert_eq!(state(&world, 0), "closed");
+}
+
 /// One thing that can happen.
 #[derive(Debug, Clone)]
 enum Step {
@@ -335,12 +612,17 @@ enum Step {
     Mine,
     Observe,
     ObserveLate,
-    Reorg,
+    Reorg(usize, Branch),
     ForgetPool,
     StealNonce,
+    BaseFee(u128),
     RivalLock(usize),
     RivalClaim(usize),
     Crash,
+}
+
+fn branch() -> impl Strategy<Value = Branch> {
+    prop_oneof![Just(Branch::Without), Just(Branch::Pending), Just(Branch::Elsewhere)]
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -356,9 +638,10 @@ fn step() -> impl Strategy<Value = Step> {
         5 => Just(Step::Mine),
         5 => Just(Step::Observe),
         2 => Just(Step::ObserveLate),
-        1 => Just(Step::Reorg),
+        2 => (1..6usize, branch()).prop_map(|(depth, branch)| Step::Reorg(depth, branch)),
         1 => Just(Step::ForgetPool),
         1 => Just(Step::StealNonce),
+        2 => (0..30_000u128).prop_map(Step::BaseFee),
         1 => d.clone().prop_map(Step::RivalLock),
         1 => d.prop_map(Step::RivalClaim),
         3 => Just(Step::Crash),
@@ -377,9 +660,10 @@ fn take(world: &mut World, step: &Step) {
         Step::Mine => world.mine(),
         Step::Observe => world.observe(),
         Step::ObserveLate => world.observe_late(),
-        Step::Reorg => world.reorg(),
+        Step::Reorg(depth, branch) => world.reorg(depth, branch),
         Step::ForgetPool => world.forget_pool(),
         Step::StealNonce => world.steal_nonce(),
+        Step::BaseFee(wei) => world.base_fee(wei),
         Step::RivalLock(d) => world.rival(d, false),
         Step::RivalClaim(d) => world.rival(d, true),
         Step::Crash => world.crash(),
@@ -395,12 +679,15 @@ proptest! {
     fn promises_hold_whatever_happens(
         steps in proptest::collection::vec((step(), 0..6usize), 0..120),
         min_receipts in 1..3u32,
+        direct: bool,
     ) {
-        let mut world = World::new(Policy { min_receipts, ..policy() });
+        let mut world = World::new(Policy { min_receipts, direct, ..policy() });
+        world.finality(6);
         for (step, outputs) in &steps {
             take(&mut world, step);
             world.run(*outputs);
         }
+        world.base_fee(100);
         world.calm();
         (0..GATEWAYS).for_each(|g| drop(world.seal(g)));
         world.calm();

@@ -1,6 +1,6 @@
 //! A chain, gateways and a disk in a few lines each, with which the machine is held to its promises.
 //!
-//! The chain has blocks, finality two blocks behind, a pool that forgets and a head that is
+//! The chain has blocks, finality a few blocks behind, a pool that forgets and a head that is
 //! reorganised; the bounty follows the contract's rules for one group of equal shares.
 
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -18,7 +18,7 @@ use super::super::*;
 
 pub(super) const DEVICES: usize = 6;
 pub(super) const GATEWAYS: usize = 2;
-const SHARE: u128 = 1000;
+pub(super) const SHARE: u128 = 1_000_000_000;
 const LOCK_SECS: u64 = 7200;
 const CLAIM_BY: u64 = 10_000_000;
 const CHAIN: ChainId = ChainId::new(31337);
@@ -75,14 +75,39 @@ struct State {
     time: u64,
     nonce: u64,
     shares: Vec<Share>,
+    /// Transactions of this block, and whether each changed anything.
+    mined: Vec<Mined>,
+}
+
+#[derive(Clone)]
+struct Mined {
+    nonce: u64,
+    call: Call,
+    fee: Fee,
+    changed: bool,
 }
 
 /// A rival's lock, as another payee under a lock of its own.
 const RIVAL: LockHash = LockHash::new([0xee; 32]);
 
+/// What becomes of the transactions of blocks that are dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Branch {
+    /// Nobody has them any more.
+    Without,
+    /// They wait again.
+    Pending,
+    /// The new branch has them too, in its last block.
+    Elsewhere,
+}
+
 struct Chain {
     blocks: Vec<State>,
-    pool: BTreeMap<u64, Call>,
+    /// Blocks from the finalized one to the head.
+    finality: usize,
+    pool: BTreeMap<u64, (Call, Fee)>,
+    /// Wei for a unit of gas.
+    base_fee: Wei,
     /// Nonces that another program's transactions have; nodes keep those in mind.
     stolen: BTreeSet<u64>,
 }
@@ -93,27 +118,63 @@ impl Chain {
     }
 
     fn finalized(&self) -> &State {
-        &self.blocks[self.blocks.len().saturating_sub(3)]
+        &self.blocks[self.blocks.len().saturating_sub(self.finality + 1)]
     }
 
     fn mine(&mut self) {
-        let mut state = self.latest().clone();
-        state.time += 12;
+        let mut state = self.child();
         loop {
             if self.stolen.contains(&state.nonce) {
                 self.pool.remove(&state.nonce);
-            } else if let Some(call) = self.pool.remove(&state.nonce) {
-                let _ = state.apply(&call);
-            } else {
+                state.nonce += 1;
+                continue;
+            }
+            let payable = |(_, fee): &(Call, Fee)| fee.max >= self.base_fee;
+            if !self.pool.get(&state.nonce).is_some_and(payable) {
                 break;
             }
-            state.nonce += 1;
+            if let Some((call, fee)) = self.pool.remove(&state.nonce) {
+                state.execute(call, fee);
+            }
         }
         self.blocks.push(state);
+    }
+
+    fn child(&self) -> State {
+        let parent = self.latest().clone();
+        State { time: parent.time + 12, mined: vec![], ..parent }
+    }
+
+    /// As many empty blocks come as go. A foreign transaction in the old ones stays away.
+    fn reorg(&mut self, depth: usize, branch: Branch) {
+        if self.blocks.len() <= self.finality + 1 || depth > self.finality {
+            return;
+        }
+        let dropped = self.blocks.split_off(self.blocks.len() - depth);
+        for _ in 0..depth {
+            self.blocks.push(self.child());
+        }
+        for Mined { nonce, call, fee, .. } in dropped.into_iter().flat_map(|block| block.mined) {
+            let last = self.blocks.last_mut().unwrap();
+            match branch {
+                Branch::Without => {}
+                Branch::Elsewhere if last.nonce == nonce => last.execute(call, fee),
+                _ => drop(self.pool.entry(nonce).or_insert((call, fee))),
+            }
+        }
     }
 }
 
 impl State {
+    fn execute(&mut self, call: Call, fee: Fee) {
+        let before: Vec<_> = self.shares.iter().map(|share| (share.claimed, share.lock)).collect();
+        let _ = self.apply(&call);
+        let after = self.shares.iter().map(|share| (share.claimed, share.lock));
+        let changed = !before.into_iter().eq(after);
+        self.mined.push(Mined { nonce: self.nonce, call, fee, changed });
+        self.nonce += 1;
+    }
+
     /// What the contract does; a reverted call changes nothing but the nonce.
     fn apply(&mut self, call: &Call) -> Result<(), CallFailure> {
         let mut next = self.clone();
@@ -124,6 +185,7 @@ impl State {
                 let indices: Vec<u32> = items.iter().map(|item| item.index).collect();
                 next.take(KeyR::derive(&PAYEE, t).lock(), &indices, false)
             }
+            Call::Cancel => 0,
         };
         match call {
             Call::Reserve { min_sum, .. } | Call::Claim { min_sum, .. }
@@ -230,6 +292,18 @@ pub(super) struct World {
     offers: BTreeMap<PeerHash, LockHash>,
     challenges: BTreeMap<PeerHash, [u8; 32]>,
     calls: BTreeMap<u64, Call>,
+    /// What was offered, by nonce.
+    pub(super) fees: Vec<(u64, Fee)>,
+    pub(super) waits: usize,
+    /// The private relay keeps what it gets.
+    pub(super) relay_is_deaf: bool,
+    /// No node can be reached to send to.
+    pub(super) deaf: bool,
+    /// Outputs carried out so far, and the one before which the program dies.
+    pub(super) outputs: usize,
+    pub(super) crash_at: Option<usize>,
+    /// Calls whose blocks were reorganised away once.
+    shaken: BTreeSet<(u64, &'static str)>,
     /// Locks that a finalized block had, whole or past their transaction.
     pub(super) final_locks: BTreeSet<LockHash>,
     pub(super) acked: BTreeSet<u32>,
@@ -250,12 +324,13 @@ fn identity() -> Identity {
 impl World {
     pub(super) fn new(policy: Policy) -> Self {
         let key = |i: usize| SigningKey::from_bytes(Curve::Secp256k1, &[i as u8 + 1; 32]).unwrap();
-        let state = State { time: 1000, nonce: 3, shares: vec![Share::default(); DEVICES] };
+        let state = State { time: 1000, nonce: 3, shares: vec![Share::default(); DEVICES], mined: vec![] };
+        let (blocks, pool, stolen) = (vec![state], BTreeMap::new(), BTreeSet::new());
         let mut world = Self {
             machine: Distributor::new(identity(), policy),
             policy,
             disk: Disk::default(),
-            chain: Chain { blocks: vec![state], pool: BTreeMap::new(), stolen: BTreeSet::new() },
+            chain: Chain { blocks, finality: 2, pool, base_fee: Wei::ZERO, stolen },
             keys: (0..DEVICES).map(key).collect(),
             now: 1_000_000,
             events: true,
@@ -266,6 +341,13 @@ impl World {
             offers: BTreeMap::new(),
             challenges: BTreeMap::new(),
             calls: BTreeMap::new(),
+            fees: vec![],
+            waits: 0,
+            deaf: false,
+            relay_is_deaf: false,
+            outputs: 0,
+            crash_at: None,
+            shaken: BTreeSet::new(),
             final_locks: BTreeSet::new(),
             acked: BTreeSet::new(),
             rivals: BTreeSet::new(),
@@ -286,6 +368,7 @@ impl World {
             u_id: U_ID,
             vk_id: VkId::new([5; 32]),
             curve: Curve::Secp256k1,
+            depth: 3,
             claim_by: CLAIM_BY,
             groups,
             roster,
@@ -314,6 +397,11 @@ impl World {
     pub(super) fn run(&mut self, steps: usize) {
         for _ in 0..steps {
             let Some(output) = self.machine.poll() else { return };
+            if self.crash_at == Some(self.outputs) {
+                self.crash_at = None;
+                return self.crash();
+            }
+            self.outputs += 1;
             self.carry_out(output);
         }
     }
@@ -340,16 +428,59 @@ impl World {
             }
             Output::Submit(slot) => self.submitted(slot),
             Output::Event(Event::Paid { index, .. }) => self.paid_events.push(index),
+            Output::Event(Event::Waits { .. }) => self.waits += 1,
             Output::Event(_) => {}
         }
     }
 
     fn submitted(&mut self, slot: Slot) {
-        self.check_secret(&slot.call);
+        if slot.private {
+            assert!(self.policy.direct && matches!(slot.call, Call::Claim { .. }));
+        } else {
+            self.check_secret(&slot.call);
+        }
+        if slot.private && self.relay_is_deaf {
+            return;
+        }
         assert!(self.disk.slots.contains_key(&slot.nonce), "a nonce is on disk before it is used");
-        let first = self.calls.entry(slot.nonce).or_insert_with(|| slot.call.clone());
-        assert_eq!(*first, slot.call, "a nonce carries one call for ever");
-        self.chain.pool.insert(slot.nonce, slot.call);
+        let before = self.calls.insert(slot.nonce, slot.call.clone());
+        let same = slot.call == Call::Cancel || before.is_none_or(|before| before == slot.call);
+        assert!(same, "a nonce carries one call for ever, or nothing");
+        let fee = slot.fee.unwrap();
+        assert!(fee.max <= self.policy.max_fee && fee.priority <= fee.max, "{fee:?}");
+        self.check_worth(&slot.call, fee);
+        self.fees.push((slot.nonce, fee));
+        if self.deaf {
+            return;
+        }
+        self.inbox.push(Input::Sent(slot.nonce));
+        let raised = |old: Wei, new: Wei| new.get() * 10 >= old.get() * 11;
+        match self.chain.pool.get(&slot.nonce) {
+            Some((call, old)) if (call, *old) == (&slot.call, fee) => return,
+            Some((_, old)) => {
+                let replaces = raised(old.max, fee.max) && raised(old.priority, fee.priority);
+                assert!(replaces, "no node takes {fee:?} in the place of {old:?}");
+            }
+            None => {}
+        }
+        self.chain.pool.insert(slot.nonce, (slot.call, fee));
+    }
+
+    /// No gas is paid for at more than its shares bring.
+    fn check_worth(&self, call: &Call, fee: Fee) {
+        let gas = |indices: &[u32]| Gas::of(indices, 3, Curve::Secp256k1);
+        let (devices, gas) = match call {
+            Call::Reserve { items, .. } => {
+                let gas = gas(&items.iter().map(|item| item.index).collect::<Vec<_>>());
+                (items.len(), gas.reserve + gas.reveal)
+            }
+            Call::Reveal { indices, .. } => (indices.len(), gas(indices).reveal),
+            Call::Claim { items, .. } => {
+                (items.len(), gas(&items.iter().map(|item| item.index).collect::<Vec<_>>()).claim)
+            }
+            Call::Cancel => return,
+        };
+        assert!(fee.max.get() * u128::from(gas) <= devices as u128 * SHARE, "{} at {fee:?}", call.name());
     }
 
     fn check_secret(&self, call: &Call) {
@@ -505,6 +636,8 @@ impl World {
             let held = share.claimed.or(share.lock.map(|(s, _)| s));
             held.iter().for_each(|s| *sums.entry(*s).or_insert(0) += SHARE);
         }
+        let paid = self.chain.finalized().shares.iter().filter_map(|share| share.claimed);
+        self.final_locks.extend(paid);
         let enough = sums.into_iter().filter(|(_, sum)| *sum >= min).map(|(s, _)| s);
         self.final_locks.extend(enough);
     }
@@ -513,14 +646,79 @@ impl World {
         self.chain.pool.clear();
     }
 
-    /// The latest block gives way to an empty one; its transactions are lost.
-    pub(super) fn reorg(&mut self) {
-        if self.chain.blocks.len() > 3 {
-            self.chain.blocks.pop();
-            let mut empty = self.chain.latest().clone();
-            empty.time += 12;
-            self.chain.blocks.push(empty);
+    /// The newest blocks give way to others.
+    pub(super) fn reorg(&mut self, depth: usize, branch: Branch) {
+        self.chain.reorg(depth, branch);
+    }
+
+    /// Finality is so many blocks behind from now on.
+    pub(super) fn finality(&mut self, blocks: usize) {
+        self.chain.finality = blocks;
+    }
+
+    /// Each call that is `depth` blocks deep loses its block once.
+    pub(super) fn shake(&mut self, depth: usize, branch: Branch) {
+        let Some(at) = self.chain.blocks.len().checked_sub(depth) else { return };
+        let deep = self.chain.blocks[at].mined.iter().map(|tx| (tx.nonce, tx.call.name()));
+        let fresh: Vec<_> = deep.filter(|call| !self.shaken.contains(call)).collect();
+        if !fresh.is_empty() {
+            self.shaken.extend(fresh);
+            self.reorg(depth, branch);
         }
+    }
+
+    /// The calls in the chain's blocks, and whether each changed anything.
+    pub(super) fn mined(&self) -> Vec<(&'static str, bool)> {
+        let mined = self.chain.blocks.iter().flat_map(|block| &block.mined);
+        mined.map(|tx| (tx.call.name(), tx.changed)).collect()
+    }
+
+    /// What a patient gateway with three sensors and a late one does next.
+    pub(super) fn buy(&mut self) {
+        let peer = gateway(0).0;
+        if !self.offers.contains_key(&peer) {
+            if !matches!(self.auth(0), Some(Response::Offer { .. } | Response::Pending { .. })) {
+                self.hello(0, 0);
+            }
+            return;
+        }
+        let done = (0..3).all(|device| self.acked.contains(&device));
+        let next = (0..3).find(|device| !self.acked.contains(device));
+        let response = match next {
+            Some(device) => self.receipt(0, device as usize),
+            None if self.keys_shown.is_empty() => {
+                self.seal(0);
+                self.poll_key(0)
+            }
+            None if !self.acked.contains(&3) => self.receipt(0, 3),
+            None => None,
+        };
+        if let Some(Response::Refused { reason }) = response {
+            assert!(!done, "{reason:?}");
+            self.offers.remove(&peer);
+        }
+    }
+
+    /// The wallet's next transaction but one is sent with nobody's before it.
+    pub(super) fn skip_nonce(&mut self) {
+        let next = self.chain.latest().nonce;
+        self.chain.stolen.insert(next);
+        self.mine();
+        self.observe();
+        self.chain.stolen.remove(&next);
+    }
+
+    pub(super) fn base_fee(&mut self, wei: u128) {
+        self.chain.base_fee = Wei::new(wei);
+    }
+
+    /// Claims are over in the next block.
+    pub(super) fn pass_claim_by(&mut self) {
+        let mut state = self.chain.child();
+        state.time = CLAIM_BY + 1;
+        self.now = (CLAIM_BY + 1) * 1000;
+        self.chain.blocks.push(state);
+        self.observe();
     }
 
     /// Another program uses the wallet's next nonce.
@@ -531,8 +729,7 @@ impl World {
 
     /// A rival reserves or takes a share, if the rules let it.
     pub(super) fn rival(&mut self, d: usize, claim: bool) {
-        let mut state = self.chain.latest().clone();
-        state.time += 12;
+        let mut state = self.chain.child();
         let done = if claim {
             state.take(RIVAL, &[d as u32], false)
         } else {
@@ -567,25 +764,38 @@ impl World {
             timestamp: self.chain.latest().time,
             latest_nonce: self.chain.latest().nonce,
             final_nonce: self.chain.finalized().nonce,
+            base_fee: self.chain.base_fee,
         }
     }
 
     fn observe_exchanges(&mut self) {
-        for watch in self.machine.watching() {
+        let read = self.read();
+        self.tell(read);
+    }
+
+    /// What the chain says now of what the machine watches.
+    pub(super) fn read(&self) -> Vec<Observation> {
+        let finalized = self.chain.finalized();
+        let observation = |watch: Watch| {
             let see = |state: &State| -> Vec<Seen> {
                 let seen = watch.indices.iter();
                 seen.map(|i| Seen { index: *i, standing: state.standing(watch.s, *i) }).collect()
             };
-            let finalized = self.chain.finalized();
             let ours = |i: &&u32| finalized.shares[**i as usize].claimed == Some(watch.s);
             let paid: Vec<_> = watch.indices.iter().filter(ours).map(|i| (*i, Wei::new(SHARE))).collect();
-            let observation = Observation {
+            Observation {
                 bounty: watch.bounty,
                 gateway: watch.gateway,
                 latest: see(self.chain.latest()),
                 finalized: see(finalized),
                 paid: self.events.then_some(paid),
-            };
+            }
+        };
+        self.machine.watching().into_iter().map(observation).collect()
+    }
+
+    pub(super) fn tell(&mut self, read: Vec<Observation>) {
+        for observation in read {
             self.machine.handle(Input::Observed(observation), self.now);
         }
     }
@@ -606,6 +816,11 @@ impl World {
         told.sort_unstable();
         told.dedup();
         assert_eq!(told.len(), self.paid_events.len(), "each payment is reported once");
+        let effects = self.chain.blocks.iter().flat_map(|block| &block.mined);
+        let effects: Vec<&Call> = effects.filter(|tx| tx.changed).map(|tx| &tx.call).collect();
+        for (at, call) in effects.iter().enumerate() {
+            assert!(!effects[..at].contains(call), "{} took effect twice", call.name());
+        }
         for entry in self.machine.entries.values() {
             let waiting = entry.receipts.values();
             let waiting =
