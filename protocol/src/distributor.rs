@@ -188,7 +188,6 @@ impl Distributor {
             Input::Simulated { bounty, gateway, result } => {
                 self.simulated((bounty, gateway), result, now);
             }
-            Input::Sent(nonce) => self.sent(nonce),
             Input::Head(head) => self.on_head(head, now),
             Input::Observed(observation) => self.observed(&observation, now),
             Input::Tick => self.tick(),

@@ -117,10 +117,7 @@ impl Engine {
             Message::Simulated { bounty, gateway, result } => {
                 self.feed(Input::Simulated { bounty, gateway, result });
             }
-            Message::Sent { nonce, hash } => {
-                self.store.sent(nonce, &hash)?;
-                self.feed(Input::Sent(nonce));
-            }
+            Message::Sent { nonce, hash } => self.store.sent(nonce, &hash)?,
             Message::Head(head) => self.feed(Input::Head(head)),
             Message::Observed(observation) => self.feed(Input::Observed(observation)),
             Message::ReadTo(bounty, block) => {

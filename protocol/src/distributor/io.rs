@@ -70,8 +70,6 @@ pub enum Input<'a> {
         /// What the call does in the latest state.
         result: Result<(), CallFailure>,
     },
-    /// A node took the transaction with this nonce: the answer to [`Output::Submit`], where there is one.
-    Sent(u64),
     /// A new reading of head and wallet.
     Head(Head),
     /// A new reading of an exchange's shares.
@@ -120,7 +118,7 @@ pub enum Output {
         /// The call.
         call: Call,
     },
-    /// Sign and send this transaction.
+    /// Sign and send this transaction. There is no answer: one who says that it was not sent may have sent it.
     Submit(Slot),
     /// Tell the operator.
     Event(Event),

@@ -88,11 +88,6 @@ impl Outbox {
         nonce < self.used
     }
 
-    /// The transaction with this nonce.
-    pub(super) fn get(&self, nonce: u64) -> Option<&Slot> {
-        self.slots.get(&nonce).map(|(slot, _)| slot)
-    }
-
     /// Takes in a head; gives the nonces that are done.
     pub(super) fn head(&mut self, head: &Head) -> Vec<u64> {
         self.used = self.used.max(head.final_nonce);

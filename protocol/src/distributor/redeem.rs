@@ -220,32 +220,18 @@ impl Distributor {
         }
     }
 
-    /// A node has the transaction, and so perhaps everybody.
-    pub(super) fn sent(&mut self, nonce: u64) {
-        let Some(slot) = self.outbox.get(nonce).filter(|slot| matches!(slot.call, Call::Reveal { .. }))
-        else {
-            return;
-        };
-        self.shown((slot.bounty, slot.gateway));
-    }
-
-    /// Writes that `t` is no secret any more, once.
-    pub(super) fn shown(&mut self, key: Key) {
-        let stage = self.entries.get(&key).map(|entry| &entry.exchange.stage);
-        if let Some(Stage::Revealing(state)) = stage
-            && !state.shown
-        {
-            let state = super::Revealing { shown: true, ..state.clone() };
-            self.store(key, Stage::Revealing(state));
-        }
-    }
-
     /// Whether `r` may be given to its gateway now.
     pub(super) fn may_show(&self, stage: &Stage) -> bool {
         match stage {
-            Stage::Revealing(state) => state.shown || self.worth_t(state.until) == Still::Good,
+            // Not for a transaction that would come too late, unless the chain has it.
+            Stage::Revealing(state) => self.used(state.nonce) || self.worth_t(state.until) == Still::Good,
             stage => stage.shows_key(),
         }
+    }
+
+    /// Whether the latest block has a transaction with this nonce.
+    fn used(&self, nonce: u64) -> bool {
+        self.head.is_some_and(|head| nonce < head.latest_nonce)
     }
 
     pub(super) fn simulated(&mut self, key: Key, result: Result<(), CallFailure>, now: u64) {
@@ -485,10 +471,6 @@ impl Distributor {
     fn revealed(&mut self, key: Key, state: super::Revealing, seen: &Observation) {
         if !self.any_paid(&key, &state.batch.indices) {
             self.event(Event::NonceWasted { nonce: state.nonce });
-            // Called off, or another program took the nonce, before anybody had `t`.
-            if !state.shown {
-                return self.store(key, Stage::Locked(state.back()));
-            }
         }
         self.store(key, Stage::Paid(state.paid()));
         self.drop_lost(key, seen);

@@ -271,15 +271,13 @@ impl Distributor {
         Ok(Response::Sealed { receipts })
     }
 
-    /// From here on the gateway has `r`, and that is on disk before.
-    fn key(&mut self, offered: &Offered) -> Answer {
+    /// From here on the gateway has `r`.
+    fn key(&self, offered: &Offered) -> Answer {
         let entry = self.offered(offered)?;
         if !self.may_show(&entry.exchange.stage) {
             return Ok(self.pending());
         }
-        let r = entry.exchange.r(&self.me.payee);
-        self.shown(offered.key);
-        Ok(Response::Key { r })
+        Ok(Response::Key { r: entry.exchange.r(&self.me.payee) })
     }
 
     /// Free for whoever was claimed under `s`: another gateway, or one that lost its disk.

@@ -320,11 +320,12 @@ pub struct Locked {
 impl Locked {
     /// Gives the revealing transaction its nonce.
     pub(super) fn reveal(self, nonce: u64) -> Revealing {
-        Revealing { offer: self.offer, batch: self.batch, until: self.until, nonce, shown: false }
+        Revealing { offer: self.offer, batch: self.batch, until: self.until, nonce }
     }
 }
 
-/// See [`Stage::Revealing`].
+/// See [`Stage::Revealing`]. `t` counts as shown from here on, whatever becomes of the transaction: a node may take it and
+/// answer an error, or the program die before the answer.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Revealing {
@@ -340,19 +341,9 @@ pub struct Revealing {
     /// Nonce of the transaction.
     #[n(3)]
     pub nonce: u64,
-    /// Whether a node took the transaction, or the gateway was given `r`. Until then it may still be called off, when the
-    /// lock comes too near its end: a crash, fees or dead endpoints can keep it back.
-    #[n(4)]
-    #[cbor(default)]
-    pub shown: bool,
 }
 
 impl Revealing {
-    /// Its nonce is used up, and nobody was shown `t`.
-    pub(super) fn back(self) -> Locked {
-        Locked { offer: self.offer, batch: self.batch, until: self.until }
-    }
-
     /// Its nonce is used up. What was not paid then waits for a further batch.
     pub(super) fn paid(self) -> Paid {
         Paid { offer: self.offer, tries: 0 }

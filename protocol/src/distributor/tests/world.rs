@@ -453,7 +453,6 @@ impl World {
         if self.deaf {
             return;
         }
-        self.inbox.push(Input::Sent(slot.nonce));
         let raised = |old: Wei, new: Wei| new.get() * 10 >= old.get() * 11;
         match self.chain.pool.get(&slot.nonce) {
             Some((call, old)) if (call, *old) == (&slot.call, fee) => return,
