@@ -15,7 +15,7 @@ use super::{Answer, Kind};
 use crate::fetch::WantError;
 use crate::withheld::digest;
 
-/// Wants taken back lately whose blocks may still come.
+/// Wants taken back lately, or sent several times, whose blocks may still come.
 const MAX_RECENT: usize = 128;
 
 /// A want that waits for its answer.
@@ -66,6 +66,10 @@ impl Peer {
     pub(super) fn on_block(&mut self, digest: [u8; 32], block: Bytes) -> bool {
         let waiting = self.answered(digest);
         let expected = !waiting.is_empty() || self.recent.contains(&digest);
+        if waiting.len() > 1 {
+            // The first message had left before the second wanted the block: the peer answers each.
+            self.remember(digest);
+        }
         for waiting in waiting {
             let (len, max) = (block.len(), waiting.max_len);
             let answer = match len <= max {
@@ -100,11 +104,15 @@ impl Peer {
             return None;
         }
         self.waiting.remove(&digest);
+        self.remember(digest);
+        Some(expired.cid)
+    }
+
+    fn remember(&mut self, digest: [u8; 32]) {
         self.recent.push_back(digest);
         if self.recent.len() > MAX_RECENT {
             self.recent.pop_front();
         }
-        Some(expired.cid)
     }
 }
 
@@ -162,6 +170,17 @@ mod tests {
         assert!(!peer.on_block(digest, bytes));
         peer.fail_blocks();
         assert_eq!(answered.try_recv().unwrap(), Err(WantError::WrongHash));
+    }
+
+    #[test]
+    fn a_block_that_was_wanted_twice_may_come_twice() {
+        let (mut peer, mut first) = wanting(Kind::Block, 5);
+        let (answer, mut second) = oneshot::channel();
+        peer.wait(Waiting { id: 2, cid: Codec::Raw.cid(b"block"), kind: Kind::Block, max_len: 5, answer });
+        let (digest, bytes) = block(b"block");
+        assert!(peer.on_block(digest, bytes.clone()));
+        assert_eq!(first.try_recv().unwrap(), second.try_recv().unwrap());
+        assert!(peer.on_block(digest, bytes), "the answer to the other want");
     }
 
     #[test]
