@@ -19,6 +19,7 @@
 //!   the sum that it named and its end is not near ([`Stage::shows_key`]); or `t` to a private relay alone, where the
 //!   operator has named one ([`Stage::Direct`]).
 //! - No gas is spent on a batch that is not worth it at the present fee, and no fee offered by which it would not be.
+//! - Nothing that shows `t` is sent behind a transaction of ours that the chain has not.
 //! - A nonce carries one call for ever, or nothing: a call that would come too late is called off.
 //! - Everything that a peer can make it hold is bounded by [`Limits`].
 
@@ -67,6 +68,8 @@ struct Entry {
     receipts: BTreeMap<u32, Receipt>,
     /// That it waits for a better price was told. Not persisted.
     waits: bool,
+    /// Its transaction shows a secret and waits until nothing of ours is before it. Not persisted.
+    turn: bool,
     /// A proof or a simulation was asked for and is not back. Not persisted: a restart asks again.
     asked: bool,
     /// After simulations that came to nothing. Not persisted either.
@@ -137,7 +140,7 @@ impl Distributor {
                 let s = exchange.s(&self.me.payee);
                 let key = (exchange.bounty, exchange.gateway);
                 let (receipts, pause) = (BTreeMap::new(), Pause::default());
-                let entry = Entry { exchange, s, receipts, waits: false, asked: false, pause };
+                let entry = Entry { exchange, s, receipts, waits: false, turn: false, asked: false, pause };
                 self.entries.insert(key, entry);
             }
             Change::Receipt(receipt) => {
@@ -151,12 +154,17 @@ impl Distributor {
     }
 
     /// A transaction is persisted before the state that waits for it: one whose state still waits to make the call has
-    /// made it.
+    /// made it, and one that was called off is so.
     fn restore_transaction(&mut self, slot: Slot) {
         if let Some(entry) = self.entries.get_mut(&(slot.bounty, slot.gateway))
             && redeem::call(entry).is_some_and(|call| call == slot.call)
         {
             entry.exchange.stage = redeem::posted(entry.exchange.stage.clone(), slot.nonce);
+        }
+        if let Some(entry) = self.entries.get_mut(&(slot.bounty, slot.gateway))
+            && slot.call == Call::Cancel
+        {
+            entry.exchange.stage = redeem::called_off(entry.exchange.stage.clone(), slot.nonce);
         }
         self.outbox.restore(slot);
     }
@@ -244,7 +252,7 @@ impl Distributor {
     fn store(&mut self, key: Key, stage: Stage) {
         let Some(entry) = self.entries.get_mut(&key) else { return };
         entry.exchange.stage = stage;
-        (entry.asked, entry.waits) = (false, false);
+        (entry.asked, entry.waits, entry.turn) = (false, false, false);
         let exchange = entry.exchange.clone();
         let state = exchange.stage.name();
         self.out.push_back(Output::Persist(Change::Exchange(exchange)));

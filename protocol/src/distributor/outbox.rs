@@ -8,6 +8,7 @@
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use core::ops::Bound;
 
 use minicbor::{Decode, Encode};
 
@@ -81,6 +82,17 @@ impl Outbox {
         self.next = nonce.checked_add(1);
         self.slots.insert(nonce, (slot.clone(), now));
         Some(slot)
+    }
+
+    /// Whether the latest block has all that is before the next nonce.
+    pub(super) fn is_clear(&self, head: &Head) -> bool {
+        self.next.is_some_and(|next| next <= head.latest_nonce)
+    }
+
+    /// What can be mined only after this nonce.
+    pub(super) fn behind(&self, nonce: u64) -> impl Iterator<Item = &Slot> {
+        let behind = self.slots.range((Bound::Excluded(nonce), Bound::Unbounded));
+        behind.map(|(_, (slot, _))| slot)
     }
 
     /// Whether a final block has used the nonce.

@@ -1,6 +1,7 @@
 //! From receipts to payment: proofs, batches, transactions, and what the chain says of them.
 
 use alloc::vec::Vec;
+use core::cmp::Ordering;
 
 use crate::id::{Bounty, LockHash};
 
@@ -8,13 +9,17 @@ use super::campaign::Campaign;
 use super::chain::{Call, CallFailure, Head, Item, Observation, Seen, Standing, Wei};
 use super::io::{Change, Event, Output};
 use super::outbox::Slot;
-use super::price::{Gas, at_most};
+use super::price::{Fee, Gas, at_most};
 use super::receipt::Fate;
 use super::stage::{CloseReason, Closed, Offer, Offered, Posting, Stage};
 use super::{Distributor, Entry, Key, Pause};
 
 /// Times that a private relay is given a transaction again before the batch is reserved instead.
 const RELAY_TRIES: u8 = 5;
+/// Times that a transaction is sent again, though the chain asks for more than it is worth, before it is called off.
+const PATIENCE: u8 = 10;
+/// Reservations at once. They are revealed one after the other, about one in a block, before their locks end.
+const LOCKS: usize = 256;
 
 impl Distributor {
     /// Asks for what the exchange's state waits for, unless that was asked for already.
@@ -50,13 +55,13 @@ impl Distributor {
             Stage::Locked(state) => {
                 match self.worth_t(state.until) {
                     Still::Late => return self.close(key, CloseReason::LockLapsed),
-                    Still::Doubtful => return,
+                    Still::Doubtful => return self.turn(key, false),
                     Still::Good => {}
                 }
                 let worth = campaign.sum(state.batch.indices.iter().copied());
                 let gas = campaign.gas(&state.batch.indices).reveal;
                 if !self.worth_its_gas(key, worth, gas, false) {
-                    return;
+                    return self.turn(key, false);
                 }
                 let Some(entry) = self.entries.get(&key) else { return };
                 call(entry).map(|call| Output::Simulate { bounty, gateway, call })
@@ -158,15 +163,30 @@ impl Distributor {
         let call = if still == Still::Late { &Call::Cancel } else { &slot.call };
         let most = self.most(&slot.bounty, call);
         let fee = self.head.and_then(|head| self.policy.fee(slot.fee, head.base_fee, most));
-        let again = match (still, fee) {
-            (Still::Good, Some(fee)) => self.outbox.again(slot.nonce, fee, now),
-            (Still::Late, Some(fee)) => {
-                self.event(Event::Cancelled { nonce: slot.nonce });
-                self.outbox.cancel(slot.nonce, fee, now)
+        match (still, fee, slot.fee) {
+            // The old fee again where the chain asks for more: for nodes that have forgotten it.
+            (Still::Good, Some(fee), _) | (Still::Good, None, Some(fee)) => {
+                let again = self.outbox.again(slot.nonce, fee, now);
+                again.into_iter().for_each(|slot| self.submit(slot));
             }
-            (Still::Doubtful, _) | (_, None) => None,
-        };
-        again.into_iter().for_each(|slot| self.submit(slot));
+            (Still::Late, Some(fee), _) => self.call_off(slot, fee, now),
+            (Still::Doubtful, ..) | (_, None, _) => {}
+        }
+    }
+
+    /// Sends the nonce without its call.
+    fn call_off(&mut self, slot: &Slot, fee: Fee, now: u64) {
+        let key = (slot.bounty, slot.gateway);
+        let Some(slot) = self.outbox.cancel(slot.nonce, fee, now) else { return };
+        self.event(Event::Cancelled { nonce: slot.nonce });
+        self.out.push_back(Output::Persist(Change::Transaction(slot.clone())));
+        if let Some(stage) = self.entries.get(&key).map(|entry| entry.exchange.stage.clone()) {
+            let after = called_off(stage.clone(), slot.nonce);
+            if after != stage {
+                self.store(key, after);
+            }
+        }
+        self.out.push_back(Output::Submit(slot));
     }
 
     /// The highest fee by which a call brings no less than it costs.
@@ -211,33 +231,65 @@ impl Distributor {
             // Not sold any more, or not yet again.
             return if self.expected.contains(&slot.bounty) { Still::Doubtful } else { Still::Late };
         }
-        match &entry.exchange.stage {
+        let still = match &entry.exchange.stage {
             // With the lock's end near, `t` is shown to nobody else. Whoever has it already has it.
             Stage::Revealing(state) if state.nonce == slot.nonce => self.worth_t(state.until),
             _ if self.claims_over(&slot.bounty) => Still::Late,
             _ if slot.private && slot.bumps >= RELAY_TRIES => Still::Late,
             _ => Still::Good,
+        };
+        if still == Still::Good && self.is_in_the_way(slot) { Still::Late } else { still }
+    }
+
+    /// Whether the chain asks for more than a call is worth, and others wait for its nonce; or it has waited long, and
+    /// shows nothing.
+    fn is_in_the_way(&self, slot: &Slot) -> bool {
+        let Some(head) = self.head else { return false };
+        let payable = |slot: &Slot| self.most(&slot.bounty, &slot.call) >= head.base_fee;
+        let waits = || self.is_turn() || self.outbox.behind(slot.nonce).any(payable);
+        let patience = matches!(slot.call, Call::Reveal { .. }) || slot.bumps < PATIENCE;
+        !payable(slot) && (!patience || waits())
+    }
+
+    /// Whether an exchange waits to show its secret.
+    fn is_turn(&self) -> bool {
+        self.entries.values().any(|entry| entry.turn)
+    }
+
+    fn turn(&mut self, key: Key, waits: bool) {
+        if let Some(entry) = self.entries.get_mut(&key) {
+            entry.turn = waits;
         }
+    }
+
+    /// Reservations that are under way or not revealed yet.
+    fn locks(&self) -> usize {
+        let locks = self.entries.values().filter(|entry| match &entry.exchange.stage {
+            Stage::Reserving(state) => state.posting != Posting::Simulating,
+            stage => matches!(stage, Stage::Locked(_) | Stage::Revealing(_)),
+        });
+        locks.count()
     }
 
     /// Whether `r` may be given to its gateway now.
     pub(super) fn may_show(&self, stage: &Stage) -> bool {
         match stage {
-            // Not for a transaction that would come too late, unless the chain has it.
-            Stage::Revealing(state) => self.used(state.nonce) || self.worth_t(state.until) == Still::Good,
+            // Not for a transaction that waits behind another or would come too late, unless the chain has it.
+            Stage::Revealing(state) => match self.head.map(|head| head.latest_nonce.cmp(&state.nonce)) {
+                None | Some(Ordering::Less) => false,
+                Some(Ordering::Equal) => self.worth_t(state.until) == Still::Good,
+                Some(Ordering::Greater) => true,
+            },
             stage => stage.shows_key(),
         }
-    }
-
-    /// Whether the latest block has a transaction with this nonce.
-    fn used(&self, nonce: u64) -> bool {
-        self.head.is_some_and(|head| nonce < head.latest_nonce)
     }
 
     pub(super) fn simulated(&mut self, key: Key, result: Result<(), CallFailure>, now: u64) {
         let Some(entry) = self.entries.get_mut(&key).filter(|entry| entry.asked) else { return };
         entry.asked = false;
         entry.pause = if result.is_ok() { Pause::default() } else { entry.pause.longer(now) };
+        // Whoever waits here again says so again.
+        entry.turn &= result.is_ok();
         let Some(call) = call(entry) else { return };
         match result {
             Ok(()) => self.post(key, call, now),
@@ -263,12 +315,21 @@ impl Distributor {
             && self.worth_t(state.until) != Still::Good
         {
             // The next head tells a lock that has ended from a clock that is ahead.
-            return;
+            return self.turn(key, false);
         }
         let most = self.most(&key.0, &call);
         let fee = self.head.and_then(|head| self.policy.fee(None, head.base_fee, most));
         // The fee has risen since the batch was put together: the next head asks again.
-        let Some(fee) = fee else { return };
+        let Some(fee) = fee else { return self.turn(key, false) };
+        let shows = matches!(stage, Stage::Locked(_) | Stage::Direct(_));
+        if shows && !self.head.is_some_and(|head| self.outbox.is_clear(&head)) {
+            // Behind one of ours that nobody mines it would be public, and come too late. Others let it go first.
+            return self.turn(key, true);
+        }
+        let reserves = matches!(stage, Stage::Reserving(_));
+        if !shows && (self.is_turn() || reserves && self.locks() >= LOCKS) {
+            return;
+        }
         let private = matches!(stage, Stage::Direct(_));
         let Some(slot) = self.outbox.post(key, call, fee, private, now) else { return };
         self.out.push_back(Output::Persist(Change::Transaction(slot.clone())));
@@ -316,7 +377,7 @@ impl Distributor {
                 }
             }
             Stage::Reserving(state) => {
-                if let Posting::Posted(nonce) = state.posting {
+                if let Some(nonce) = state.posting.nonce() {
                     self.reserved(key, &campaign, state, nonce, seen);
                 }
             }
@@ -324,7 +385,7 @@ impl Distributor {
                 self.revealed(key, state, seen);
             }
             Stage::Claiming(state) => {
-                if let Posting::Posted(nonce) = state.posting
+                if let Some(nonce) = state.posting.nonce()
                     && known
                     && self.outbox.is_final(nonce)
                 {
@@ -332,7 +393,7 @@ impl Distributor {
                 }
             }
             Stage::Direct(state) => {
-                if let Posting::Posted(nonce) = state.posting
+                if let Some(nonce) = state.posting.nonce()
                     && known
                     && self.outbox.is_final(nonce)
                 {
@@ -450,7 +511,8 @@ impl Distributor {
             }
             None if spent => {
                 self.event(Event::NonceWasted { nonce });
-                self.store(key, Stage::Collecting(state.back()));
+                let off = state.posting.is_called_off();
+                self.store(key, Stage::Collecting(if off { state.anew() } else { state.back() }));
                 self.drop_lost(key, seen);
             }
             None => {}
@@ -481,7 +543,8 @@ impl Distributor {
         if !progress {
             self.event(Event::NonceWasted { nonce });
         }
-        self.store(key, Stage::Paid(state.back(progress)));
+        let off = !progress && state.posting.is_called_off();
+        self.store(key, Stage::Paid(if off { state.anew() } else { state.back(progress) }));
         self.drop_lost(key, seen);
     }
 
@@ -584,6 +647,17 @@ fn items(entry: &Entry, indices: &[u32]) -> Vec<Item> {
             sig: receipt.sig,
         })
         .collect()
+}
+
+/// The state when its nonce is sent without its call.
+pub(super) fn called_off(stage: Stage, nonce: u64) -> Stage {
+    let mut stage = stage;
+    match &mut stage {
+        Stage::Reserving(state) => state.posting.call_off(nonce),
+        Stage::Claiming(state) | Stage::Direct(state) => state.posting.call_off(nonce),
+        _ => {}
+    }
+    stage
 }
 
 /// The state that waits for the nonce.

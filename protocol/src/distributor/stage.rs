@@ -235,6 +235,29 @@ pub enum Posting {
     /// Has a nonce, and is sent until that nonce is used up.
     #[n(1)]
     Posted(#[n(0)] u64),
+    /// Its nonce is sent without the call. Nodes may mine either.
+    #[n(2)]
+    CalledOff(#[n(0)] u64),
+}
+
+impl Posting {
+    /// The nonce, once it has one.
+    pub(super) const fn nonce(self) -> Option<u64> {
+        match self {
+            Self::Simulating => None,
+            Self::Posted(nonce) | Self::CalledOff(nonce) => Some(nonce),
+        }
+    }
+
+    pub(super) fn call_off(&mut self, nonce: u64) {
+        if *self == Self::Posted(nonce) {
+            *self = Self::CalledOff(nonce);
+        }
+    }
+
+    pub(super) const fn is_called_off(self) -> bool {
+        matches!(self, Self::CalledOff(_))
+    }
 }
 
 /// See [`Stage::Reserving`].

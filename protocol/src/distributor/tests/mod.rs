@@ -6,7 +6,7 @@ use std::vec::Vec;
 use proptest::prelude::*;
 
 use crate::exchange::{Refusal, Request, Response};
-use crate::id::{Attempt, ChainId, Signature};
+use crate::id::{Attempt, ChainId, Curve, Signature};
 
 use self::world::{Branch, DEVICES, GATEWAYS, World};
 use super::*;
@@ -585,19 +585,95 @@ fn what_is_stuck_is_replaced_until_the_fee_is_what_it_is_worth() {
     let first = world.fees[0].1;
     // The chain asks for more than a share is worth: the transaction stays where it is.
     world.base_fee(30_000);
-    world.calm();
-    assert_eq!((world.mined(), world.fees.len()), (vec![], 1));
+    for _ in 0..6 {
+        world.settle();
+        world.mine();
+        world.observe();
+    }
+    assert_eq!(world.mined(), []);
+    assert!(world.fees.iter().all(|(_, fee)| *fee == first), "the same for nodes that have forgotten it");
     // It asks for more than was offered.
     world.base_fee(4_000);
     world.calm();
     assert_eq!(world.mined(), [("reserve", true), ("reveal", true)]);
     // 10^9 wei for 144,000 gas, though twice the base fee would be more.
-    let second = world.fees[1].1;
+    let second = world.fees.iter().map(|(_, fee)| *fee).find(|fee| *fee != first).unwrap();
     assert!(
         first.max < Wei::new(4_000) && (6_000..7_500).contains(&second.max.get()),
         "{first:?} {second:?}"
     );
     assert!(world.fees.iter().all(|(nonce, _)| *nonce < 5), "no other nonce was used for it");
+}
+
+/// The second gateway's lock is final, and the first one's reservation is sent at a fee that is all it is worth.
+fn a_reserve_before_a_reveal(policy: Policy) -> (World, u128) {
+    let mut world = World::new(policy);
+    world.base_fee(100);
+    world.offer(1, 1);
+    world.receipt(1, 1);
+    world.seal(1);
+    world.observe();
+    world.settle();
+    (0..4).for_each(|_| world.mine());
+    world.offer(0, 0);
+    world.receipt(0, 0);
+    world.seal(0);
+    let gas = Gas::of(&[0], 3, Curve::Secp256k1);
+    let base = world::SHARE * 100 / 110 / u128::from(gas.reserve + gas.reveal) - 2;
+    world.base_fee(base);
+    world.observe();
+    world.settle();
+    assert_eq!((state(&world, 0), state(&world, 1)), ("reserving", "locked"));
+    (world, base)
+}
+
+#[test]
+fn a_reservation_that_became_too_dear_holds_no_reveal_up() {
+    // One full block.
+    let (mut world, base) = a_reserve_before_a_reveal(Policy { max_tries: 1, ..policy() });
+    world.base_fee(base + base / 8);
+    world.mine();
+    assert!(matches!(world.poll_key(1), Some(Response::Pending { .. })), "no secret waits behind a reserve");
+    world.calm();
+    assert_eq!(world.mined(), [("reserve", true), ("cancel", false), ("reveal", true)]);
+    assert_eq!((state(&world, 0), state(&world, 1)), ("collecting", "paid"));
+    // That was no try.
+    world.base_fee(100);
+    world.calm();
+    assert_eq!(state(&world, 0), "paid");
+    world.check_settled(1);
+}
+
+#[test]
+fn nothing_is_shown_behind_a_reservation_that_is_not_in_the_chain_any_more() {
+    let (mut world, _) = a_reserve_before_a_reveal(policy());
+    world.mine();
+    world.observe();
+    world.settle();
+    assert_eq!(state(&world, 1), "revealing");
+    world.reorg(1, Branch::Without);
+    world.observe();
+    assert!(matches!(world.poll_key(1), Some(Response::Pending { .. })));
+    world.calm();
+    assert!(matches!(world.poll_key(1), Some(Response::Key { .. })));
+    assert_eq!((state(&world, 0), state(&world, 1)), ("paid", "paid"));
+}
+
+#[test]
+fn a_reservation_that_stays_too_dear_is_called_off_though_nothing_waits() {
+    let (mut world, calm) = (World::new(Policy { max_tries: 1, ..policy() }), 100);
+    world.base_fee(calm);
+    world.offer(0, 0);
+    world.receipt(0, 0);
+    world.seal(0);
+    world.observe();
+    world.settle();
+    world.base_fee(30_000);
+    world.calm();
+    assert_eq!((world.mined(), state(&world, 0)), (vec![("cancel", false)], "collecting"));
+    world.base_fee(calm);
+    world.calm();
+    assert_eq!(state(&world, 0), "paid");
 }
 
 #[test]
