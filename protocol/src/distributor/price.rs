@@ -127,6 +127,12 @@ impl Policy {
         base_fee.saturating_add(self.priority_fee)
     }
 
+    /// The most that a call offers: what calls it off can still be raised above it by an eighth, as nodes ask.
+    pub(super) fn call_fee(&self) -> Wei {
+        let most = self.max_fee.get().saturating_sub(1);
+        Wei::new(most - most.div_ceil(9))
+    }
+
     /// What so much gas costs in the next block.
     pub(super) fn cost(&self, gas: u64, base_fee: Wei) -> Wei {
         Wei::new(self.gas_price(base_fee).get().saturating_mul(gas.into()))

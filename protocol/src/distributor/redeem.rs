@@ -193,7 +193,8 @@ impl Distributor {
     fn most(&self, bounty: &Bounty, call: &Call) -> Wei {
         let Some(campaign) = self.campaigns.get(bounty) else { return self.policy.max_fee };
         let bound = |indices: &[u32], gas: fn(Gas) -> u64| {
-            at_most(campaign.sum(indices.iter().copied()), gas(campaign.gas(indices)))
+            let most = at_most(campaign.sum(indices.iter().copied()), gas(campaign.gas(indices)));
+            most.min(self.policy.call_fee())
         };
         match call {
             Call::Reserve { items, .. } => bound(&indices(items), |gas| gas.reserve + gas.reveal),
@@ -208,7 +209,7 @@ impl Distributor {
         let Some(head) = self.head else { return false };
         let cost = self.policy.cost(gas, head.base_fee);
         let enough = if with_gain { self.policy.gains(worth, cost) } else { worth >= cost };
-        let enough = enough && self.policy.gas_price(head.base_fee) <= self.policy.max_fee;
+        let enough = enough && self.policy.gas_price(head.base_fee) <= self.policy.call_fee();
         let Some(entry) = self.entries.get_mut(&key) else { return false };
         if !enough && !core::mem::replace(&mut entry.waits, true) {
             self.event(Event::Waits { bounty: key.0, gateway: key.1, worth, cost });
@@ -553,7 +554,11 @@ impl Distributor {
             self.store(key, Stage::Paid(state.back(true)));
         } else {
             self.event(Event::NonceWasted { nonce });
-            self.store(key, Stage::Collecting(state.instead()));
+            // Not called off, it was mined and reverted: `t` is in a block.
+            let secret = state.posting.is_called_off();
+            let next =
+                if secret { Stage::Collecting(state.instead()) } else { Stage::Paid(state.back(false)) };
+            self.store(key, next);
         }
         self.drop_lost(key, seen);
     }

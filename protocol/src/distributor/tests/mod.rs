@@ -677,6 +677,46 @@ fn a_reservation_that_stays_too_dear_is_called_off_though_nothing_waits() {
 }
 
 #[test]
+fn what_offers_all_that_is_allowed_can_still_be_called_off() {
+    let mut world = World::new(Policy { max_fee: Wei::new(4_000), ..policy() });
+    world.base_fee(2_500);
+    world.offer(0, 0);
+    world.receipt(0, 0);
+    world.seal(0);
+    world.observe();
+    world.settle();
+    assert_eq!(state(&world, 0), "reserving");
+    // Fees rise until no more is offered, and claims end.
+    world.base_fee(4_100);
+    for _ in 0..5 {
+        world.mine();
+        world.observe();
+        world.settle();
+    }
+    world.base_fee(3_000);
+    world.pass_claim_by();
+    world.calm();
+    assert_eq!((world.mined(), state(&world, 0)), (vec![("cancel", false)], "closed"));
+}
+
+/// The relay brings it into a block where another holds a share of it: it reverts, and shows `t` to everybody.
+#[test]
+fn a_direct_claim_that_reverted_has_shown_its_secret() {
+    let mut world = World::new(Policy { direct: true, ..policy() });
+    let s = world.offer(0, 0);
+    world.receipt(0, 0);
+    world.receipt(0, 1);
+    world.seal(0);
+    world.observe();
+    world.settle();
+    assert_eq!(state(&world, 0), "direct");
+    world.rival(1, false);
+    world.calm();
+    assert_eq!(world.mined(), [("claim", false), ("claim", true)]);
+    assert_eq!((state(&world, 0), world.claimed(0)), ("paid", Some(s)));
+}
+
+#[test]
 fn what_comes_after_the_end_of_claims_is_called_off() {
     let mut world = World::new(policy());
     world.offer(0, 0);

@@ -304,6 +304,8 @@ pub(super) struct World {
     pub(super) crash_at: Option<usize>,
     /// Calls whose blocks were reorganised away once.
     shaken: BTreeSet<(u64, &'static str)>,
+    /// Locks of calls given to the private relay and not called off, by nonce.
+    relayed: BTreeMap<u64, LockHash>,
     /// Locks that a finalized block had, whole or past their transaction.
     pub(super) final_locks: BTreeSet<LockHash>,
     pub(super) acked: BTreeSet<u32>,
@@ -348,6 +350,7 @@ impl World {
             outputs: 0,
             crash_at: None,
             shaken: BTreeSet::new(),
+            relayed: BTreeMap::new(),
             final_locks: BTreeSet::new(),
             acked: BTreeSet::new(),
             rivals: BTreeSet::new(),
@@ -408,7 +411,17 @@ impl World {
 
     fn carry_out(&mut self, output: Output) {
         match output {
-            Output::Persist(change) => self.disk.write(change),
+            Output::Persist(change) => {
+                if let Change::Transaction(slot) = &change {
+                    match &slot.call {
+                        Call::Claim { t, .. } if slot.private => {
+                            self.relayed.insert(slot.nonce, KeyR::derive(&PAYEE, t).lock());
+                        }
+                        _ => drop(self.relayed.remove(&slot.nonce)),
+                    }
+                }
+                self.disk.write(change);
+            }
             Output::Send { response, .. } => self.sent(response),
             Output::Inspect { bounty, index } => {
                 let standing = self.chain.latest().standing(LockHash::new([0; 32]), index);
@@ -637,6 +650,9 @@ impl World {
         }
         let paid = self.chain.finalized().shares.iter().filter_map(|share| share.claimed);
         self.final_locks.extend(paid);
+        // A claim in a final block is public, whatever it did.
+        let public = self.relayed.range(..self.chain.finalized().nonce).map(|(_, s)| *s);
+        self.final_locks.extend(public);
         let enough = sums.into_iter().filter(|(_, sum)| *sum >= min).map(|(s, _)| s);
         self.final_locks.extend(enough);
     }
