@@ -15,8 +15,8 @@ use thiserror::Error;
 use crate::abi::UpdateBounty;
 use crate::fleet::{FleetError, Tree, coordinates};
 
-/// Receipts that one call takes. To reserve scattered devices costs 78,000 gas each, and a transaction
-/// may use 16,777,216 (EIP-7825).
+/// Receipts that one call takes. To reserve scattered devices costs 78,000 gas each, and a transaction may use 16,777,216
+/// (EIP-7825). With P-256 keys so many are too many: a distributor takes as many as the gas allows.
 pub const MAX_BATCH: usize = 200;
 /// Devices of one page of a bounty's ledger: a lock's unit.
 pub const PAGE: u32 = 200;

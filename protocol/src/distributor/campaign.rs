@@ -107,7 +107,7 @@ pub struct Policy {
     pub max_fee: Wei,
     /// What the producer of a block is offered for a unit of gas.
     pub priority_fee: Wei,
-    /// Most receipts in one transaction. 256 at 25 k gas stay below the cap of EIP-7825.
+    /// Most receipts in one transaction; fewer where the cap of EIP-7825 has no gas for so many.
     pub max_batch: u16,
     /// An offer without a receipt is withdrawn after this.
     pub offer_ttl_secs: u32,

@@ -13,6 +13,7 @@
 //!   transaction that is replaced pays an eighth more, where nodes ask for a tenth.
 
 use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
 
 use minicbor::{Decode, Encode};
 
@@ -41,6 +42,9 @@ const REVEAL: Prices = Prices { base: 36_500, device: 4_700, row: 5_000, page: 3
 const CLAIM: Prices = Prices { base: 36_500, device: 14_000, row: 23_000, page: 2_500, node: 1_350 };
 /// More for each receipt of a P-256 key: the precompile, and the key that goes with it.
 const P256: u64 = 7_500;
+/// Most gas that a batch's calls may be expected to take, so that none is sent that runs out of it: a transaction may ask for
+/// 16,777,216 (EIP-7825), and a tenth of that is for what the constants above do not foresee.
+pub(super) const BATCH_GAS: u64 = 16_777_216 / 10 * 9;
 /// A transaction that does nothing.
 const TRANSFER: u64 = 21_000;
 
@@ -167,6 +171,15 @@ impl Campaign {
     pub(super) fn gas(&self, indices: &[u32]) -> Gas {
         Gas::of(indices, self.depth, self.curve)
     }
+
+    /// The first of these devices, as many as one transaction has the gas for.
+    pub(super) fn fitting(&self, mut indices: Vec<u32>) -> Vec<u32> {
+        let fits = |gas: Gas| gas.reserve.max(gas.reveal).max(gas.claim) <= BATCH_GAS;
+        while indices.len() > 1 && !fits(self.gas(&indices)) {
+            indices.pop();
+        }
+        indices
+    }
 }
 
 /// Fee by which so much gas costs no more than this.
@@ -182,8 +195,8 @@ mod tests {
     fn neighbours_share_rows_pages_and_paths() {
         let one = Gas::of(&[7], 20, Curve::Secp256k1);
         assert_eq!(one, Gas { reserve: 119_300, reveal: 49_200, claim: 103_000 });
-        let site: alloc::vec::Vec<u32> = (400..500).collect();
-        let scattered: alloc::vec::Vec<u32> = (0..100).map(|i| i * 10_000).collect();
+        let site: Vec<u32> = (400..500).collect();
+        let scattered: Vec<u32> = (0..100).map(|i| i * 10_000).collect();
         let (site, scattered) =
             (Gas::of(&site, 20, Curve::Secp256k1), Gas::of(&scattered, 20, Curve::Secp256k1));
         // The contracts' snapshots: 1,215,600 and 455,061; 7,804,190 and 1,237,637.

@@ -462,6 +462,8 @@ impl Distributor {
         if indices.len() < most && !waiting(entry).all(read) {
             return;
         }
+        // What is left over is claimed when this is paid.
+        let indices = campaign.fitting(indices);
         let worth = campaign.sum(indices.iter().copied());
         let price = self.price(campaign, &indices);
         if indices.len() < self.policy.min_receipts.max(1) as usize || worth < price {
@@ -574,6 +576,7 @@ impl Distributor {
         let Some(entry) = self.entries.get(&key) else { return };
         let Stage::Paid(state) = entry.exchange.stage.clone() else { return };
         let indices = takeable(entry, &seen.latest, usize::from(self.policy.max_batch));
+        let indices = campaign.fitting(indices);
         if indices.is_empty() || !self.reservable(campaign) {
             return;
         }

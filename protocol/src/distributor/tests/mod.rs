@@ -733,6 +733,30 @@ fn what_comes_after_the_end_of_claims_is_called_off() {
     assert_eq!(state(&world, 0), "closed");
 }
 
+/// Receipts of 200 devices far from each other, with P-256 keys: more than one transaction may ask gas for.
+#[test]
+fn a_batch_has_no_more_gas_than_a_transaction_may_ask_for() {
+    let indices: Vec<u32> = (0..200).map(|i| i * 5_000).collect();
+    let gas = |indices: &[u32]| Gas::of(indices, 20, Curve::P256);
+    assert!(gas(&indices).reserve > 16_777_216);
+    let offer = Offer { cipher: vec![1; 32], proof: vec![2; 128], expires: 0 };
+    let collecting = Stage::Collecting(Collecting { offer: offer.clone(), since: 0, sealed: true, tries: 0 });
+    let paid = Stage::Paid(Paid { offer, tries: 0 });
+    for (stage, direct, then) in
+        [(collecting.clone(), false, "reserving"), (collecting, true, "direct"), (paid, false, "claiming")]
+    {
+        let machine = world::scattered(Policy { max_batch: 200, direct, ..policy() }, stage, &indices);
+        let exchange = machine.exchanges().next().unwrap();
+        assert_eq!(exchange.stage.name(), then);
+        let batch = &exchange.stage.batch().unwrap().indices;
+        assert!((150..200).contains(&batch.len()) && indices.starts_with(batch), "{}", batch.len());
+        let gas = gas(batch);
+        assert!(gas.reserve.max(gas.claim) <= 16_777_216 / 10 * 9, "{then}: {gas:?}");
+        let left = machine.watching().remove(0).indices;
+        assert_eq!(left, indices, "the rest waits for the next");
+    }
+}
+
 /// One thing that can happen.
 #[derive(Debug, Clone)]
 enum Step {

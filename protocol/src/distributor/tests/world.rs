@@ -323,6 +323,38 @@ fn identity() -> Identity {
     Identity { chain: CHAIN, payee: PAYEE }
 }
 
+/// A distributor with receipts of these devices, all free, of a million with P-256 keys, after one reading of the chain.
+pub(super) fn scattered(policy: Policy, stage: Stage, indices: &[u32]) -> Distributor {
+    let (mut machine, gateway) = (Distributor::new(identity(), policy), gateway(0).0);
+    let (challenge, t) = (digest::challenge(CHAIN, &BOUNTY, &PAYEE, &[1; 32]), PreimageT::new([7; 32]));
+    let exchange = Exchange { bounty: BOUNTY, gateway, device: 0, challenge, t, stage };
+    machine.restore(Change::Exchange(exchange));
+    for index in indices.iter().copied() {
+        let (device, attempt) = (DeviceKey::new([2; 33]), Attempt::new(1));
+        let (sig, fate) = (Signature::new([1; 64]), Fate::Waiting);
+        let receipt = Receipt { bounty: BOUNTY, gateway, index, device, attempt, sig, fate };
+        machine.restore(Change::Receipt(receipt));
+    }
+    let campaign = Campaign {
+        bounty: BOUNTY,
+        u_id: U_ID,
+        vk_id: VkId::new([5; 32]),
+        curve: Curve::P256,
+        depth: 20,
+        claim_by: CLAIM_BY,
+        groups: vec![Group { end_index: 1 << 20, share: Wei::new(SHARE) }],
+        roster: Arc::new(Fleet(vec![])),
+    };
+    machine.handle(Input::Join(campaign), 1_000_000);
+    let head = Head { timestamp: 1000, latest_nonce: 3, final_nonce: 3, base_fee: Wei::new(1) };
+    machine.handle(Input::Head(head), 1_000_000);
+    let free = indices.iter().map(|index| Seen { index: *index, standing: Standing::Free { attempt: 0 } });
+    let (latest, finalized): (Vec<Seen>, Vec<Seen>) = (free.clone().collect(), free.collect());
+    let seen = Observation { bounty: BOUNTY, gateway, latest, finalized, paid: Some(vec![]) };
+    machine.handle(Input::Observed(seen), 1_000_000);
+    machine
+}
+
 impl World {
     pub(super) fn new(policy: Policy) -> Self {
         let key = |i: usize| SigningKey::from_bytes(Curve::Secp256k1, &[i as u8 + 1; 32]).unwrap();
