@@ -185,7 +185,6 @@ impl ChainSection {
         RpcChain::new(&config).map_err(|why| unfit(file, "chain.rpc", why))
     }
 
-    /// Sends by `rpc`, and takes the word of `proven` for fee and balance.
     /// An endpoint that only takes transactions.
     pub(crate) fn relay(&self, file: &Path, url: &str) -> Result<RpcChain, SettingsError> {
         let (urls, factory, limits) = (vec![url.to_owned()], Address::ZERO, self.limits());
@@ -193,6 +192,7 @@ impl ChainSection {
         RpcChain::new(&config).map_err(|why| unfit(file, "redeem.private_relay", why))
     }
 
+    /// Sends by `rpc`, and takes the word of `proven` for fee and balance.
     pub(crate) fn wallet(&self, rpc: &RpcChain, proven: Arc<dyn Chain>, signer: PrivateKeySigner) -> Wallet {
         let (max_fee, priority_fee) = (self.max_fee.0.0, self.priority_fee.0.0);
         Wallet::new(signer, rpc.clone(), proven, self.id(), max_fee, priority_fee)

@@ -22,6 +22,9 @@ pub const BASIS_POINTS: u32 = 10_000;
 /// Why code is not that of a bounty, or its terms are none that the factory makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum TermsError {
+    /// There is none, or not yet.
+    #[error("there is no code at that address")]
+    NoCode,
     /// The code does not begin as a clone does.
     #[error("the code is not that of a clone with immutable arguments")]
     NotAClone,
@@ -104,8 +107,11 @@ impl Terms {
     /// Reads the code of a bounty and checks that it runs what the factory deployed.
     ///
     /// # Errors
-    /// [`TermsError`]: the code is no clone, runs something else, or carries terms that no factory makes.
+    /// [`TermsError`]: there is no code, or it is no clone, runs something else, or carries terms that no factory makes.
     pub fn from_code(code: &[u8], of: &Implementations) -> Result<Self, TermsError> {
+        if code.is_empty() {
+            return Err(TermsError::NoCode);
+        }
         let (clone, args) = code.split_at_checked(CLONE_LEN).ok_or(TermsError::NotAClone)?;
         let implementation = clone
             .strip_prefix(&CLONE_HEAD)

@@ -391,7 +391,11 @@ async fn put_contracts(open: &mut Open, purpose: &str) -> anyhow::Result<Option<
 async fn put_deployer(open: &mut Open) -> anyhow::Result<()> {
     let provider = open.chain.provider().clone();
     let used = provider.get_transaction_count(DEPLOYER_SENDER).await.map_err(ChainError::from)? > 0;
-    anyhow::ensure!(!used, DeployError::DeployerFailed);
+    if used {
+        // It may have come since it was looked for: by somebody else, or at an endpoint that was behind.
+        anyhow::ensure!(stands(&open.chain, &DEPLOYER).await?, DeployError::DeployerFailed);
+        return Ok(());
+    }
     let balance = provider.get_balance(DEPLOYER_SENDER).await.map_err(ChainError::from)?;
     let lacks = DEPLOYER_COST.saturating_sub(balance);
     if !lacks.is_zero() || open.store.pending(FUND)?.is_some() {

@@ -6,6 +6,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use posthouse_contracts::chain::{ChainError, RpcChain};
+use posthouse_contracts::terms::TermsError;
 use posthouse_light_client::words;
 use posthouse_protocol::id::Bounty;
 use serde_json::json;
@@ -63,9 +64,12 @@ async fn watch(chain: RpcChain, bounty: Bounty, wish: Wish) -> anyhow::Result<()
     }
 }
 
-/// It is no bounty, and will be none; or nobody reads the output any more.
+/// It is no bounty, and will be none; or nobody reads the output any more. Where there is no code, the endpoint may not be as far.
 fn is_hopeless(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref(), Some(ChainError::NotABounty { .. })) || error.is::<io::Error>()
+    match error.downcast_ref() {
+        Some(ChainError::NotABounty { reason, .. }) => *reason != TermsError::NoCode,
+        _ => error.is::<io::Error>(),
+    }
 }
 
 async fn look(

@@ -1,6 +1,7 @@
 //! The contracts at their address: how they come there, what is refused there.
 
 use std::process::Output;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use alloy::consensus::{Transaction as _, TxEnvelope};
 use alloy::eips::eip2718::Decodable2718 as _;
@@ -232,6 +233,29 @@ async fn an_endpoint_that_refuses_the_proxys_transaction_is_told_of() {
     chain.set_automine(true);
     assert!(vendor.stands(&DEPLOYER).await);
     assert_eq!(vendor.sent().await, 0);
+}
+
+/// Its code is not there at first, though its sender has sent: somebody puts the proxy there at the same time.
+#[tokio::test]
+async fn a_proxy_that_comes_meanwhile_is_used() {
+    let chain = devchain(1);
+    deploys(&Vendor::new(1, chain.url()), &["deploy", "--with-deployer", "--yes"], 2).await;
+    let asked = AtomicU8::new(0);
+    let proxy = Proxy::start(chain.url(), move |method, params, answer| {
+        let of = |contract: &Contract| params[0].as_str().unwrap().parse() == Ok(contract.address);
+        // The factory and the proxy, before anything is sent.
+        if method == "eth_getCode"
+            && (of(&FACTORY) || of(&DEPLOYER))
+            && asked.fetch_add(1, Ordering::SeqCst) < 2
+        {
+            answer["result"] = json!("0x");
+        }
+    });
+    let proxy = proxy.unwrap();
+    let late = Vendor::new(1, proxy.url());
+    let deployed = late.does(&["deploy", "--with-deployer", "--yes"]);
+    assert_eq!(deployed["outcome"], "stood-already");
+    assert_eq!(late.sent().await, 2, "nothing is sent");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, channel};
 use alloy::network::EthereumWallet;
 use alloy::primitives::{Address, U256};
 use alloy::providers::{Provider as _, ProviderBuilder, RootProvider};
-use alloy::rpc::types::TransactionReceipt;
+use alloy::rpc::types::{Log, TransactionReceipt};
 use alloy::sol_types::SolEvent as _;
 use posthouse_contracts::abi::{UpdateBounty, UpdateFactory};
 use posthouse_contracts::calls::{self, Call, Publish};
@@ -360,9 +360,10 @@ async fn endpoints_that_fail_or_hide_are_reported_and_asked_again() {
     const SILENT: u8 = 1;
     const HIDING: u8 = 2;
     const NARROW: u8 = 3;
+    const LAGGING: u8 = 4;
     let scene = Scene::open().await;
     scene.chain.mine_many(FINALITY).unwrap();
-    let mood = Arc::new(AtomicU8::new(SILENT));
+    let mood = Arc::new(AtomicU8::new(LAGGING));
     let felt = mood.clone();
     let proxy = Proxy::start(scene.chain.url(), move |method, params, answer| {
         let number = |field: &str| {
@@ -374,6 +375,7 @@ async fn endpoints_that_fail_or_hide_are_reported_and_asked_again() {
             (SILENT, "eth_getBlockByNumber" | "eth_getCode") => {
                 *answer = json!({ "jsonrpc": "2.0", "id": answer["id"], "error": refuse });
             }
+            (LAGGING, "eth_getCode") => answer["result"] = json!("0x"),
             (HIDING, "eth_getLogs") => answer["result"] = json!([]),
             (NARROW, "eth_getLogs") if number("toBlock") > number("fromBlock") + 1 => {
                 *answer = json!({ "jsonrpc": "2.0", "id": answer["id"], "error": refuse });
@@ -385,6 +387,10 @@ async fn endpoints_that_fail_or_hide_are_reported_and_asked_again() {
     let set = |to: u8| mood.store(to, Ordering::SeqCst);
 
     let watching = scene.watch(proxy.url(), &["--until-done"]);
+    // Where the bounty is not yet, it may come.
+    let error = watching.next("error");
+    assert!(error["why"].as_str().unwrap().contains("no code"), "{error}");
+    set(SILENT);
     let error = watching.next("error");
     let why = error["why"].as_str().unwrap();
     assert!(why.contains("out of") && !why.contains('\u{1b}'), "{why:?}");
@@ -420,9 +426,9 @@ async fn endpoints_that_fail_or_hide_are_reported_and_asked_again() {
     assert_eq!(last["state"], "complete");
     watching.ends_well();
 
-    let nobody = format!("0x{}", "99".repeat(20));
+    let foreign = format!("{:#x}", scene.factory);
     let mut command = Command::new(env!("CARGO_BIN_EXE_posthouse-vendor"));
-    command.arg("--config").arg(scene.settings(scene.chain.url())).args(["watch", "--bounty", &nobody]);
+    command.arg("--config").arg(scene.settings(scene.chain.url())).args(["watch", "--bounty", &foreign]);
     let output = command.output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8(output.stderr).unwrap().contains("not that of a clone"));
@@ -431,6 +437,71 @@ async fn endpoints_that_fail_or_hide_are_reported_and_asked_again() {
     let output = command.output().unwrap();
     assert!(String::from_utf8(output.stderr).unwrap().contains("nothing was published from here"));
     assert!(!scene.folder.path().join("absent").exists(), "nothing is made");
+}
+
+/// A device's claim as the events tell it of another device.
+fn made_up(log: &Log, index: u32) -> Log {
+    let mut event = UpdateBounty::KeyRevealed::decode_log(&log.inner).unwrap().data;
+    event.index = index;
+    event.amount *= U256::from(if index < 2 { 2 } else { 1 });
+    let (mut log, place) = (log.clone(), log.log_index.unwrap());
+    log.inner.data = event.encode_log_data();
+    log.log_index = Some(place + 1 + u64::from(index));
+    log
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn made_up_claims_and_money_from_nowhere_are_no_delivery() {
+    let scene = Scene::open().await;
+    let lies = Arc::new(AtomicU8::new(1));
+    let told = lies.clone();
+    let proxy = Proxy::start(scene.chain.url(), move |method, _, answer| {
+        if method != "eth_getLogs" || told.load(Ordering::SeqCst) == 0 || answer["result"].is_null() {
+            return;
+        }
+        let mut logs: Vec<Log> = serde_json::from_value(answer["result"].take()).unwrap();
+        if let Some(log) = logs.first().cloned() {
+            logs.extend([0, 1, 3, 4].map(|index| made_up(&log, index)));
+        }
+        answer["result"] = serde_json::to_value(logs).unwrap();
+    });
+    let proxy = proxy.unwrap();
+    scene.claim(7, &[2]).await;
+    scene.chain.mine_many(FINALITY).unwrap();
+    let watching = scene.watch(proxy.url(), &["--until-done"]);
+    let error = watching.next("error");
+    assert!(error["why"].as_str().unwrap().contains("makes up claims"), "{error}");
+    lies.store(0, Ordering::SeqCst);
+    watching.next("reachable");
+    let honest = watching.next("snapshot");
+    assert_eq!((&honest["claimed"], &honest["claimed_final"]), (&json!(1), &json!(1)));
+    assert_eq!(wei(&honest, "surplus_wei"), U256::ZERO);
+
+    // All is claimed, and there is money that no event accounts for: it could be claims that were told too high.
+    scene.claim(8, &[0, 1, 3, 4]).await;
+    let account = Address::from(scene.bounty.to_bytes());
+    scene.chain.set_balance(account, scene.chain.balance(account) + U256::from(5));
+    scene.chain.mine_many(FINALITY + 1).unwrap();
+    for index in [0, 1, 3, 4] {
+        assert_eq!(watching.next_claim()["index"], index);
+    }
+    let all =
+        |snapshot: &Value| snapshot["claimed_final"] == 5 && wei(snapshot, "surplus_wei") == U256::from(5);
+    assert_eq!(watching.snapshot(all)["state"], "complete");
+    assert!(scene.look(&[]).contains("surplus     0.000000000000000005 ether that no event accounts for"));
+
+    // The refund takes it, too: nothing is left to account for.
+    scene.chain.set_next_block_timestamp(GENESIS + 86_400 + 7200 + 1).unwrap();
+    scene.chain.mine();
+    assert!(send(&scene.chain, 2, calls::refund(&scene.bounty)).await.status());
+    scene.chain.mine_many(FINALITY).unwrap();
+    while watching
+        .lines
+        .recv_timeout(PATIENCE)
+        .is_ok_and(|line| line["event"] != "snapshot" || wei(&line["final_money"], "refunded_wei").is_zero())
+    {
+    }
+    watching.ends_well();
 }
 
 /// Claims, reservations, blocks and reorganisations in any order, while it looks whenever it looks: what it said, less what it

@@ -106,6 +106,20 @@ impl RpcChain {
         use alloy::providers::Provider as _;
         Ok(self.provider().get_balance(account).hash(block.hash).await?)
     }
+
+    /// Whether devices are claimed after a block, by the contract's own ledger, in the order asked for. Each 1,000 are a call.
+    ///
+    /// # Errors
+    /// [`ChainError`], also where no endpoint keeps the block's state any more.
+    pub async fn claimed_after(
+        &self,
+        bounty: &Bounty,
+        indices: &[u32],
+        block: &Head,
+    ) -> Result<Vec<bool>, ChainError> {
+        let devices = self.devices(bounty, indices, block.hash).await?;
+        Ok(devices.into_iter().map(|device| device.claimed).collect())
+    }
 }
 
 /// `None` for a log that moves nothing.

@@ -108,7 +108,7 @@ impl RpcChain {
     }
 
     /// What the contract's ledger says of devices after a block, in the order asked for.
-    async fn devices(
+    pub(super) async fn devices(
         &self,
         bounty: &Bounty,
         indices: &[u32],

@@ -64,7 +64,7 @@ fn foreign_code_is_refused() {
     let foreign = Implementations::of(Address::repeat_byte(0xfb)).p256;
     let error = Terms::from_code(&code(foreign, &args), &of).unwrap_err();
     assert_eq!(error, TermsError::ForeignImplementation(foreign));
-    assert_eq!(Terms::from_code(&[], &of), Err(TermsError::NotAClone));
+    assert_eq!(Terms::from_code(&[], &of), Err(TermsError::NoCode));
     let good = code(of.p256, &args);
     for at in (0..10).chain(30..CLONE_LEN) {
         let mut bad = good.clone();

@@ -29,6 +29,9 @@ pub enum LedgerError {
         /// What was paid.
         amount: U256,
     },
+    /// A lock takes devices that no other holds, for the time that the terms say.
+    #[error("a reservation on page {0} that the terms or other locks do not allow")]
+    Lock(u32),
     /// More was withdrawn than credited, or more was credited than 256 bits count.
     #[error("credits that do not add up")]
     Credits,
@@ -48,8 +51,10 @@ pub(super) struct Ledger {
     claimed: Vec<u64>,
     /// Claimed devices of each group.
     pub(super) groups: Vec<u32>,
-    /// By tag and page.
+    /// By tag and page. No two hold the same device, and each holds one.
     locks: BTreeMap<(B256, u32), Held>,
+    /// What they hold together, by page.
+    held: BTreeMap<u32, U256>,
     /// Shares that were claimed, whether they went out or are credited.
     pub(super) earned: U256,
     /// Credits that wait in the contract.
@@ -66,6 +71,7 @@ impl Ledger {
             claimed: vec![0; (terms.fleet_size() as usize).div_ceil(64)],
             groups: vec![0; terms.groups.len()],
             locks: BTreeMap::new(),
+            held: BTreeMap::new(),
             earned: U256::ZERO,
             credited: U256::ZERO,
             vendors_credit: U256::ZERO,
@@ -73,19 +79,21 @@ impl Ledger {
         }
     }
 
-    /// Enters an event. After an error the books are as before.
-    pub(super) fn enter(&mut self, terms: &Terms, what: &What) -> Result<(), LedgerError> {
+    /// Enters an event that happened at `now` or before. After an error the books are as before.
+    pub(super) fn enter(&mut self, terms: &Terms, what: &What, now: u64) -> Result<(), LedgerError> {
         let is_vendor = |payee: &Payee| terms.vendor.0 == *payee.as_bytes();
         let add = |sum: U256, amount| sum.checked_add(amount).ok_or(LedgerError::Credits);
         let take = |sum: U256, amount| sum.checked_sub(amount).ok_or(LedgerError::Credits);
         match what {
             What::Claimed { index, amount, .. } => self.claim(terms, *index, *amount)?,
             What::Reserved { payee, s, page, devices, until } => {
-                let lock = self.locks.entry((tag(s, payee), *page));
-                let held = lock.or_insert(Held { devices: U256::ZERO, until: *until });
-                *held = Held { devices: held.devices | *devices, until: *until };
+                self.reserve(terms, (tag(s, payee), *page), Held { devices: *devices, until: *until }, now)?;
             }
-            What::Released { tag, page } => drop(self.locks.remove(&(*tag, *page))),
+            What::Released { tag, page } => {
+                if let Some(lock) = self.locks.remove(&(*tag, *page)) {
+                    free(&mut self.held, *page, lock.devices);
+                }
+            }
             What::Credited { payee, amount } => {
                 self.credited = add(self.credited, *amount)?;
                 if is_vendor(payee) {
@@ -122,14 +130,53 @@ impl Ledger {
         Ok(())
     }
 
+    fn reserve(&mut self, terms: &Terms, at: (B256, u32), new: Held, now: u64) -> Result<(), LedgerError> {
+        let page = at.1;
+        let wrong = LedgerError::Lock(page);
+        let last = (new.devices.bit_len() as u32).checked_sub(1).ok_or(wrong)?;
+        let last = page.checked_mul(PAGE).and_then(|first| first.checked_add(last)).ok_or(wrong)?;
+        if last >= terms.fleet_size() {
+            return Err(LedgerError::Stranger(last));
+        }
+        let latest = now.min(terms.claim_by).saturating_add(terms.lock_secs.into());
+        let lock = self.locks.get(&at).copied().unwrap_or(Held { devices: U256::ZERO, ..new });
+        let held = self.held.get(&page).copied().unwrap_or_default();
+        if new.devices.bit_len() > PAGE as usize
+            || new.until > latest
+            || new.until != lock.until
+            || !(held & new.devices).is_zero()
+        {
+            return Err(wrong);
+        }
+        self.locks.insert(at, Held { devices: lock.devices | new.devices, ..new });
+        self.held.insert(page, held | new.devices);
+        Ok(())
+    }
+
     /// Forgets locks that have ended, which hold nothing any more. Called for a time that is final.
     pub(super) fn prune(&mut self, now: u64) {
-        self.locks.retain(|_, held| now <= held.until);
+        self.locks.retain(|(_, page), lock| {
+            let is_live = now <= lock.until;
+            if !is_live {
+                free(&mut self.held, *page, lock.devices);
+            }
+            is_live
+        });
     }
 
     /// Devices claimed.
     pub(super) fn claimed(&self) -> u32 {
         self.groups.iter().sum()
+    }
+
+    /// Devices that are claimed here and were not in earlier books, ascending.
+    pub(super) fn claims_since(&self, before: &Self) -> Vec<u32> {
+        let words = (0..).zip(self.claimed.iter().zip(&before.claimed));
+        let new = words.map(|(word, (now, then))| (word, now & !then)).filter(|(_, new)| *new != 0);
+        new.flat_map(|(word, new)| {
+            (0..64).filter(move |bit| new >> bit & 1 == 1).map(move |bit| 64 * word + bit)
+        })
+        .collect()
     }
 
     fn is_claimed(&self, index: u32) -> bool {
@@ -155,7 +202,8 @@ impl Ledger {
         self.earned.saturating_sub(self.credited.saturating_sub(self.vendors_credit))
     }
 
-    /// What the contract holds beyond what its events account for, if it has `balance`: ether that was forced on it. `None`
+    /// What the contract holds beyond what its events account for, if it has `balance`: ether that was forced on it, or claims
+    /// that were told with too high an amount. `None`
     /// when it has less, so that an event is missing: paid + credited + refundable = deposited.
     pub(super) fn surplus(&self, terms: &Terms, balance: U256) -> Option<U256> {
         let gone = self.earned.checked_add(self.refunded)?.checked_add(balance)?;
@@ -167,6 +215,16 @@ impl Ledger {
         let had = terms.deposit().saturating_add(self.credited).saturating_add(surplus);
         had.saturating_sub(self.earned.saturating_add(self.refunded))
     }
+}
+
+/// Takes devices off what a page's locks hold.
+fn free(held: &mut BTreeMap<u32, U256>, page: u32, devices: U256) {
+    let Some(rest) = held.get(&page).map(|held| *held & !devices) else { return };
+    if rest.is_zero() {
+        held.remove(&page)
+    } else {
+        held.insert(page, rest)
+    };
 }
 
 #[cfg(test)]
@@ -208,9 +266,13 @@ mod tests {
         What::Reserved { payee: PAYEE, s: LockHash::new([s; 32]), page, devices: U256::from(devices), until }
     }
 
+    fn enter(ledger: &mut Ledger, what: &What) -> Result<(), LedgerError> {
+        ledger.enter(&terms(), what, 11_000)
+    }
+
     fn books(events: &[What]) -> Ledger {
         let mut ledger = Ledger::new(&terms());
-        events.iter().for_each(|what| ledger.enter(&terms(), what).unwrap());
+        events.iter().for_each(|what| enter(&mut ledger, what).unwrap());
         ledger
     }
 
@@ -221,7 +283,7 @@ mod tests {
         assert_eq!((ledger.groups.as_slice(), ledger.claimed()), (&[2, 2][..], 4));
         assert_eq!(ledger.earned, U256::from(7_250));
         let before = ledger.clone();
-        let mut refused = |what| ledger.enter(&terms(), &what).unwrap_err();
+        let mut refused = |what| enter(&mut ledger, &what).unwrap_err();
         assert_eq!(refused(claim(127, 2_000)), LedgerError::Twice(127));
         assert_eq!(refused(claim(1_000_000, 1_000)), LedgerError::Stranger(1_000_000));
         assert_eq!(refused(claim(u32::MAX, 1_000)), LedgerError::Stranger(u32::MAX));
@@ -241,7 +303,7 @@ mod tests {
             [reserve(1, 0, 0b111, 6_000 + 7_200), reserve(2, 4_999, 1, 11_000 + 7_200), claim(1, 2_500)];
         let mut ledger = books(&events);
         assert_eq!(ledger.reserved(&terms(), 6_000), (3, U256::from(2 * 2_500 + 1_000)));
-        ledger.enter(&terms(), &reserve(1, 0, 0b1000, 13_200)).unwrap();
+        enter(&mut ledger, &reserve(1, 0, 0b1000, 13_200)).unwrap();
         assert_eq!(
             ledger.reserved(&terms(), 13_200),
             (4, U256::from(3 * 2_500 + 1_000)),
@@ -251,11 +313,49 @@ mod tests {
         ledger.prune(13_201);
         assert_eq!((ledger.locks.len(), ledger.reserved(&terms(), 0).0), (1, 1));
         let tag = tag(&LockHash::new([2; 32]), &PAYEE);
-        ledger.enter(&terms(), &What::Released { tag, page: 4_999 }).unwrap();
+        enter(&mut ledger, &What::Released { tag, page: 4_999 }).unwrap();
         assert_eq!(ledger.reserved(&terms(), 0).0, 0);
-        // Beyond the fleet and beyond 32 bits.
-        ledger.enter(&terms(), &reserve(3, u32::MAX, 1, 50_000)).unwrap();
-        assert_eq!(ledger.reserved(&terms(), 0).0, 0);
+        assert!(ledger.held.is_empty());
+    }
+
+    #[test]
+    fn locks_that_the_contract_does_not_make_are_refused() {
+        let mut ledger = books(&[reserve(1, 0, 0b1, 18_200)]);
+        let before = ledger.clone();
+        for (what, error) in [
+            (reserve(2, 5_000, 1, 18_200), LedgerError::Stranger(1_000_000)),
+            (reserve(2, u32::MAX, 1, 18_200), LedgerError::Lock(u32::MAX)),
+            (reserve(2, 0, 0b10, 18_201), LedgerError::Lock(0)),
+            (reserve(2, 0, 0b11, 18_200), LedgerError::Lock(0)),
+            (reserve(1, 0, 0b1, 18_200), LedgerError::Lock(0)),
+            (reserve(1, 0, 0b10, 18_199), LedgerError::Lock(0)),
+            (reserve(2, 0, 0, 18_200), LedgerError::Lock(0)),
+        ] {
+            assert_eq!(enter(&mut ledger, &what), Err(error), "{what:?}");
+        }
+        assert_eq!(ledger, before);
+        // Nothing is reserved after the deadline, however late it is.
+        let late = terms().claim_by + 7_200;
+        assert!(ledger.enter(&terms(), &reserve(2, 0, 0b10, late + 1), u64::MAX).is_err());
+        ledger.enter(&terms(), &reserve(2, 0, 0b10, late), u64::MAX).unwrap();
+        // What ended is free for another.
+        ledger.prune(18_201);
+        enter(&mut ledger, &reserve(3, 0, 0b1, 18_200)).unwrap();
+        assert_eq!(ledger.held[&0], U256::from(0b11));
+    }
+
+    #[test]
+    fn claims_since_are_those_that_came() {
+        let before = books(&[claim(0, 2_000), claim(64, 2_000)]);
+        let after = books(&[
+            claim(0, 2_000),
+            claim(64, 2_000),
+            claim(999_999, 1_000),
+            claim(63, 2_000),
+            claim(65, 2_000),
+        ]);
+        assert_eq!(after.claims_since(&before), [63, 65, 999_999]);
+        assert!(before.claims_since(&after).is_empty());
     }
 
     #[test]
@@ -271,12 +371,12 @@ mod tests {
         assert_eq!(ledger.surplus(&terms(), balance - U256::ONE), None);
         let to = Address::ZERO;
         let withdrawn = What::Withdrawn { payee: PAYEE, to, amount: U256::from(2_000) };
-        ledger.enter(&terms(), &withdrawn).unwrap();
+        enter(&mut ledger, &withdrawn).unwrap();
         assert_eq!((ledger.paid(), ledger.credited), (U256::from(4_000), U256::ZERO));
         // The refund takes what was forced on the contract too, and the vendor refuses it.
         let rest = deposit - U256::from(4_000) + U256::from(5);
-        ledger.enter(&terms(), &What::Refunded { amount: rest }).unwrap();
-        ledger.enter(&terms(), &What::Credited { payee: VENDOR, amount: rest }).unwrap();
+        enter(&mut ledger, &What::Refunded { amount: rest }).unwrap();
+        enter(&mut ledger, &What::Credited { payee: VENDOR, amount: rest }).unwrap();
         assert_eq!((ledger.paid(), ledger.credited), (U256::from(4_000), rest));
         assert_eq!(ledger.surplus(&terms(), rest), Some(U256::from(5)));
     }

@@ -1,7 +1,7 @@
 //! Reads a bounty's events again and again and keeps its books, whatever the chain does meanwhile.
 //!
-//! What is final is entered once, from the bounty's first block on, and held against the contract's balance: an endpoint that
-//! leaves claims out is found out by the money. What is not final yet is read anew at each look, so that a reorganisation
+//! What is final is entered once, from the bounty's first block on, and held against the contract's state: an endpoint that
+//! leaves claims out is found out by the balance, one that makes claims up by the contract's own ledger. What is not final yet is read anew at each look, so that a reorganisation
 //! needs no unwinding: the difference to the look before is what came and what was taken back.
 
 use std::collections::{HashMap, HashSet};
@@ -42,6 +42,14 @@ pub enum WatchError {
         block: u64,
         /// What is wrong with it.
         reason: LedgerError,
+    },
+    /// The contract does not know of a claim.
+    #[error("the endpoint makes up claims: at block {block} the contract has device {index} unclaimed")]
+    MadeUp {
+        /// A final block.
+        block: u64,
+        /// The device.
+        index: u32,
     },
     /// Money is gone of which no event tells.
     #[error(
@@ -89,9 +97,9 @@ pub(super) struct View<'a> {
     pub(super) latest: Ledger,
     /// After `finalized`.
     pub(super) settled: &'a Ledger,
-    /// Ether that was forced on the contract.
+    /// What the contract has and no event accounts for: ether that was forced on it, or amounts that were told too high.
     pub(super) surplus: U256,
-    /// The final block at which books and balance agreed last; 0 before the first.
+    /// The final block at which the books agreed with balance and ledger last; 0 before the first.
     pub(super) audited: u64,
 }
 
@@ -103,7 +111,7 @@ pub(super) struct Watcher {
     bounty: Bounty,
     terms: Terms,
     books: Books,
-    /// The books when they last agreed with the balance.
+    /// The books when they last agreed with the contract.
     agreed: Books,
     audited: u64,
     surplus: U256,
@@ -122,7 +130,7 @@ pub(super) struct Watcher {
 
 impl Watcher {
     /// # Errors
-    /// [`ChainError`]; [`ChainError::NotABounty`] will not get better.
+    /// [`ChainError`]; [`ChainError::NotABounty`] will not get better, unless there is no code yet.
     pub(super) async fn open(
         chain: RpcChain,
         bounty: Bounty,
@@ -164,7 +172,7 @@ impl Watcher {
         }
         let mut latest = self.books.ledger.clone();
         for event in &recent {
-            enter(&mut latest, &self.terms, event)?;
+            enter(&mut latest, &self.terms, event, head.timestamp)?;
         }
         self.tell_difference(recent, tell);
         self.has_looked = true;
@@ -179,7 +187,7 @@ impl Watcher {
         })
     }
 
-    /// Enters what has become final, range by range, and holds the books against the balance.
+    /// Enters what has become final, range by range, and holds the books against the contract.
     async fn enter_final(&mut self, finalized: Head, tell: &mut dyn FnMut(News)) -> Result<()> {
         if self.books.next.is_none() && finalized.timestamp >= self.terms.start {
             self.books.next = Some(self.chain.block_since(self.terms.start).await?);
@@ -192,7 +200,7 @@ impl Watcher {
             let (events, to) = self.page(next, finalized.number).await?;
             let mut ledger = self.books.ledger.clone();
             for event in &events {
-                enter(&mut ledger, &self.terms, event)?;
+                enter(&mut ledger, &self.terms, event, finalized.timestamp)?;
             }
             for event in events {
                 if self.recent.contains_key(&key(&event)) {
@@ -214,18 +222,31 @@ impl Watcher {
         let account = Address::from(self.bounty.to_bytes());
         // Some endpoints forget the state of blocks that are not even old: the next final one will do.
         let Ok(balance) = self.chain.balance_after(account, &finalized).await else { return Ok(()) };
-        let ledger = &self.books.ledger;
+        let (ledger, block) = (&self.books.ledger, finalized.number);
         let Some(surplus) = ledger.surplus(&self.terms, balance) else {
             let expected = ledger.balance(&self.terms, U256::ZERO);
-            // Which of the events since then were left out is not known: all are read again.
-            self.books = self.agreed.clone();
-            self.settled.clear();
-            self.untold.clear();
-            return Err(WatchError::Hidden { block: finalized.number, balance, expected });
+            self.forget();
+            return Err(WatchError::Hidden { block, balance, expected });
         };
+        // A claim is for good: those that were there before need not be asked for again.
+        let new = ledger.claims_since(&self.agreed.ledger);
+        let Ok(claimed) = self.chain.claimed_after(&self.bounty, &new, &finalized).await else {
+            return Ok(());
+        };
+        if let Some((index, _)) = new.iter().zip(claimed).find(|(_, claimed)| !claimed) {
+            self.forget();
+            return Err(WatchError::MadeUp { block, index: *index });
+        }
         (self.surplus, self.audited) = (surplus, finalized.number);
         self.agreed = self.books.clone();
         Ok(())
+    }
+
+    /// Which of the events since the books last agreed were left out or made up is not known: all are read again.
+    fn forget(&mut self) {
+        self.books = self.agreed.clone();
+        self.settled.clear();
+        self.untold.clear();
     }
 
     /// What is not final, and up to which block: the head, unless there is too much of it.
@@ -287,9 +308,10 @@ fn key(event: &Event) -> Key {
     (event.block_hash, event.log)
 }
 
-fn enter(ledger: &mut Ledger, terms: &Terms, event: &Event) -> Result<()> {
+/// Enters an event that happened at `now` or before.
+fn enter(ledger: &mut Ledger, terms: &Terms, event: &Event, now: u64) -> Result<()> {
     let wrong = |reason| WatchError::Event { block: event.block, reason };
-    ledger.enter(terms, &event.what).map_err(wrong)
+    ledger.enter(terms, &event.what, now).map_err(wrong)
 }
 
 impl News {

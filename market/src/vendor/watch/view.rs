@@ -35,6 +35,9 @@ pub(super) struct Snapshot {
     #[serde(flatten)]
     money: Money,
     final_money: Money,
+    /// What the contract has and no event accounts for.
+    #[serde(rename = "surplus_wei")]
+    surplus: U256Text,
     bonus_bps: u64,
     bonus_until: u64,
     claim_by: u64,
@@ -158,6 +161,7 @@ impl Snapshot {
             deposit: U256Text(terms.deposit()),
             money: money(latest),
             final_money: money(settled),
+            surplus: U256Text(*surplus),
             bonus_bps: bonus_at(terms, now),
             bonus_until: terms.bonus_until,
             claim_by: terms.claim_by,
@@ -172,9 +176,13 @@ impl Snapshot {
         timeless == *before
     }
 
-    /// Whether all is claimed or refunded, for good.
+    /// Whether all is claimed or refunded, for good, and the contract's own state says so: it leaves no money unaccounted for
+    /// after claims, and nothing but credits after a refund.
     pub(super) fn is_done(&self) -> bool {
-        self.claimed_final == self.devices || !self.final_money.refunded.0.is_zero()
+        let is_claimed = self.claimed_final == self.devices && self.surplus.0.is_zero();
+        let Money { refunded, refundable, .. } = self.final_money;
+        let is_refunded = !refunded.0.is_zero() && refundable.0.is_zero();
+        self.audited_to == self.finalized.block && (is_claimed || is_refunded)
     }
 }
 
@@ -199,7 +207,7 @@ impl Display for Snapshot {
         };
         writeln!(f, "bounty      {}, {state}", self.bounty)?;
         let unaudited =
-            if self.audited_to < self.finalized.block { ", not held against its balance" } else { "" };
+            if self.audited_to < self.finalized.block { ", not held against its state" } else { "" };
         writeln!(f, "block       {}, final to {}{unaudited}", self.head.block, self.finalized.block)?;
         writeln!(f, "{:<22}{:<20}{:<26}final", "devices", "share", "claimed")?;
         let count = |part: u32, of: u32| format!("{part} of {of} {}", percent(bps_of(part, of)));
@@ -218,6 +226,13 @@ impl Display for Snapshot {
         writeln!(f, "refunded    {} (final {})", money.refunded.ether(), settled.refunded.ether())?;
         writeln!(f, "left        {} of {}", money.left.ether(), self.deposit.ether())?;
         writeln!(f, "refundable  {} of it, if nobody earns more", money.refundable.ether())?;
+        if !self.surplus.0.is_zero() {
+            let surplus = self.surplus.ether();
+            writeln!(
+                f,
+                "surplus     {surplus} that no event accounts for: sent to it, or amounts told too high"
+            )?;
+        }
         match self.bonus_until {
             0 => writeln!(f, "bonus       none")?,
             until => writeln!(f, "bonus       {}, until {}", percent(self.bonus_bps), moment(until, now))?,
