@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use thiserror::Error;
 
 /// How long a write waits for another process's.
@@ -98,6 +98,10 @@ pub fn look(path: &Path, migrations: &[&str]) -> Result<Option<Connection>, Data
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     connection.busy_timeout(BUSY)?;
     let (found, known) = (schema(&connection)?, migrations.len());
+    if found == 0 {
+        // Its program is making it.
+        return Ok(None);
+    }
     if found < known {
         // After an upgrade, who looks first brings it up to date.
         drop(open(path, migrations)?);
@@ -113,18 +117,21 @@ fn schema(connection: &Connection) -> Result<usize, rusqlite::Error> {
     connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0)).map(|v| v as usize)
 }
 
+/// All at once, and looked at again under the lock: two processes may open a database that is out of date.
 fn migrate(connection: &mut Connection, path: &Path, migrations: &[&str]) -> Result<(), DatabaseError> {
-    let found = schema(connection)?;
     let known = migrations.len();
+    if schema(connection)? == known {
+        return Ok(());
+    }
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let found = schema(&transaction)?;
     let pending = migrations.get(found..);
     let pending = pending.ok_or(DatabaseError::TooNew { path: path.into(), found, known })?;
-    for (at, migration) in pending.iter().enumerate() {
-        let transaction = connection.transaction()?;
+    for migration in pending {
         transaction.execute_batch(migration)?;
-        transaction.pragma_update(None, "user_version", (found + at + 1) as i64)?;
-        transaction.commit()?;
     }
-    Ok(())
+    transaction.pragma_update(None, "user_version", known as i64)?;
+    Ok(transaction.commit()?)
 }
 
 #[cfg(test)]
@@ -151,6 +158,35 @@ mod tests {
         assert!(matches!(look(&path, &[ONE]), Err(DatabaseError::TooNew { found: 3, known: 1, .. })));
         assert!(matches!(open(&path, &[ONE]), Err(DatabaseError::TooNew { found: 3, known: 1, .. })));
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn many_may_open_an_old_database_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.db");
+        drop(open(&path, &[ONE]).unwrap());
+        std::thread::scope(|scope| {
+            let openers: Vec<_> = (0..8)
+                .map(|at| {
+                    let path = &path;
+                    scope.spawn(move || match at % 2 {
+                        0 => look(path, &[ONE, TWO]).unwrap().map(drop),
+                        _ => Some(drop(open(path, &[ONE, TWO]).unwrap())),
+                    })
+                })
+                .collect();
+            assert!(openers.into_iter().all(|opener| opener.join().unwrap().is_some()));
+        });
+    }
+
+    #[test]
+    fn a_database_that_is_being_made_is_none_yet() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.db");
+        std::fs::write(&path, []).unwrap();
+        assert!(look(&path, &[ONE]).unwrap().is_none());
+        drop(open(&path, &[ONE]).unwrap());
+        assert!(look(&path, &[ONE]).unwrap().is_some());
     }
 
     #[test]
