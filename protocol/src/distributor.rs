@@ -47,6 +47,7 @@ mod campaign;
 mod chain;
 mod io;
 mod outbox;
+mod post;
 mod price;
 mod receipt;
 mod redeem;
@@ -159,12 +160,12 @@ impl Distributor {
         if let Some(entry) = self.entries.get_mut(&(slot.bounty, slot.gateway))
             && redeem::call(entry).is_some_and(|call| call == slot.call)
         {
-            entry.exchange.stage = redeem::posted(entry.exchange.stage.clone(), slot.nonce);
+            entry.exchange.stage = post::posted(entry.exchange.stage.clone(), slot.nonce);
         }
         if let Some(entry) = self.entries.get_mut(&(slot.bounty, slot.gateway))
             && slot.call == Call::Cancel
         {
-            entry.exchange.stage = redeem::called_off(entry.exchange.stage.clone(), slot.nonce);
+            entry.exchange.stage = post::called_off(entry.exchange.stage.clone(), slot.nonce);
         }
         self.outbox.restore(slot);
     }

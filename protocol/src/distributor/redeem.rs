@@ -1,25 +1,16 @@
-//! From receipts to payment: proofs, batches, transactions, and what the chain says of them.
+//! From receipts to payment: proofs, batches, and what the chain says of them. How their calls are sent is in [`super::post`].
 
 use alloc::vec::Vec;
-use core::cmp::Ordering;
 
 use crate::id::{Bounty, LockHash};
 
 use super::campaign::Campaign;
-use super::chain::{Call, CallFailure, Head, Item, Observation, Seen, Standing, Wei};
+use super::chain::{Call, CallFailure, Item, Observation, Seen, Standing, Wei};
 use super::io::{Change, Event, Output};
-use super::outbox::Slot;
-use super::price::{Fee, Gas, at_most};
+use super::post::Still;
 use super::receipt::Fate;
 use super::stage::{CloseReason, Closed, Offer, Offered, Posting, Stage};
 use super::{Distributor, Entry, Key, Pause};
-
-/// Times that a private relay is given a transaction again before the batch is reserved instead.
-const RELAY_TRIES: u8 = 5;
-/// Times that a transaction is sent again, though the chain asks for more than it is worth, before it is called off.
-const PATIENCE: u8 = 10;
-/// Reservations at once. They are revealed one after the other, about one in a block, before their locks end.
-const LOCKS: usize = 256;
 
 impl Distributor {
     /// Asks for what the exchange's state waits for, unless that was asked for already.
@@ -77,19 +68,6 @@ impl Distributor {
         self.out.push_back(ask);
     }
 
-    /// Whether `t` sent now would come well before the end of the lock. That is so only if our own clock says so too:
-    /// a head that is withheld makes a lock look alive that has ended. But it is the chain alone that ends a lock for
-    /// good, as our clock may be wrong.
-    fn worth_t(&self, until: u64) -> Still {
-        let margin = u64::from(self.policy.reveal_margin_secs);
-        let early = |now: u64| now.saturating_add(margin) < until;
-        match self.chain_time() {
-            Some(now) if !early(now) => Still::Late,
-            Some(_) if early(self.now / 1000) => Still::Good,
-            _ => Still::Doubtful,
-        }
-    }
-
     pub(super) fn proved(&mut self, key: Key, s: LockHash, cipher: Vec<u8>, proof: Vec<u8>, now: u64) {
         if !self.is_proving(&key, s) {
             return;
@@ -142,149 +120,6 @@ impl Distributor {
         }
     }
 
-    pub(super) fn on_head(&mut self, head: Head, now: u64) {
-        self.head = Some(head);
-        let done = self.outbox.head(&head);
-        self.out.extend(done.into_iter().map(|nonce| Output::Persist(Change::Settled { nonce })));
-        for slot in self.outbox.due(&head, now, self.policy.resubmit_after_ms) {
-            self.send_again(&slot, now);
-        }
-        let fee = self.policy.fee(None, head.base_fee, self.policy.max_fee);
-        if let Some(slot) = self.outbox.fill(&head, fee, now, self.policy.resubmit_after_ms) {
-            self.event(Event::Cancelled { nonce: slot.nonce });
-            self.submit(slot);
-        }
-        self.tick();
-    }
-
-    /// A transaction that the chain does not have: sent again, kept back, or called off.
-    fn send_again(&mut self, slot: &Slot, now: u64) {
-        let still = self.still(slot);
-        let call = if still == Still::Late { &Call::Cancel } else { &slot.call };
-        let most = self.most(&slot.bounty, call);
-        let fee = self.head.and_then(|head| self.policy.fee(slot.fee, head.base_fee, most));
-        match (still, fee, slot.fee) {
-            // The old fee again where the chain asks for more: for nodes that have forgotten it.
-            (Still::Good, Some(fee), _) | (Still::Good, None, Some(fee)) => {
-                let again = self.outbox.again(slot.nonce, fee, now);
-                again.into_iter().for_each(|slot| self.submit(slot));
-            }
-            (Still::Late, Some(fee), _) => self.call_off(slot, fee, now),
-            (Still::Doubtful, ..) | (_, None, _) => {}
-        }
-    }
-
-    /// Sends the nonce without its call.
-    fn call_off(&mut self, slot: &Slot, fee: Fee, now: u64) {
-        let key = (slot.bounty, slot.gateway);
-        let Some(slot) = self.outbox.cancel(slot.nonce, fee, now) else { return };
-        self.event(Event::Cancelled { nonce: slot.nonce });
-        self.out.push_back(Output::Persist(Change::Transaction(slot.clone())));
-        if let Some(stage) = self.entries.get(&key).map(|entry| entry.exchange.stage.clone()) {
-            let after = called_off(stage.clone(), slot.nonce);
-            if after != stage {
-                self.store(key, after);
-            }
-        }
-        self.out.push_back(Output::Submit(slot));
-    }
-
-    /// The highest fee by which a call brings no less than it costs.
-    fn most(&self, bounty: &Bounty, call: &Call) -> Wei {
-        let Some(campaign) = self.campaigns.get(bounty) else { return self.policy.max_fee };
-        let bound = |indices: &[u32], gas: fn(Gas) -> u64| {
-            let most = at_most(campaign.sum(indices.iter().copied()), gas(campaign.gas(indices)));
-            most.min(self.policy.call_fee())
-        };
-        match call {
-            Call::Reserve { items, .. } => bound(&indices(items), |gas| gas.reserve + gas.reveal),
-            Call::Reveal { indices, .. } => bound(indices, |gas| gas.reveal),
-            Call::Claim { items, .. } => bound(&indices(items), |gas| gas.claim),
-            Call::Cancel => self.policy.max_fee,
-        }
-    }
-
-    /// Whether a batch brings its gas and so much more at the present fee; if not, that is told once.
-    fn worth_its_gas(&mut self, key: Key, worth: Wei, gas: u64, with_gain: bool) -> bool {
-        let Some(head) = self.head else { return false };
-        let cost = self.policy.cost(gas, head.base_fee);
-        let enough = if with_gain { self.policy.gains(worth, cost) } else { worth >= cost };
-        let enough = enough && self.policy.gas_price(head.base_fee) <= self.policy.call_fee();
-        let Some(entry) = self.entries.get_mut(&key) else { return false };
-        if !enough && !core::mem::replace(&mut entry.waits, true) {
-            self.event(Event::Waits { bounty: key.0, gateway: key.1, worth, cost });
-        }
-        enough
-    }
-
-    fn submit(&mut self, slot: Slot) {
-        self.out.push_back(Output::Persist(Change::Transaction(slot.clone())));
-        self.out.push_back(Output::Submit(slot));
-    }
-
-    /// Whether a transaction that is not in the chain is still worth being there.
-    fn still(&self, slot: &Slot) -> Still {
-        if slot.call == Call::Cancel {
-            return Still::Good;
-        }
-        let Some(entry) = self.entries.get(&(slot.bounty, slot.gateway)) else { return Still::Late };
-        if !self.campaigns.contains_key(&slot.bounty) {
-            // Not sold any more, or not yet again.
-            return if self.expected.contains(&slot.bounty) { Still::Doubtful } else { Still::Late };
-        }
-        let still = match &entry.exchange.stage {
-            // With the lock's end near, `t` is shown to nobody else. Whoever has it already has it.
-            Stage::Revealing(state) if state.nonce == slot.nonce => self.worth_t(state.until),
-            _ if self.claims_over(&slot.bounty) => Still::Late,
-            _ if slot.private && slot.bumps >= RELAY_TRIES => Still::Late,
-            _ => Still::Good,
-        };
-        if still == Still::Good && self.is_in_the_way(slot) { Still::Late } else { still }
-    }
-
-    /// Whether the chain asks for more than a call is worth, and others wait for its nonce; or it has waited long, and
-    /// shows nothing.
-    fn is_in_the_way(&self, slot: &Slot) -> bool {
-        let Some(head) = self.head else { return false };
-        let payable = |slot: &Slot| self.most(&slot.bounty, &slot.call) >= head.base_fee;
-        let waits = || self.is_turn() || self.outbox.behind(slot.nonce).any(payable);
-        let patience = matches!(slot.call, Call::Reveal { .. }) || slot.bumps < PATIENCE;
-        !payable(slot) && (!patience || waits())
-    }
-
-    /// Whether an exchange waits to show its secret.
-    fn is_turn(&self) -> bool {
-        self.entries.values().any(|entry| entry.turn)
-    }
-
-    fn turn(&mut self, key: Key, waits: bool) {
-        if let Some(entry) = self.entries.get_mut(&key) {
-            entry.turn = waits;
-        }
-    }
-
-    /// Reservations that are under way or not revealed yet.
-    fn locks(&self) -> usize {
-        let locks = self.entries.values().filter(|entry| match &entry.exchange.stage {
-            Stage::Reserving(state) => state.posting != Posting::Simulating,
-            stage => matches!(stage, Stage::Locked(_) | Stage::Revealing(_)),
-        });
-        locks.count()
-    }
-
-    /// Whether `r` may be given to its gateway now.
-    pub(super) fn may_show(&self, stage: &Stage) -> bool {
-        match stage {
-            // Not for a transaction that waits behind another or would come too late, unless the chain has it.
-            Stage::Revealing(state) => match self.head.map(|head| head.latest_nonce.cmp(&state.nonce)) {
-                None | Some(Ordering::Less) => false,
-                Some(Ordering::Equal) => self.worth_t(state.until) == Still::Good,
-                Some(Ordering::Greater) => true,
-            },
-            stage => stage.shows_key(),
-        }
-    }
-
     pub(super) fn simulated(&mut self, key: Key, result: Result<(), CallFailure>, now: u64) {
         let Some(entry) = self.entries.get_mut(&key).filter(|entry| entry.asked) else { return };
         entry.asked = false;
@@ -301,41 +136,6 @@ impl Distributor {
                 self.refused(key, why);
             }
         }
-    }
-
-    /// Gives the call its nonce: persisted with the state that waits for it, then sent.
-    fn post(&mut self, key: Key, call: Call, now: u64) {
-        if !self.outbox.ready(self.policy.limits.transactions) {
-            return;
-        }
-        let Some(stage) = self.entries.get(&key).map(|entry| entry.exchange.stage.clone()) else {
-            return;
-        };
-        // Time has passed since the call was tried.
-        if let Stage::Locked(state) = &stage
-            && self.worth_t(state.until) != Still::Good
-        {
-            // The next head tells a lock that has ended from a clock that is ahead.
-            return self.turn(key, false);
-        }
-        let most = self.most(&key.0, &call);
-        let fee = self.head.and_then(|head| self.policy.fee(None, head.base_fee, most));
-        // The fee has risen since the batch was put together: the next head asks again.
-        let Some(fee) = fee else { return self.turn(key, false) };
-        let shows = matches!(stage, Stage::Locked(_) | Stage::Direct(_));
-        if shows && !self.head.is_some_and(|head| self.outbox.is_clear(&head)) {
-            // Behind one of ours that nobody mines it would be public, and come too late. Others let it go first.
-            return self.turn(key, true);
-        }
-        let reserves = matches!(stage, Stage::Reserving(_));
-        if !shows && (self.is_turn() || reserves && self.locks() >= LOCKS) {
-            return;
-        }
-        let private = matches!(stage, Stage::Direct(_));
-        let Some(slot) = self.outbox.post(key, call, fee, private, now) else { return };
-        self.out.push_back(Output::Persist(Change::Transaction(slot.clone())));
-        self.store(key, posted(stage, slot.nonce));
-        self.out.push_back(Output::Submit(slot));
     }
 
     /// The call would not do in the latest state, says one node. Nobody has proven that, so nothing ends by it, and no try
@@ -357,7 +157,7 @@ impl Distributor {
     }
 
     /// By the chain's own time.
-    fn claims_over(&self, bounty: &Bounty) -> bool {
+    pub(super) fn claims_over(&self, bounty: &Bounty) -> bool {
         let claim_by = self.campaigns.get(bounty).map(|campaign| campaign.claim_by);
         self.chain_time().zip(claim_by).is_some_and(|(now, claim_by)| claim_by <= now)
     }
@@ -485,11 +285,6 @@ impl Distributor {
         }
     }
 
-    /// What gas costs now.
-    fn cost(&self, gas: u64) -> Wei {
-        self.head.map_or(Wei::ZERO, |head| self.policy.cost(gas, head.base_fee))
-    }
-
     /// Least sum to show `t` for, whatever it costs: what the policy names, and the least receipts at the least share.
     fn price(&self, campaign: &Campaign, indices: &[u32]) -> Wei {
         let least = indices.iter().map(|index| campaign.share(*index)).min().unwrap_or_default();
@@ -593,17 +388,6 @@ impl Distributor {
     }
 }
 
-/// What sending now would be.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Still {
-    /// Time is left by the chain and by our own clock.
-    Good,
-    /// None is left by our own clock, or nobody knows the chain's.
-    Doubtful,
-    /// The chain itself says that it is too late.
-    Late,
-}
-
 fn waiting(entry: &Entry) -> impl Iterator<Item = u32> {
     let waiting = entry.receipts.values().filter(|receipt| receipt.fate == Fate::Waiting);
     waiting.map(|receipt| receipt.index)
@@ -641,10 +425,6 @@ pub(super) fn call(entry: &Entry) -> Option<Call> {
     }
 }
 
-fn indices(items: &[Item]) -> Vec<u32> {
-    items.iter().map(|item| item.index).collect()
-}
-
 fn items(entry: &Entry, indices: &[u32]) -> Vec<Item> {
     let receipts = indices.iter().filter_map(|index| entry.receipts.get(index));
     receipts
@@ -655,35 +435,4 @@ fn items(entry: &Entry, indices: &[u32]) -> Vec<Item> {
             sig: receipt.sig,
         })
         .collect()
-}
-
-/// The state when its nonce is sent without its call.
-pub(super) fn called_off(stage: Stage, nonce: u64) -> Stage {
-    let mut stage = stage;
-    match &mut stage {
-        Stage::Reserving(state) => state.posting.call_off(nonce),
-        Stage::Claiming(state) | Stage::Direct(state) => state.posting.call_off(nonce),
-        _ => {}
-    }
-    stage
-}
-
-/// The state that waits for the nonce.
-pub(super) fn posted(stage: Stage, nonce: u64) -> Stage {
-    match stage {
-        Stage::Reserving(mut state) => {
-            state.posting = Posting::Posted(nonce);
-            Stage::Reserving(state)
-        }
-        Stage::Claiming(mut state) => {
-            state.posting = Posting::Posted(nonce);
-            Stage::Claiming(state)
-        }
-        Stage::Direct(mut state) => {
-            state.posting = Posting::Posted(nonce);
-            Stage::Direct(state)
-        }
-        Stage::Locked(state) => Stage::Revealing(state.reveal(nonce)),
-        other => other,
-    }
 }
