@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use alloy::primitives::{Address, B256};
 use posthouse_contracts::chain::{Trust, light};
+use posthouse_contracts::deployment::FACTORY;
 use posthouse_dsn::{Multiaddr, PeerId};
 use posthouse_light_client::client::Config as LightClientConfig;
 use posthouse_light_client::spec::Network;
@@ -187,7 +188,8 @@ pub struct Chain {
     pub rpc: Vec<String>,
     /// EIP-155 chain id.
     pub id: u64,
-    /// The factory whose word counts.
+    /// The factory whose word counts; this release's, unless another is given.
+    #[serde(default = "this_releases_factory")]
     pub factory: Address,
     /// Between two readings, milliseconds.
     #[serde(default = "twelve_seconds")]
@@ -483,6 +485,10 @@ fn peer_of(address: &Multiaddr) -> Option<PeerId> {
     let text = address.to_string();
     let (_, peer) = text.rsplit_once("/p2p/")?;
     peer.parse().ok()
+}
+
+const fn this_releases_factory() -> Address {
+    FACTORY.address
 }
 
 const fn twelve_seconds() -> u64 {

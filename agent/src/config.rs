@@ -169,11 +169,8 @@ mod tests {
             (GOOD.replace("id = 1\n", "id = \"one\"\n"), "chain.id", "one"),
             (GOOD.replace("[dsn]", "[dsn]\ncolour = 1"), "dsn.colour", "colour"),
             (GOOD.replace("state_dir", "state_dri"), "state_dri", "state_dri"),
-            (
-                GOOD.replace("        factory = \"0x0000000000000000000000000000000000000001\"\n", ""),
-                "chain.factory",
-                "",
-            ),
+            (GOOD.replace("        id = 1\n", ""), "chain.id", ""),
+            (GOOD.replace("0000001\"", "00000\""), "chain.factory", "length"),
             (GOOD.replace("http://127.0.0.1:8545", "ftp://"), "chain.rpc[0]", "HTTP"),
             (GOOD.replace("http://127.0.0.1:5052", "ftp://"), "chain.beacon[0]", "HTTP"),
             (GOOD.replace("[\"http://127.0.0.1:5052\"]", "[]"), "chain.beacon", "no endpoint"),

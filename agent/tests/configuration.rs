@@ -62,7 +62,7 @@ fn a_configuration_that_is_malformed() {
     changed("[chain]", "[chain", &["not TOML", "line "]);
     changed("id = 1\n", "id = \"one\"\n", &["chain.id", "one"]);
     changed("id = 1\n", "id = 1\ncolour = 1\n", &["chain.colour"]);
-    changed("factory = ", "# factory = ", &["chain.factory"]);
+    changed("# factory = \"0xD6", "factory = \"0x", &["chain.factory", "length"]);
     changed("beacon = [\"http://127.0.0.1:5052\"]", "beacon = \"http://127.0.0.1:5052\"", &["chain.beacon"]);
     changed("# checkpoint = \"0x…\"", "checkpoint = \"0x12\"", &["chain.checkpoint"]);
     changed("# trust = \"light-client\"", "trust = \"helios\"", &["chain.trust", "helios"]);

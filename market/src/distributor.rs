@@ -8,6 +8,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use posthouse_contracts::chain::{Chain, LightChain, Trust};
+use posthouse_contracts::deployment::FACTORY;
 use posthouse_dsn::{Config as DsnConfig, Dsn, Inbound};
 use posthouse_protocol::distributor::{Distributor, Identity};
 use posthouse_protocol::id::Payee;
@@ -107,6 +108,10 @@ async fn run(config: Config, json: bool) -> anyhow::Result<()> {
     let signer = config.keys.ethereum(&config.file)?;
     let keypair = config.keys.peer(&config.file)?;
     let rpc = config.chain.reader(&config.file, config.factory)?;
+    if config.factory != FACTORY.address {
+        let (given, ours) = (config.factory, FACTORY.address);
+        tracing::warn!(%given, %ours, "chain.factory is not this release's: whoever made it decides whether a reveal is paid");
+    }
     let relay = config.relay()?;
     let protocols = [exchange::PROTOCOL, join_wire::PROTOCOL];
     let dsn_store = config.state_dir.join("dsn");

@@ -9,6 +9,7 @@ use std::time::Duration;
 use alloy::primitives::{Address, B256};
 use alloy::signers::local::PrivateKeySigner;
 use posthouse_contracts::chain::{Chain, Limits, RpcChain, RpcConfig, Trust, light};
+use posthouse_contracts::deployment::FACTORY;
 use posthouse_dsn::{Config as DsnConfig, Keypair, Multiaddr, Network, PeerId, Records, Role};
 use posthouse_light_client::beacon::Beacon;
 use posthouse_light_client::client::Config as LightClientConfig;
@@ -47,6 +48,7 @@ pub(crate) struct ChainSection {
     #[serde(default)]
     pub(crate) allow_stale_checkpoint: bool,
     pub(crate) rpc: Vec<String>,
+    /// This release's, unless another is given.
     pub(crate) factory: Option<Text<Address>>,
     #[serde(default = "default_poll")]
     pub(crate) poll_ms: u64,
@@ -102,14 +104,9 @@ impl ChainSection {
         Duration::from_millis(self.poll_ms)
     }
 
-    /// The factory, which most commands cannot do without.
-    pub(crate) fn factory(&self, file: &Path) -> Result<Address, SettingsError> {
-        let missing = || SettingsError {
-            source: file.display().to_string(),
-            key: Some("chain.factory".into()),
-            why: "missing: the address of the update factory".into(),
-        };
-        self.factory.map(|factory| factory.0).ok_or_else(missing)
+    /// The factory whose word counts. What stands there is not looked at.
+    pub(crate) fn factory(&self) -> Address {
+        self.factory.map_or(FACTORY.address, |factory| factory.0)
     }
 
     /// Checks that nothing is set which only a light client would heed.

@@ -11,6 +11,7 @@ use anyhow::bail;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use posthouse_circuits::{KEY_MODE_LEN, ProvingKey, circuit_id};
 use posthouse_contracts::chain::{Limits, RpcChain, RpcConfig};
+use posthouse_contracts::deployment::FACTORY;
 use posthouse_protocol::id::{Bounty, ChainId};
 use posthouse_protocol::release::Mode;
 use serde::Serialize;
@@ -155,12 +156,12 @@ struct Watch {
     #[arg(long, conflicts_with = "bounty")]
     version: Option<u64>,
     /// JSON-RPC endpoint that is believed, in place of the settings; may be given again, for when one fails.
-    #[arg(long, value_name = "URL", requires_all = ["chain_id", "factory", "bounty"])]
+    #[arg(long, value_name = "URL", requires_all = ["chain_id", "bounty"])]
     rpc: Vec<String>,
     /// EIP-155 id of the chain, with --rpc.
     #[arg(long, requires = "rpc")]
     chain_id: Option<u64>,
-    /// The factory whose bounty it is, with --rpc.
+    /// The factory whose bounty it is, with --rpc; by default this release's.
     #[arg(long, requires = "rpc")]
     factory: Option<Address>,
     /// Shows how it stands, and ends.
@@ -223,7 +224,7 @@ async fn run(config: &Config, command: Command, json: bool) -> anyhow::Result<()
         }
         Command::Seed => seed::run(config, json).await,
         Command::Status => {
-            let chain = config.chain.reader(&config.file, config.chain.factory(&config.file)?)?;
+            let chain = config.chain.reader(&config.file, config.chain.factory())?;
             let store = Store::look(&config.state_dir)?;
             console::report(json, &status::status(store, &chain).await?)
         }
@@ -291,7 +292,8 @@ async fn publish_image(
     json: bool,
 ) -> anyhow::Result<()> {
     let release_key = config.release_key()?;
-    let chain = config.chain.reader(&config.file, config.chain.factory(&config.file)?)?;
+    let chain = deploy::reader(config)?;
+    deploy::check(&chain).await?;
     let signer = config.keys.ethereum(&config.file)?;
     let wallet = config.chain.wallet(&chain, Arc::new(chain.clone()), signer);
     let store = Store::look(&config.state_dir)?;
@@ -309,7 +311,7 @@ async fn publish_image(
 }
 
 async fn refund_version(config: &Config, version: Option<u64>, json: bool) -> anyhow::Result<()> {
-    let mut open = Open::new(config, config.chain.factory(&config.file)?)?;
+    let mut open = Open::new(config, config.chain.factory())?;
     let bounty = bounty_of(&open.store, version)?;
     let Open { store, chain, wallet, patience, .. } = &mut open;
     console::report(json, &refund::refund(store, chain, wallet, bounty, *patience).await?)
@@ -321,8 +323,9 @@ async fn watch_bounty(watch: &Watch, settings: &Path, json: bool) -> anyhow::Res
         let Watch { once, until_done, history, .. } = *watch;
         Wish { json, once, until_done, history, poll }
     };
-    if let (Some(bounty), Some(chain), Some(factory)) = (watch.bounty, watch.chain_id, watch.factory) {
+    if let (Some(bounty), Some(chain)) = (watch.bounty, watch.chain_id) {
         let (urls, chain) = (watch.rpc.clone(), ChainId::new(chain));
+        let factory = watch.factory.unwrap_or(FACTORY.address);
         let config = RpcConfig { urls, chain, factory, limits: Limits::default() };
         let unfit = |why| SettingsError {
             source: "command line".into(),
@@ -332,7 +335,7 @@ async fn watch_bounty(watch: &Watch, settings: &Path, json: bool) -> anyhow::Res
         return watch::run(RpcChain::new(&config).map_err(unfit)?, bounty, wish(WATCH_POLL)).await;
     }
     let config = Config::load(settings)?;
-    let chain = config.chain.reader(&config.file, config.chain.factory(&config.file)?)?;
+    let chain = config.chain.reader(&config.file, config.chain.factory())?;
     let bounty = match (watch.bounty, Store::look(&config.state_dir)?) {
         (Some(bounty), _) => bounty,
         (None, Some(store)) => bounty_of(&store, watch.version)?,

@@ -157,7 +157,7 @@ impl Config {
         let File { state_dir, mut keys, chain, dsn, sale, redeem, limits, vendors } = settings::load(file)?;
         chain.check(file)?;
         chain.check_trust(file)?;
-        let factory = chain.factory(file)?;
+        let factory = chain.factory();
         if let Some(release) = &keys.release {
             let why = "a distributor has no release key";
             return Err(SettingsError::value(file, "keys.release", release.display(), why));

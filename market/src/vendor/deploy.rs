@@ -53,6 +53,9 @@ pub enum DeployError {
         /// Keccak-256 of what should be.
         expected: B256,
     },
+    /// There is no code at the factory's address.
+    #[error("{0} has no code: the factory is not on this chain; run `posthouse-vendor deploy` first")]
+    Absent(Address),
     /// The proxy through which all is deployed is not on this chain.
     #[error(
         "{address} has no code: the deterministic deployment proxy is not on this chain; --with-deployer puts it there, by \
@@ -308,9 +311,9 @@ fn no_deployer() -> DeployError {
 }
 
 /// A configured factory is the one that this release deploys, or there is no telling what is wanted.
-fn reader(config: &Config) -> Result<RpcChain, SettingsError> {
+pub(super) fn reader(config: &Config) -> Result<RpcChain, SettingsError> {
     if let Some(factory) = config.chain.factory.as_ref().filter(|factory| factory.0 != FACTORY.address) {
-        let why = format!("this release deploys the factory at {}; give that, or nothing", FACTORY.address);
+        let why = format!("this release's factory is at {}; give that, or nothing", FACTORY.address);
         return Err(SettingsError::value(&config.file, "chain.factory", factory.0, why));
     }
     config.chain.reader(&config.file, FACTORY.address)
@@ -327,6 +330,15 @@ impl Site {
         }
         Ok(Self { contracts, deployer, p256 })
     }
+}
+
+/// Before money is sent to the factory: whoever sends it to an address without code, or with somebody else's, has lost it.
+///
+/// # Errors
+/// [`DeployError::Absent`], [`DeployError::Foreign`]; the chain is not there.
+pub(super) async fn check(chain: &RpcChain) -> anyhow::Result<()> {
+    anyhow::ensure!(contracts_stand(chain).await?, DeployError::Absent(FACTORY.address));
+    Ok(())
 }
 
 /// Whether the contract is there. Anything else in its place is an error.

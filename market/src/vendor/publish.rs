@@ -27,6 +27,7 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use super::config::{Config, check_terms};
+use super::deploy;
 use super::package;
 use super::plan::{self, Plan, Terms};
 use super::show::ether;
@@ -424,6 +425,8 @@ impl Publisher<'_> {
         if self.store.pending(&purpose)?.is_none() && row.claim_by <= now {
             return Err(PublishError::DeadlinePassed(row.version).into());
         }
+        // Looked at before consent was asked, too; but a package takes long, and a reorganisation may take a factory away.
+        deploy::check(&self.chain).await?;
         let call = calls::publish(self.chain.factory(), &self.terms(row, &root, now)?);
         let receipt = settle(&mut self.store, &self.wallet, &purpose, call, self.patience).await?;
         let published = self.announced(&receipt).await?;

@@ -2,9 +2,14 @@
 
 use std::time::Duration;
 
-use alloy::primitives::{Address, U256};
+use alloy::primitives::{Address, U256, bytes};
+use alloy::providers::{Provider as _, RootProvider};
+use posthouse_contracts::chain::{Limits, provider};
+use posthouse_contracts::deployment::{FACTORY, P256_BOUNTY, SECP256K1_BOUNTY};
+use posthouse_protocol::id::ChainId;
+use serde_json::json;
 
-use crate::world::{SHARE, World};
+use crate::world::{CHAIN, SHARE, World};
 
 fn balance(world: &World) -> U256 {
     world.chain.balance(world.chain.accounts()[0].address())
@@ -48,6 +53,51 @@ fn an_update_is_published_once_and_refunded_once() {
     let status = world.vendor(&["status"]);
     assert_eq!(status["releases"][0]["chain"]["balance_wei"], "0");
     assert_eq!(status["releases"][1]["chain"]["devices"], 5);
+}
+
+fn node(world: &World) -> RootProvider {
+    provider(&[world.chain.url().into()], ChainId::new(CHAIN), Limits::default()).unwrap()
+}
+
+/// The deposit goes to the factory of this release, by its address and by its code, or nowhere.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn money_goes_to_this_releases_factory_and_nowhere_else() {
+    let mut world = World::new();
+    world.enrol_and_deploy();
+    let image = world.image("image", 1000);
+    let (paid, node) = (balance(&world), node(&world));
+    let fails = |code: i32, words: &[&str]| {
+        for how in ["--yes", "--dry-run"] {
+            let output = world.asking_vendor_command(&["publish", &image, how]).output().unwrap();
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(code), "{said}");
+            words.iter().for_each(|word| assert!(said.contains(word), "{word}: {said}"));
+        }
+        assert_eq!(world.vendor(&["status"])["releases"], json!([]));
+        assert_eq!(balance(&world), paid, "nothing is sent");
+    };
+    for contract in [FACTORY, SECP256K1_BOUNTY, P256_BOUNTY] {
+        let ours = node.get_code_at(contract.address).await.unwrap();
+        // Takes whatever it is sent (STOP), and says nothing.
+        world.chain.set_code(contract.address, bytes!("00"));
+        fails(1, &[&format!("at {} stands something else than {}", contract.address, contract.name)]);
+        world.chain.set_code(contract.address, ours);
+    }
+    let ours = node.get_code_at(FACTORY.address).await.unwrap();
+    world.chain.set_code(FACTORY.address, bytes!(""));
+    fails(1, &[&FACTORY.address.to_string(), "has no code", "posthouse-vendor deploy"]);
+    world.chain.set_code(FACTORY.address, ours);
+
+    let settings = std::fs::read_to_string(world.path("vendor.toml")).unwrap();
+    let named = format!("factory = \"{}\"\n", FACTORY.address);
+    let other = Address::repeat_byte(7).to_string();
+    std::fs::write(world.path("vendor.toml"), settings.replace(&FACTORY.address.to_string(), &other))
+        .unwrap();
+    fails(2, &["chain.factory", &other, &FACTORY.address.to_string()]);
+    // Settings need not name it.
+    std::fs::write(world.path("vendor.toml"), settings.replace(&named, "")).unwrap();
+    let plan = world.vendor(&["publish", &image, "--dry-run"]);
+    assert_eq!(plan["deposit_wei"], "5000000000000000");
 }
 
 #[test]
