@@ -1,7 +1,7 @@
 //! What a site says about itself: the gateway's part of the agent's configuration file.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,8 +18,11 @@ use serde::{Deserialize, Deserializer};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+use self::tls::FileError;
 use crate::mqtt;
 use crate::sensors::{Limits as HubLimits, Policy as HubPolicy};
+
+mod tls;
 
 /// Products that one gateway may serve.
 const MAX_PRODUCTS: usize = 256;
@@ -98,6 +101,10 @@ pub struct Mqtt {
     pub password_file: Option<PathBuf>,
     /// PEM file of the authority that the broker's certificate must be by; without it, no TLS.
     pub tls_ca: Option<PathBuf>,
+    /// PEM file of the gateway's own certificate, for a broker that asks for one.
+    pub tls_cert: Option<PathBuf>,
+    /// PEM file of its key.
+    pub tls_key: Option<PathBuf>,
     /// Whether the broker knows each sensor and lets it publish to its own topics only.
     #[serde(default)]
     pub authenticated: bool,
@@ -129,32 +136,51 @@ impl Sensors {
         (policy, HubLimits { max_sensors: self.max_registered, ..HubLimits::default() })
     }
 
-    /// As the carrier takes it, with the password read.
+    /// As the carrier takes it, with the files read.
     ///
     /// # Errors
-    /// The password's file cannot be read, or there is only one of name and password.
+    /// A file cannot be used, or one of two keys that go together is missing.
     pub fn mqtt(&self) -> Result<Option<mqtt::Config>, ConfigError> {
         let Some(mqtt) = &self.mqtt else { return Ok(None) };
-        let credentials = match (&mqtt.username, &mqtt.password_file) {
-            (Some(name), Some(file)) => Some((name.clone(), password(file)?)),
-            (None, None) => None,
-            _ => return Err(ConfigError::Credentials),
-        };
         Ok(Some(mqtt::Config {
             host: mqtt.host.clone(),
             port: mqtt.port,
             client_id: mqtt.client_id.clone(),
-            credentials,
-            tls_ca: mqtt.tls_ca.clone(),
+            credentials: mqtt.credentials()?,
+            tls: mqtt.tls()?,
             authenticated: mqtt.authenticated,
         }))
     }
 }
 
-fn password(file: &Path) -> Result<Zeroizing<String>, ConfigError> {
-    let failed = |error: std::io::Error| ConfigError::Password(file.to_owned(), error.kind());
-    let text = Zeroizing::new(std::fs::read_to_string(file).map_err(failed)?);
-    Ok(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))
+impl Mqtt {
+    fn credentials(&self) -> Result<Option<(String, Zeroizing<String>)>, ConfigError> {
+        match (&self.username, &self.password_file) {
+            (Some(name), Some(file)) => {
+                let failed = |error| ConfigError::MqttFile(file.clone(), error);
+                let bytes = tls::secret(file).map_err(failed)?;
+                let text = std::str::from_utf8(&bytes).map_err(|_| failed(FileError::Text))?;
+                Ok(Some((name.clone(), Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))))
+            }
+            (None, None) => Ok(None),
+            _ => Err(ConfigError::Together("username and password_file")),
+        }
+    }
+
+    fn tls(&self) -> Result<Option<Arc<rustls::ClientConfig>>, ConfigError> {
+        let own = match (&self.tls_cert, &self.tls_key) {
+            (Some(certificate), Some(key)) => Some((certificate.as_path(), key.as_path())),
+            (None, None) => None,
+            _ => return Err(ConfigError::Together("tls_cert and tls_key")),
+        };
+        match &self.tls_ca {
+            Some(ca) => tls::client(ca, own)
+                .map(Some)
+                .map_err(|(file, error)| ConfigError::MqttFile(file.to_owned(), error)),
+            None if own.is_some() => Err(ConfigError::Together("tls_cert and tls_ca")),
+            None => Ok(None),
+        }
+    }
 }
 
 const fn mqtt_port() -> u16 {
@@ -351,12 +377,12 @@ pub enum ConfigError {
     /// Not a key.
     #[error("products.release_key: {0} is not a point on P-256")]
     ReleaseKey(ReleaseKey),
-    /// Half of the credentials.
-    #[error("sensors.mqtt: username and password_file go together")]
-    Credentials,
-    /// The password cannot be read.
-    #[error("sensors.mqtt.password_file: {0}: {1}")]
-    Password(PathBuf, std::io::ErrorKind),
+    /// One of two keys that need each other.
+    #[error("sensors.mqtt: {0} go together")]
+    Together(&'static str),
+    /// A file for the broker cannot be used.
+    #[error("sensors.mqtt: {0}: {1}")]
+    MqttFile(PathBuf, FileError),
     /// An address that does not say who is behind it.
     #[error("dsn.{key}: {address} does not end in /p2p/<peer id>")]
     NoPeer {
@@ -602,5 +628,42 @@ mod tests {
         assert!(
             refused(&|config| config.dsn.distributors = vec![nobody.clone()]).starts_with("dsn.distributors")
         );
+    }
+    #[test]
+    fn each_file_for_the_broker_that_cannot_be_used_is_named() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str, mode| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            path
+        };
+        let (good, open) = (file("password", "word\n", 0o600), file("open", "word", 0o644));
+        let (text, pem) =
+            (file("text", "no PEM", 0o600), "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+        let (pem, nowhere) = (file("pem", pem, 0o600), dir.path().join("nowhere"));
+        let read = |change: &dyn Fn(&mut Mqtt)| {
+            let mut mqtt: Mqtt = serde_json::from_str(r#"{"host": "localhost"}"#).unwrap();
+            change(&mut mqtt);
+            Sensors { mqtt: Some(mqtt), ..Sensors::default() }.mqtt().map(Option::unwrap)
+        };
+        let credentials = |path: &PathBuf| {
+            let path = path.clone();
+            read(&move |mqtt| {
+                (mqtt.username, mqtt.password_file) = (Some("me".into()), Some(path.clone()));
+            })
+        };
+        assert_eq!(credentials(&good).unwrap().credentials.unwrap().1.as_str(), "word");
+        let said = |wrong: Result<mqtt::Config, ConfigError>| wrong.err().unwrap().to_string();
+        assert!(said(credentials(&open)).contains("open: mode 0644"));
+        assert!(said(credentials(&nowhere)).contains("nowhere: "));
+        assert!(said(read(&|mqtt| mqtt.username = Some("me".into()))).contains("go together"));
+        assert!(said(read(&|mqtt| mqtt.tls_cert = Some(pem.clone()))).contains("tls_cert and tls_key"));
+        let own = |mqtt: &mut Mqtt| (mqtt.tls_cert, mqtt.tls_key) = (Some(pem.clone()), Some(open.clone()));
+        assert!(said(read(&own)).contains("tls_cert and tls_ca"));
+        assert!(said(read(&|mqtt| mqtt.tls_ca = Some(nowhere.clone()))).contains("nowhere"));
+        assert!(said(read(&|mqtt| mqtt.tls_ca = Some(text.clone()))).contains("no certificate in PEM form"));
+        assert!(said(read(&|mqtt| mqtt.tls_ca = Some(pem.clone()))).contains("pem: "));
     }
 }

@@ -6,8 +6,7 @@
 //! of the broker the connection comes back by itself; what did not fit the queue meanwhile is
 //! dropped and said again at the sensor's next word.
 
-use std::io;
-use std::path::PathBuf;
+use std::sync::Arc;
 
 use actix::{
     Actor, ActorFutureExt as _, Addr, AsyncContext as _, Context, Handler, Recipient, WrapFuture as _,
@@ -50,8 +49,8 @@ pub struct Config {
     pub client_id: String,
     /// User name and password.
     pub credentials: Option<(String, Zeroizing<String>)>,
-    /// PEM file of the authority that the broker's certificate must be by; without it, no TLS.
-    pub tls_ca: Option<PathBuf>,
+    /// How TLS is spoken; without it, none is.
+    pub tls: Option<Arc<rustls::ClientConfig>>,
     /// Whether the broker knows each sensor by its own credentials and lets it publish to its own
     /// topics only. Sign requests go out only then, unless the site says otherwise.
     pub authenticated: bool,
@@ -60,9 +59,6 @@ pub struct Config {
 /// Why the carrier does not start.
 #[derive(Debug, Error)]
 pub enum ConfigError {
-    /// The authority's certificate cannot be read.
-    #[error("{0}: {1}")]
-    Ca(PathBuf, io::Error),
     /// The client takes the settings for wrong.
     #[error("broker: {0}")]
     Client(String),

@@ -10,12 +10,13 @@ use anyhow::{Context as _, Result, bail};
 use crate::run::{answers, cmd, run};
 
 /// Debian packages: the program that shows that one is there, and its name.
-const DEBIAN: [(&str, &str); 5] = [
+const DEBIAN: [(&str, &str); 6] = [
     ("shellcheck --version", "shellcheck"),
     ("mosquitto -h", "mosquitto"),
     ("mosquitto_sub --help", "mosquitto-clients"),
     ("coap-client-notls", "libcoap3-bin"),
     ("xz --version", "xz-utils"),
+    ("openssl version", "openssl"),
 ];
 
 /// Cargo tools: the program that shows that one is there, and the crate with the version that CI is held against.

@@ -1,5 +1,6 @@
 //! The connection to the broker: it comes back by itself, waiting longer each time.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Addr, Message};
@@ -7,7 +8,9 @@ use bytes::Bytes;
 use posthouse_light_client::words;
 use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v5::Packet;
-use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, NetworkOptions, PublishOptions, Transport};
+use rumqttc::{
+    AsyncClient, Event, EventLoop, MqttOptions, NetworkOptions, PublishOptions, TlsConfiguration, Transport,
+};
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
@@ -59,9 +62,8 @@ pub(super) fn client(config: &Config) -> Result<(AsyncClient, EventLoop), Config
     if let Some((name, password)) = &config.credentials {
         options.set_credentials(name, password.as_bytes().to_vec());
     }
-    if let Some(path) = &config.tls_ca {
-        let ca = std::fs::read(path).map_err(|error| ConfigError::Ca(path.clone(), error))?;
-        options.set_transport(Transport::tls(ca, None, None));
+    if let Some(tls) = &config.tls {
+        options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(Arc::clone(tls))));
     }
     let builder = AsyncClient::builder(options).capacity(REQUESTS);
     builder.try_build().map_err(|error| ConfigError::Client(error.to_string()))

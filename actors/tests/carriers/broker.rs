@@ -13,27 +13,52 @@ fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
-/// Starts mosquitto; nothing if it is not installed.
+const OPEN: &str =
+    "allow_anonymous true\npersistence false\nset_tcp_nodelay true\nmax_queued_messages 10000\n";
+
+/// Starts mosquitto, open to all; nothing if it is not installed.
 pub(crate) async fn mosquitto(dir: &Path) -> Option<(Child, SocketAddr)> {
+    start(dir, |port| format!("listener {port} 127.0.0.1\n{OPEN}")).await
+}
+
+/// Starts mosquitto as `packaging/mosquitto` configures it, with certificates for these users in `dir`.
+pub(crate) async fn mosquitto_with_tls(dir: &Path, users: &[String]) -> Option<(Child, SocketAddr)> {
+    let packaging = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../packaging/mosquitto"));
+    let certificates = |kind: &str, names: &[String]| {
+        let mut command = std::process::Command::new(packaging.join("certificates.sh"));
+        assert!(command.arg(dir).arg(kind).args(names).status().unwrap().success());
+    };
+    certificates("broker", &["localhost".into(), "127.0.0.1".into()]);
+    certificates("client", users);
+    std::fs::copy(packaging.join("acl"), dir.join("acl")).unwrap();
+    let text = std::fs::read_to_string(packaging.join("posthouse.conf")).unwrap();
+    let text = text.replace("/etc/mosquitto/posthouse", dir.to_str().unwrap());
+    // The broker of a test run by root would otherwise become another user, who may not read the key.
+    start(dir, |port| text.replace("listener 8883", &format!("listener {port} 127.0.0.1")) + "user root\n")
+        .await
+}
+
+async fn start(dir: &Path, config: impl FnOnce(u16) -> String) -> Option<(Child, SocketAddr)> {
     let program = super::find("mosquitto")?;
     let port = free_port();
-    let config = dir.join("mosquitto.conf");
-    let text = format!(
-        "listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\nset_tcp_nodelay true\nmax_queued_messages 10000\n"
-    );
-    std::fs::write(&config, text).unwrap();
+    let file = dir.join("mosquitto.conf");
+    std::fs::write(&file, config(port)).unwrap();
     let mut child = Command::new(program)
-        .args(["-v", "-c", config.to_str().unwrap()])
+        .args(["-v", "-c", file.to_str().unwrap()])
         .stderr(Stdio::piped())
         .stdout(Stdio::null())
         .kill_on_drop(true)
         .spawn()
         .unwrap();
     let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
-    while let Some(line) = log.next_line().await.unwrap() {
+    let mut said = Vec::new();
+    loop {
+        let line = log.next_line().await.unwrap();
+        let line = line.unwrap_or_else(|| panic!("mosquitto ended: {said:?}"));
         if line.contains(" running") {
             break;
         }
+        said.push(line);
     }
     // Its log goes on; nobody reading it must not stop it.
     tokio::spawn(async move { while let Ok(Some(_)) = log.next_line().await {} });

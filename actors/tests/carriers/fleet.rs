@@ -31,10 +31,15 @@ impl Sensor {
         let key = SigningKey::from_bytes(curve, &[seed; 32]).unwrap();
         let sensor = Self { dir, key };
         sensor.write_key();
-        let text = sensor.settings(carrier, gateway, curve) + more;
-        std::fs::write(sensor.dir.join("sim.toml"), text).unwrap();
+        sensor.configure(carrier, gateway, more);
         std::fs::write(sensor.slot(), b"factory image").unwrap();
         sensor
+    }
+
+    /// Writes its configuration.
+    pub(crate) fn configure(&self, carrier: &str, gateway: SocketAddr, more: &str) {
+        let text = self.settings(carrier, gateway, self.key.curve()) + more;
+        std::fs::write(self.dir.join("sim.toml"), text).unwrap();
     }
 
     fn write_key(&self) {

@@ -2,6 +2,7 @@
 //! mosquitto, and the broker that the demonstration embeds.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
+mod acl;
 mod broker;
 mod fleet;
 mod libcoap;

@@ -21,7 +21,7 @@ fn mqtt(site: &Site, broker: SocketAddr) {
         port: broker.port(),
         client_id: "posthouse".into(),
         credentials: None,
-        tls_ca: None,
+        tls: None,
         authenticated: true,
     };
     Mqtt::start(&config, &site.hub).unwrap();
@@ -45,7 +45,7 @@ async fn check(site: &Site, sensors: &[Sensor]) {
     assert!(listed.iter().all(|sensor| sensor.installed == VERSION.get()));
 }
 
-async fn all_arrive(site: &Site, sensors: &[Sensor]) {
+pub(crate) async fn all_arrive(site: &Site, sensors: &[Sensor]) {
     let children: Vec<_> = sensors.iter().map(Sensor::power_up).collect();
     for child in children {
         finished(child).await;

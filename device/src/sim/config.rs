@@ -106,6 +106,15 @@ pub struct Settings {
     /// File of the password at the broker.
     #[serde(default)]
     pub mqtt_password_file: Option<PathBuf>,
+    /// PEM file of the authority that the broker's certificate must be by; without it, no TLS.
+    #[serde(default)]
+    pub mqtt_tls_ca: Option<PathBuf>,
+    /// PEM file of the sensor's own certificate, with its chain.
+    #[serde(default)]
+    pub mqtt_tls_cert: Option<PathBuf>,
+    /// PEM file of that certificate's key.
+    #[serde(default)]
+    pub mqtt_tls_key: Option<PathBuf>,
 }
 
 fn default_curve() -> Curve {
@@ -181,6 +190,16 @@ impl Settings {
         }
         if self.release_key.parse::<ReleaseKey>().is_err() {
             return wrong("release_key", &self.release_key, "not 66 hex digits");
+        }
+        let own = (&self.mqtt_tls_ca, &self.mqtt_tls_cert, &self.mqtt_tls_key);
+        if let (None, Some(file), _) | (None, _, Some(file)) | (_, Some(file), None) | (_, None, Some(file)) =
+            own
+        {
+            return wrong(
+                "mqtt_tls_cert",
+                &file.display(),
+                "mqtt_tls_ca, mqtt_tls_cert and mqtt_tls_key go together",
+            );
         }
         for (key, value) in [("vendor_id", &self.vendor_id), ("class_id", &self.class_id)] {
             if uuid(value).is_none() {
@@ -271,6 +290,8 @@ mod tests {
             ("checkpoint = 17", "checkpoint"),
             ("block_tries = 0", "block_tries"),
             ("colour = 1", "colour"),
+            ("mqtt_tls_cert = \"a\"", "mqtt_tls_cert"),
+            ("mqtt_tls_ca = \"a\"\nmqtt_tls_key = \"b\"", "mqtt_tls_cert"),
         ];
         for (line, key) in wrong {
             let error = load(&format!("{GOOD}\n{line}")).unwrap_err().to_string();

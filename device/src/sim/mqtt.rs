@@ -1,6 +1,6 @@
 //! One wake over MQTT: connect, subscribe, say hello, answer what comes, say good night.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,7 +8,9 @@ use posthouse_protocol::device::{Input, Message};
 use posthouse_protocol::sensor::{Block, ErrorMsg, SignRequest, names};
 use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v5::Packet;
-use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, NetworkOptions, Outgoing, PublishOptions};
+use rumqttc::{
+    AsyncClient, Event, EventLoop, MqttOptions, NetworkOptions, Outgoing, PublishOptions, Transport,
+};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -40,11 +42,18 @@ enum Incoming {
     Closed(String),
 }
 
+/// Files of TLS: the broker's authority, and the sensor's own certificate with its key.
+struct Tls {
+    ca: PathBuf,
+    own: Option<(PathBuf, PathBuf)>,
+}
+
 /// The sensor's way over MQTT.
 pub(super) struct Mqtt {
     host: String,
     port: u16,
     credentials: Option<(String, PathBuf)>,
+    tls: Option<Tls>,
     wake_ms: u64,
     awake_ms: u64,
     patience: Duration,
@@ -59,6 +68,10 @@ impl Mqtt {
             host: host.to_owned(),
             port,
             credentials: settings.mqtt_username.clone().zip(settings.mqtt_password_file.clone()),
+            tls: settings
+                .mqtt_tls_ca
+                .clone()
+                .map(|ca| Tls { ca, own: settings.mqtt_tls_cert.clone().zip(settings.mqtt_tls_key.clone()) }),
             wake_ms: settings.wake_ms,
             awake_ms: settings.awake_ms,
             patience: Duration::from_millis(settings.block_timeout_ms.into()),
@@ -110,12 +123,21 @@ impl Mqtt {
             .set_session_store(EmptyHalf { in_flight: None })
             .set_max_packet_size(Some(MAX_PACKET));
         if let Some((name, file)) = &self.credentials {
-            let password = std::fs::read_to_string(file)
-                .map_err(|error| WakeError::Link(format!("{}: {error}", file.display())))?;
-            options.set_credentials(name, password.trim_end().to_owned());
+            options.set_credentials(name, read(file)?.trim_ascii_end().to_vec());
+        }
+        if let Some(Tls { ca, own }) = &self.tls {
+            let own = match own {
+                Some((certificate, key)) => Some((read(certificate)?, read(key)?)),
+                None => None,
+            };
+            options.set_transport(Transport::tls(read(ca)?, own, None));
         }
         Ok(options)
     }
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, WakeError> {
+    std::fs::read(file).map_err(|error| WakeError::Link(format!("{}: {error}", file.display())))
 }
 
 /// A request for blocks is a small packet that nothing follows: held back to be sent with the next
