@@ -25,7 +25,7 @@ const VENDOR_CASES: &[Case] = &[
         to: "http://127.0.0.1:8545\", \"http://u:APIKEY@[::1/APIKEY\"",
         says: &["chain.rpc[1]", "not a URL"],
     },
-    Case { from: "factory = \"0xD", to: "factory = \"0yD", says: &["chain.factory", "0yD"] },
+    Case { from: "# factory = \"0xD", to: "factory = \"0yD", says: &["chain.factory", "0yD"] },
     Case { from: "admission = \"open\"", to: "admission = \"allow-list\"", says: &["join.payees", "[]"] },
     Case { from: "lock = \"2h\"", to: "lock = \"2d\"", says: &["publish.lock", "172800"] },
     Case { from: "curve = \"secp256k1\"", to: "curve = \"ed25519\"", says: &["product.curve", "ed25519"] },
@@ -51,7 +51,7 @@ const DISTRIBUTOR_CASES: &[Case] = &[
         to: "peers = [\"/ip4/1.2.3.4/tcp/1\"]",
         says: &["vendors.0.peers", "1.2.3.4"],
     },
-    Case { from: "factory = ", to: "# factory = ", says: &["chain.factory", "missing"] },
+    Case { from: "# factory = \"0xD", to: "factory = \"0yD", says: &["chain.factory", "0yD"] },
     Case {
         from: "beacon = [\"http://127.0.0.1:5052\"]",
         to: "",
