@@ -108,6 +108,9 @@ pub struct Mqtt {
     /// Whether the broker knows each sensor and lets it publish to its own topics only.
     #[serde(default)]
     pub authenticated: bool,
+    /// Whose topics sensors are shown on: `thin-edge`, `home-assistant`.
+    #[serde(default)]
+    pub mirror: Vec<mqtt::Mirror>,
 }
 
 /// The gateway's CoAP endpoint.
@@ -149,6 +152,7 @@ impl Sensors {
             credentials: mqtt.credentials()?,
             tls: mqtt.tls()?,
             authenticated: mqtt.authenticated,
+            mirrors: mqtt.mirror.clone(),
         }))
     }
 }

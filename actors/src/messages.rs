@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use actix::Message;
 use bytes::Bytes;
-use posthouse_protocol::id::{DeviceId, DeviceKey, UpdateId};
+use posthouse_protocol::id::{DeviceId, DeviceKey, UpdateId, Version};
 use posthouse_protocol::sensor::{ErrorMsg, Hello, SignRequest, SignatureMsg, Status};
 
 /// How a sensor is reached.
@@ -88,11 +88,22 @@ pub struct SetIntent {
 pub struct Intent {
     /// SUIT envelope.
     pub manifest: Option<Bytes>,
+    /// What the envelope is of.
+    pub wanted: Option<Wanted>,
     /// Something to sign. Goes out only over an authenticated carrier, unless the site turned that
     /// off.
     pub sign: Option<SignRequest>,
     /// The image, staged.
     pub image: Option<Image>,
+}
+
+/// A version that a sensor should run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    /// Its sequence number.
+    pub version: Version,
+    /// Bytes of its image.
+    pub size: u64,
 }
 
 /// A staged image: a complete, verified file.

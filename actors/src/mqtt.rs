@@ -23,10 +23,13 @@ use tracing::{debug, info, warn};
 use zeroize::Zeroizing;
 
 use self::connection::{Incoming, Outgoing};
+pub use self::mirror::Mirror;
+use self::mirror::Pending;
 use crate::messages::Carrier;
-use crate::sensors::{Attach, Down, Link, Push, Retained, Sensors, Up, Uplink};
+use crate::sensors::{self, Attach, Changed, Down, Link, Push, Retained, Sensors, Up, Uplink};
 
 mod connection;
+mod mirror;
 mod session;
 mod topic;
 
@@ -54,6 +57,8 @@ pub struct Config {
     /// Whether the broker knows each sensor by its own credentials and lets it publish to its own
     /// topics only. Sign requests go out only then, unless the site says otherwise.
     pub authenticated: bool,
+    /// Whose topics sensors are shown on, whatever their own carrier is.
+    pub mirrors: Vec<Mirror>,
 }
 
 /// Why the carrier does not start.
@@ -69,6 +74,9 @@ pub struct Mqtt {
     words: Recipient<Uplink>,
     retained: Recipient<Retained>,
     outgoing: mpsc::Sender<Outgoing>,
+    hub: Addr<Sensors>,
+    mirrors: bool,
+    pending: Arc<Pending>,
     authenticated: bool,
     connected: bool,
     /// Words that the hub has not answered yet.
@@ -87,13 +95,21 @@ impl Mqtt {
             words: hub.clone().recipient(),
             retained: hub.clone().recipient(),
             outgoing,
+            hub: hub.clone(),
+            mirrors: !config.mirrors.is_empty(),
+            pending: Arc::default(),
             authenticated: config.authenticated,
             connected: false,
             waiting: 0,
         };
+        let said = connection::Said {
+            queue,
+            pending: Arc::clone(&carrier.pending),
+            mirrors: config.mirrors.clone(),
+        };
         let address = Actor::start(carrier);
         hub.do_send(Attach { carrier: Carrier::Mqtt, recipient: address.clone().recipient() });
-        tokio::spawn(connection::publish(client.clone(), queue));
+        tokio::spawn(connection::publish(client.clone(), said));
         tokio::spawn(connection::drive(events, client, address.clone()));
         Ok(address)
     }
@@ -127,6 +143,9 @@ impl Mqtt {
 
     /// The broker may have lost what it retained.
     fn restore(&mut self, ctx: &mut Context<Self>) {
+        if self.mirrors {
+            self.hub.do_send(sensors::Mirror(ctx.address().recipient()));
+        }
         let wanted = self.retained.send(Retained(Carrier::Mqtt)).into_actor(self);
         ctx.spawn(wanted.map(|pushes, carrier, _| {
             for Push { device, downs } in pushes.unwrap_or_default() {
@@ -171,6 +190,14 @@ impl Handler<Push> for Mqtt {
 
     fn handle(&mut self, push: Push, _: &mut Context<Self>) {
         self.tell(&push.device, &push.downs);
+    }
+}
+
+impl Handler<Changed> for Mqtt {
+    type Result = ();
+
+    fn handle(&mut self, changed: Changed, _: &mut Context<Self>) {
+        self.pending.push(changed);
     }
 }
 

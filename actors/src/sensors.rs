@@ -22,10 +22,12 @@ use tracing::{debug, warn};
 
 pub use self::images::ImagePart;
 pub use self::registry::{Down, Limits, Link, Policy, Registry, SensorView};
+pub use self::twin::{Changed, Progress, Twin};
 use crate::messages::{Carrier, SensorHello, SensorRefusal, SensorSignature, SensorStatus, SetIntent};
 
 mod images;
 mod registry;
+mod twin;
 
 /// Words that wait for the exchange.
 const MAX_WAITING: usize = 1024;
@@ -102,6 +104,11 @@ pub struct ReadImage {
 #[rtype(result = "Vec<Push>")]
 pub struct Retained(pub Carrier);
 
+/// A mirror wants to know how sensors are: all of them now, and each when it changes.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Mirror(pub Recipient<Changed>);
+
 /// The sensors as a person would see them.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Vec<SensorView>")]
@@ -114,6 +121,7 @@ pub struct Sensors {
     statuses: Recipient<SensorStatus>,
     refusals: Recipient<SensorRefusal>,
     carriers: HashMap<Carrier, Recipient<Push>>,
+    mirror: Option<Recipient<Changed>>,
     registry: Registry,
     /// Words that the exchange has not taken yet.
     waiting: usize,
@@ -136,6 +144,7 @@ impl Sensors {
             statuses,
             refusals,
             carriers: HashMap::new(),
+            mirror: None,
             registry: Registry::new(policy, limits),
             waiting: 0,
             started: Instant::now(),
@@ -145,6 +154,11 @@ impl Sensors {
     /// Milliseconds since the start.
     fn now(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn reflect(&mut self, device: &DeviceId) {
+        let Some(mirror) = &self.mirror else { return };
+        self.registry.changes(device).into_iter().for_each(|change| mirror.do_send(change));
     }
 
     /// Hands a registered sensor's word to the exchange.
@@ -211,6 +225,7 @@ impl Handler<Uplink> for Sensors {
                 vec![Down::Error(error)]
             }
         };
+        self.reflect(&device);
         MessageResult(answer)
     }
 }
@@ -224,6 +239,16 @@ impl Handler<SetIntent> for Sensors {
         if let (Some(recipient), false) = (carrier.and_then(|c| self.carriers.get(&c)), downs.is_empty()) {
             recipient.do_send(Push { device, downs });
         }
+        self.reflect(&device);
+    }
+}
+
+impl Handler<Mirror> for Sensors {
+    type Result = ();
+
+    fn handle(&mut self, Mirror(mirror): Mirror, _: &mut Context<Self>) {
+        self.registry.twins().into_iter().for_each(|twin| mirror.do_send(twin));
+        self.mirror = Some(mirror);
     }
 }
 
@@ -239,7 +264,9 @@ impl Handler<ReadImage> for Sensors {
     type Result = Result<ImagePart, ErrorCode>;
 
     fn handle(&mut self, read: ReadImage, _: &mut Context<Self>) -> Self::Result {
-        self.registry.read(&read.u_id, read.offset, read.len, read.device.as_ref())
+        let part = self.registry.read(&read.u_id, read.offset, read.len, read.device.as_ref());
+        read.device.iter().for_each(|device| self.reflect(device));
+        part
     }
 }
 

@@ -18,7 +18,7 @@ use super::Exchanges;
 use crate::chain::{ReadClaims, Unwatch};
 use crate::crash::crash_point;
 use crate::dsn::{Ask, DsnError, FetchBody, Locate, Question};
-use crate::messages::{self, Image, SetIntent};
+use crate::messages::{self, Image, SetIntent, Wanted};
 use crate::stage::{Discard, Source, StageImage, StageOutcome, image_path};
 use crate::store::{ForgetStaged, SaveRecords, SaveStaged, StagedRow, StoreError};
 use crate::verifier::VerifyOffer;
@@ -287,11 +287,15 @@ impl Exchanges {
     fn worded(&self, follow: &super::follow::Follow, intent: Intent) -> messages::Intent {
         let release = follow.package.as_ref().map(|package| &package.release);
         let manifest = release.filter(|_| intent.manifest).map(|r| Bytes::copy_from_slice(r.manifest()));
+        let wanted = release.filter(|_| intent.manifest).map(|release| {
+            let release = release.release();
+            Wanted { version: release.version, size: release.size }
+        });
         let image = release.filter(|_| intent.image).map(|release| {
             let release = release.release();
             let path = image_path(&self.site.images, &release.u_id);
             Image { u_id: release.u_id, size: release.size, path }
         });
-        messages::Intent { manifest, sign: intent.sign, image }
+        messages::Intent { manifest, wanted, sign: intent.sign, image }
     }
 }

@@ -14,6 +14,7 @@ use rumqttc::{
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
+use super::mirror::{Mirror, Pending};
 use super::session::EmptyHalf;
 use super::{Config, ConfigError, Mqtt, topic};
 
@@ -109,11 +110,35 @@ async fn subscribe(client: AsyncClient, actor: Addr<Mqtt>) {
     actor.do_send(Incoming::Connected);
 }
 
+/// What there is to publish.
+pub(super) struct Said {
+    /// To sensors.
+    pub(super) queue: mpsc::Receiver<Outgoing>,
+    /// To people's tools, once nothing is to be said to sensors.
+    pub(super) pending: Arc<Pending>,
+    /// To which.
+    pub(super) mirrors: Vec<Mirror>,
+}
+
 /// Publishes what the actor has to say, at the connection's pace.
-pub(super) async fn publish(client: AsyncClient, mut outgoing: mpsc::Receiver<Outgoing>) {
-    while let Some((topic, payload, options)) = outgoing.recv().await {
+pub(super) async fn publish(client: AsyncClient, mut said: Said) {
+    let send = async |topic: String, payload: Bytes, options: PublishOptions| {
         if let Err(error) = client.publish(topic, payload, options).await {
             warn!(%error, "not published");
+        }
+    };
+    loop {
+        tokio::select! {
+            biased;
+            outgoing = said.queue.recv() => {
+                let Some((topic, payload, options)) = outgoing else { break };
+                send(topic, payload, options).await;
+            }
+            messages = said.pending.next(&said.mirrors) => {
+                for (topic, payload) in messages {
+                    send(topic, payload.into(), PublishOptions::at_least_once().retained()).await;
+                }
+            }
         }
     }
     let _ = client.disconnect().await;

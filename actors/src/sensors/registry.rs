@@ -12,6 +12,7 @@ use posthouse_protocol::sensor::{
 
 use super::Up;
 use super::images::{ImagePart, Images};
+use super::twin::{Changed, Twin};
 use crate::messages::{Carrier, Intent};
 
 /// A sensor that said nothing for so long is taken to be asleep, ms.
@@ -118,6 +119,10 @@ struct Sensor {
     awake: bool,
     /// What it was asked to sign in this wake.
     asked: Option<Digest>,
+    /// First byte that it asked for last.
+    next: u32,
+    /// As the mirrors know it.
+    told: Option<Twin>,
 }
 
 /// The hub's state.
@@ -129,13 +134,15 @@ pub struct Registry {
     /// For registered sensors and for such as the exchange knows from before a restart.
     intents: HashMap<DeviceId, Intent>,
     images: Images,
+    /// Sensors that made room for others, as the mirrors know them.
+    gone: Vec<(DeviceId, Option<Twin>)>,
 }
 
 impl Registry {
     /// Without sensors.
     pub fn new(policy: Policy, limits: Limits) -> Self {
         let (sensors, intents) = (HashMap::new(), HashMap::new());
-        Self { policy, limits, sensors, intents, images: Images::default() }
+        Self { policy, limits, sensors, intents, images: Images::default(), gone: Vec::new() }
     }
 
     /// What a sensor said when it registered.
@@ -184,7 +191,8 @@ impl Registry {
         // The costly check comes once for each key.
         key::check_key(hello.curve, &hello.key).map_err(|_| ErrorCode::Malformed)?;
         self.make_room()?;
-        let sensor = Sensor { hello, link, status: None, seen: now, awake: false, asked: None };
+        let sensor =
+            Sensor { hello, link, status: None, seen: now, awake: false, asked: None, next: 0, told: None };
         self.sensors.insert(*device, sensor);
         Ok(())
     }
@@ -207,7 +215,9 @@ impl Registry {
         let unwanted = |(device, _): &(&DeviceId, &Sensor)| !self.intents.contains_key(*device);
         let oldest = self.sensors.iter().filter(unwanted).min_by_key(|(_, sensor)| sensor.seen);
         let device = oldest.map(|(device, _)| *device).ok_or(ErrorCode::Busy)?;
-        self.sensors.remove(&device);
+        if let Some(sensor) = self.sensors.remove(&device) {
+            self.gone.push((device, sensor.told));
+        }
         Ok(())
     }
 
@@ -217,7 +227,11 @@ impl Registry {
         if sensor.link.authenticated && !link.authenticated {
             return Err(ErrorCode::Unauthenticated);
         }
+        if let Up::Get(request) = up {
+            sensor.next = request.offset;
+        }
         if let Up::Status(status) = up {
+            sensor.next = status.next;
             sensor.status = Some(*status);
             sensor.hello.installed = status.installed;
         }
@@ -317,6 +331,11 @@ impl Registry {
         len: u16,
         device: Option<&DeviceId>,
     ) -> Result<ImagePart, ErrorCode> {
+        if let Some(sensor) = device.and_then(|device| self.sensors.get_mut(device))
+            && sensor.link.carrier == Carrier::Coap
+        {
+            sensor.next = u32::try_from(offset).unwrap_or(u32::MAX);
+        }
         self.images.read(u_id, offset, len).map_err(|code| match code {
             ErrorCode::UnknownImage if self.is_awaited(device) => ErrorCode::NotStaged,
             code => code,
@@ -384,10 +403,39 @@ impl Registry {
         sensors.into_iter().map(|(device, sensor)| view(device, sensor, now)).collect()
     }
 
+    /// What the mirrors are to be told of a sensor since they were told last, and of those that are gone.
+    pub fn changes(&mut self, device: &DeviceId) -> Vec<Changed> {
+        let gone = std::mem::take(&mut self.gone).into_iter();
+        let mut changes: Vec<_> = gone.map(|(device, old)| Changed { device, old, new: None }).collect();
+        let Some(sensor) = self.sensors.get_mut(device) else { return changes };
+        let new = Some(twin(sensor, self.intents.get(device)));
+        if new != sensor.told {
+            changes.push(Changed { device: *device, old: std::mem::replace(&mut sensor.told, new), new });
+        }
+        changes
+    }
+
+    /// All sensors, for mirrors that have lost what they were told.
+    pub fn twins(&mut self) -> Vec<Changed> {
+        let intents = &self.intents;
+        let all = self.sensors.iter_mut().map(|(device, sensor)| {
+            sensor.told = Some(twin(sensor, intents.get(device)));
+            Changed { device: *device, old: None, new: sensor.told }
+        });
+        all.collect()
+    }
+
     fn error(&self, code: ErrorCode) -> ErrorMsg {
         let later = matches!(code, ErrorCode::NotStaged | ErrorCode::UnknownImage | ErrorCode::Busy);
         ErrorMsg { code, retry_after: later.then_some(self.policy.retry_after) }
     }
+}
+
+fn twin(sensor: &Sensor, intent: Option<&Intent>) -> Twin {
+    let (state, result) =
+        sensor.status.map_or((State::Idle, UpdateResult::Initial), |status| (status.state, status.result));
+    let wanted = intent.and_then(|intent| intent.wanted.as_ref());
+    Twin::new(sensor.hello.product, sensor.hello.installed, wanted, (state, result, sensor.next))
 }
 
 fn view(device: &DeviceId, sensor: &Sensor, now: u64) -> SensorView {
@@ -401,7 +449,7 @@ fn view(device: &DeviceId, sensor: &Sensor, now: u64) -> SensorView {
         installed: sensor.hello.installed.get(),
         state: status.map_or(State::Idle, |status| status.state) as u8,
         result: status.map_or(UpdateResult::Initial, |status| status.result) as u8,
-        next: status.map_or(0, |status| status.next),
+        next: sensor.next,
         silent_ms: now.saturating_sub(sensor.seen),
     }
 }

@@ -5,14 +5,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use posthouse_actors::config::Mqtt as Settings;
-use posthouse_actors::mqtt::Mqtt;
+use posthouse_actors::mqtt::{Mirror, Mqtt};
 use posthouse_protocol::id::DeviceId;
 use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v5::{Packet, PubAckReason};
 use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, PublishOptions, Transport};
 use tokio::time::timeout;
 
-use super::broker;
+use super::broker::{self, WATCHER};
 use super::fleet::{PATIENCE, Sensor};
 use super::site::Site;
 use super::update::all_arrive;
@@ -102,6 +102,7 @@ fn settings(dir: &Path, broker: SocketAddr) -> Settings {
         tls_cert: file("posthouse.crt"),
         tls_key: file("posthouse.key"),
         authenticated: true,
+        mirror: vec![Mirror::ThinEdge, Mirror::HomeAssistant],
     }
 }
 
@@ -114,8 +115,11 @@ async fn over_mqtt_with_certificates() {
     let nowhere = SocketAddr::from(([127, 0, 0, 1], 1));
     let mut sensors: Vec<_> =
         (1..=3).map(|seed| Sensor::new(dir.path(), seed, "mqtt", nowhere, "")).collect();
-    let users: Vec<_> =
-        sensors.iter().map(|sensor| sensor.device().to_string()).chain([GATEWAY.into()]).collect();
+    let users: Vec<_> = sensors
+        .iter()
+        .map(|sensor| sensor.device().to_string())
+        .chain([GATEWAY.into(), WATCHER.into()])
+        .collect();
     std::fs::create_dir(&tls).unwrap();
     let Some((_broker, address)) = broker::mosquitto_with_tls(&tls, &users).await else { return };
     for sensor in &mut sensors {
@@ -132,6 +136,15 @@ async fn over_mqtt_with_certificates() {
     };
     Mqtt::start(&config.mqtt().unwrap().unwrap(), &site.hub).unwrap();
     all_arrive(&site, &sensors).await;
+
+    // The gateway may write what it mirrors.
+    let mut watcher = Client::connect(&tls, address, WATCHER).await;
+    for filter in ["te/device/+//", "te/device/+///twin/firmware", "te/device/+///cmd/#", "homeassistant/#"] {
+        watcher.subscribe(filter.into()).await;
+        let (topic, payload) = watcher.heard().await;
+        assert!(sensors.iter().any(|sensor| topic.contains(&sensor.device().to_string())), "{topic}");
+        assert!(serde_json::from_str::<serde_json::Value>(&payload).is_ok(), "{payload}");
+    }
 }
 
 #[tokio::test]

@@ -16,9 +16,17 @@ fn free_port() -> u16 {
 const OPEN: &str =
     "allow_anonymous true\npersistence false\nset_tcp_nodelay true\nmax_queued_messages 10000\n";
 
+/// A user who may read everything at a broker with TLS.
+pub(crate) const WATCHER: &str = "watcher";
+
 /// Starts mosquitto, open to all; nothing if it is not installed.
 pub(crate) async fn mosquitto(dir: &Path) -> Option<(Child, SocketAddr)> {
-    start(dir, |port| format!("listener {port} 127.0.0.1\n{OPEN}")).await
+    mosquitto_at(dir, free_port()).await
+}
+
+/// The same at a given port, without anything that one before it knew.
+pub(crate) async fn mosquitto_at(dir: &Path, port: u16) -> Option<(Child, SocketAddr)> {
+    start(dir, port, format!("listener {port} 127.0.0.1\n{OPEN}")).await
 }
 
 /// Starts mosquitto as `packaging/mosquitto` configures it, with certificates for these users in `dir`.
@@ -30,19 +38,21 @@ pub(crate) async fn mosquitto_with_tls(dir: &Path, users: &[String]) -> Option<(
     };
     certificates("broker", &["localhost".into(), "127.0.0.1".into()]);
     certificates("client", users);
-    std::fs::copy(packaging.join("acl"), dir.join("acl")).unwrap();
+    // What the site adds: somebody who looks.
+    let acl = std::fs::read_to_string(packaging.join("acl")).unwrap();
+    std::fs::write(dir.join("acl"), format!("{acl}\nuser {WATCHER}\ntopic read #\n")).unwrap();
     let text = std::fs::read_to_string(packaging.join("posthouse.conf")).unwrap();
     let text = text.replace("/etc/mosquitto/posthouse", dir.to_str().unwrap());
     // The broker of a test run by root would otherwise become another user, who may not read the key.
-    start(dir, |port| text.replace("listener 8883", &format!("listener {port} 127.0.0.1")) + "user root\n")
-        .await
+    let port = free_port();
+    let text = text.replace("listener 8883", &format!("listener {port} 127.0.0.1"));
+    start(dir, port, text + "user root\n").await
 }
 
-async fn start(dir: &Path, config: impl FnOnce(u16) -> String) -> Option<(Child, SocketAddr)> {
+async fn start(dir: &Path, port: u16, config: String) -> Option<(Child, SocketAddr)> {
     let program = super::find("mosquitto")?;
-    let port = free_port();
     let file = dir.join("mosquitto.conf");
-    std::fs::write(&file, config(port)).unwrap();
+    std::fs::write(&file, config).unwrap();
     let mut child = Command::new(program)
         .args(["-v", "-c", file.to_str().unwrap()])
         .stderr(Stdio::piped())

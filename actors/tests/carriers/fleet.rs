@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use posthouse_protocol::id::{Curve, DeviceId};
+use posthouse_protocol::id::{Curve, DeviceId, Version};
 use posthouse_protocol::key::SigningKey;
+use posthouse_protocol::sensor::Hello;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
@@ -65,6 +66,11 @@ impl Sensor {
 
     pub(crate) fn device(&self) -> DeviceId {
         self.key.device_key().device_id()
+    }
+
+    pub(crate) fn hello(&self) -> Hello {
+        let (key, curve) = (self.key.device_key(), self.key.curve());
+        Hello { v: 1, key, curve, product: PRODUCT, installed: Version::new(1), slot: 1 << 20, wake: 1 }
     }
 
     pub(crate) fn slot(&self) -> PathBuf {

@@ -6,6 +6,7 @@ mod acl;
 mod broker;
 mod fleet;
 mod libcoap;
+mod mirror;
 mod site;
 mod update;
 

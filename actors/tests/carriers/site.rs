@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use actix::{Actor, Addr, AsyncContext as _, Context, Handler};
 use bytes::Bytes;
 use posthouse_actors::messages::{
-    Image, Intent, SensorHello, SensorRefusal, SensorSignature, SensorStatus, SetIntent,
+    Image, Intent, SensorHello, SensorRefusal, SensorSignature, SensorStatus, SetIntent, Wanted,
 };
 use posthouse_actors::sensors::{Limits, Policy, Sensors};
 use posthouse_protocol::cose::ReleaseSigningKey;
@@ -137,7 +137,8 @@ fn start(desk: Desk) -> Addr<Sensors> {
 impl Desk {
     fn want(&self, device: DeviceId, sign: Option<SignRequest>, image: Option<Image>) {
         let manifest = Some(self.manifest.clone());
-        let intent = Intent { manifest, sign, image };
+        let wanted = Some(Wanted { version: VERSION, size: self.image.size });
+        let intent = Intent { manifest, wanted, sign, image };
         self.hub.as_ref().unwrap().do_send(SetIntent { device, intent });
     }
 

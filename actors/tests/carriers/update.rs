@@ -10,12 +10,16 @@ use super::broker;
 use super::fleet::{Sensor, cut_power, finished};
 use super::site::{Site, VERSION};
 
-async fn coap(site: &Site) -> SocketAddr {
+pub(crate) async fn coap(site: &Site) -> SocketAddr {
     let config = coap::Config::new((Ipv4Addr::LOCALHOST, 0).into());
     Coap::start(config, &site.hub).await.unwrap().1
 }
 
 fn mqtt(site: &Site, broker: SocketAddr) {
+    mqtt_with_mirrors(site, broker, Vec::new());
+}
+
+pub(crate) fn mqtt_with_mirrors(site: &Site, broker: SocketAddr, mirrors: Vec<mqtt::Mirror>) {
     let config = mqtt::Config {
         host: broker.ip().to_string(),
         port: broker.port(),
@@ -23,6 +27,7 @@ fn mqtt(site: &Site, broker: SocketAddr) {
         credentials: None,
         tls: None,
         authenticated: true,
+        mirrors,
     };
     Mqtt::start(&config, &site.hub).unwrap();
 }
@@ -53,7 +58,7 @@ pub(crate) async fn all_arrive(site: &Site, sensors: &[Sensor]) {
     check(site, sensors).await;
 }
 
-fn fleet(dir: &std::path::Path, carrier: &str, gateway: SocketAddr, more: &str) -> Vec<Sensor> {
+pub(crate) fn fleet(dir: &std::path::Path, carrier: &str, gateway: SocketAddr, more: &str) -> Vec<Sensor> {
     (1..=3).map(|seed| Sensor::new(dir, seed, carrier, gateway, more)).collect()
 }
 

@@ -54,7 +54,7 @@ fn staged(bytes: &[u8]) -> (tempfile::NamedTempFile, Intent, UpdateId) {
     let u_id = UpdateId::new([5; 32]);
     let image = Image { u_id, size: bytes.len() as u64, path: file.path().to_owned() };
     let manifest = Some(Bytes::from_static(b"manifest"));
-    (file, Intent { manifest, sign: None, image: Some(image) }, u_id)
+    (file, Intent { manifest, image: Some(image), ..Intent::default() }, u_id)
 }
 
 fn registry() -> Registry {
