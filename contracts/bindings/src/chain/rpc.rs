@@ -85,6 +85,15 @@ impl RpcChain {
         self.factory
     }
 
+    /// The block with this number, as the endpoint has it now.
+    ///
+    /// # Errors
+    /// [`ChainError`]; [`ChainError::WrongAnswer`] where there is none, or another is told.
+    pub async fn block_at(&self, number: u64) -> Result<Head, ChainError> {
+        let block = self.block(number.into()).await?;
+        if block.number == number { Ok(block) } else { Err(wrong("eth_getBlockByNumber", "another block")) }
+    }
+
     fn bounty(&self, bounty: &Bounty) -> UpdateBounty::UpdateBountyInstance<RootProvider> {
         UpdateBounty::new(Address::from(bounty.to_bytes()), self.provider.clone())
     }

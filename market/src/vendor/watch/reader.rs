@@ -123,6 +123,8 @@ pub(super) struct Watcher {
     /// claim in another block.
     untold: Vec<Event>,
     span: u64,
+    /// Most events in `recent`, or a page more.
+    max_recent: usize,
     /// Tells of what was final before the first look, too.
     history: bool,
     has_looked: bool,
@@ -150,6 +152,7 @@ impl Watcher {
             settled: HashSet::new(),
             untold: Vec::new(),
             span: SPAN,
+            max_recent: MAX_RECENT,
             history,
             has_looked: false,
         })
@@ -168,7 +171,7 @@ impl Watcher {
         self.enter_final(finalized, tell).await?;
         let (recent, to) = self.read_recent(head).await?;
         if to < head.number {
-            head = Head { number: to, ..head };
+            head = self.chain.block_at(to).await?;
         }
         let mut latest = self.books.ledger.clone();
         for event in &recent {
@@ -205,7 +208,7 @@ impl Watcher {
             for event in events {
                 if self.recent.contains_key(&key(&event)) {
                     self.settled.insert(key(&event));
-                } else if self.has_looked && self.untold.len() < MAX_RECENT {
+                } else if self.has_looked && self.untold.len() < self.max_recent {
                     self.untold.push(event);
                 } else if self.has_looked || self.history {
                     tell(News::Came { event, is_final: true });
@@ -256,7 +259,7 @@ impl Watcher {
             None => self.chain.block_since(self.terms.start).await?,
         };
         let mut recent = Vec::new();
-        while next <= head.number && recent.len() < MAX_RECENT {
+        while next <= head.number && recent.len() < self.max_recent {
             let (events, to) = self.page(next, head.number).await?;
             recent.extend(events);
             next = to + 1;
@@ -319,5 +322,107 @@ impl News {
     pub(super) fn is_shown(&self) -> bool {
         let (Self::Came { event, .. } | Self::TakenBack(event)) = self;
         !matches!(event.what, What::Reserved { .. } | What::Released { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy::network::EthereumWallet;
+    use alloy::providers::{Provider as _, ProviderBuilder};
+    use alloy::rpc::types::Log;
+    use alloy::sol_types::SolEvent as _;
+    use posthouse_contracts::abi::{UpdateBounty, UpdateFactory};
+    use posthouse_contracts::calls::{self, Call, Publish};
+    use posthouse_contracts::chain::{Limits, RpcConfig, provider};
+    use posthouse_contracts::terms::Group;
+    use posthouse_devchain::{Clock, Config, DevChain, Proxy};
+    use posthouse_protocol::id::{ChainId, Curve, FleetRoot, PackageId, ProductId, UpdateId, Version};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const CHAIN: ChainId = ChainId::new(31_337);
+    const GENESIS: u64 = 1_800_000_000;
+
+    async fn send(chain: &DevChain, call: Call) -> alloy::rpc::types::TransactionReceipt {
+        let inner = provider(&[chain.url().into()], CHAIN, Limits::default()).unwrap();
+        let wallet = EthereumWallet::from(chain.accounts()[0].clone());
+        let provider = ProviderBuilder::new().wallet(wallet).connect_provider(inner);
+        let sent = provider.send_transaction(call.into_request()).await.unwrap();
+        provider.get_transaction_receipt(*sent.tx_hash()).await.unwrap().unwrap()
+    }
+
+    /// A bounty, and where it was published.
+    async fn publish(chain: &DevChain) -> (Address, Bounty, u64) {
+        let factory = send(chain, calls::deploy_factory()).await.contract_address.unwrap();
+        let update = Publish {
+            product: ProductId::new([1; 32]),
+            version: Version::new(1),
+            u_id: UpdateId::new([2; 32]),
+            p_id: PackageId::new([3; 32]),
+            root: FleetRoot::new([4; 32]),
+            depth: 0,
+            curve: Curve::Secp256k1,
+            claim_by: GENESIS + 86_400,
+            lock_secs: 7200,
+            bonus_until: 0,
+            bonus_bps: 0,
+            groups: vec![Group { end_index: 1, share: 1 }],
+        };
+        let published = send(chain, calls::publish(factory, &update)).await;
+        let mut logs = published.logs().iter();
+        let event = logs.find_map(|log| UpdateFactory::UpdatePublished::decode_log(&log.inner).ok()).unwrap();
+        (factory, event.bounty.into_array().into(), published.block_number.unwrap())
+    }
+
+    /// An event that moves no money, in each block that is asked for.
+    fn released(chain: &DevChain, filter: &Value) -> Vec<Log> {
+        let number = |field: &str| {
+            u64::from_str_radix(filter[field].as_str().unwrap().trim_start_matches("0x"), 16).unwrap()
+        };
+        let event = UpdateBounty::Released { tag: B256::ZERO, page: 0, devices: Default::default() };
+        let log = |block: u64| Log {
+            inner: alloy::primitives::Log {
+                address: filter["address"].as_str().unwrap().parse().unwrap(),
+                data: event.encode_log_data(),
+            },
+            block_hash: Some(chain.block(block).unwrap().hash()),
+            block_number: Some(block),
+            transaction_hash: Some(B256::ZERO),
+            transaction_index: Some(0),
+            log_index: Some(0),
+            ..Log::default()
+        };
+        (number("fromBlock")..=number("toBlock")).map(log).collect()
+    }
+
+    /// Where there is too much that is not final the look ends at an earlier block, and says so of its time as well.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_look_that_is_cut_has_the_time_of_its_last_block() {
+        let (clock, genesis_timestamp) = (Clock::Manual, Some(GENESIS));
+        let config = Config { clock, genesis_timestamp, finality_depth: 100, ..Config::default() };
+        let chain = std::sync::Arc::new(DevChain::start(config).unwrap());
+        let (factory, bounty, first) = publish(&chain).await;
+        for step in 1..=9 {
+            chain.set_next_block_timestamp(GENESIS + 1000 * step).unwrap();
+            chain.mine();
+        }
+        let told = chain.clone();
+        let proxy = Proxy::start(chain.url(), move |method, params, answer| {
+            if method == "eth_getLogs" {
+                answer["result"] = json!(released(&told, &params[0]));
+            }
+        });
+        let proxy = proxy.unwrap();
+        let config =
+            RpcConfig { urls: vec![proxy.url().into()], chain: CHAIN, factory, limits: Limits::default() };
+        let mut watcher = Watcher::open(RpcChain::new(&config).unwrap(), bounty, false).await.unwrap();
+        // A block, then two.
+        (watcher.span, watcher.max_recent) = (1, 3);
+        let head = watcher.look(&mut |_| {}).await.unwrap().head;
+        assert_eq!((head.number, head.timestamp), (first + 2, GENESIS + 2000));
+        watcher.max_recent = MAX_RECENT;
+        let head = watcher.look(&mut |_| {}).await.unwrap().head;
+        assert_eq!((head.number, head.timestamp), (first + 9, GENESIS + 9000));
     }
 }
