@@ -70,17 +70,30 @@ pub struct Signed {
     pub hash: B256,
 }
 
-/// How much gas a transaction gets. An endpoint's estimate is nobody's proof: one that is too low makes a call fail on
-/// chain, with all that it shows; one that is too high asks for more than the account can have.
+/// How much gas a transaction gets. An endpoint's estimate is nobody's proof: one that is too low makes a call fail on chain,
+/// with all that it shows; one that is too high asks for more than the account can have. So only where a failure costs no more
+/// than gas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Gas {
-    /// What an endpoint estimates, with some headroom: where a failure costs no more than gas.
+    /// What an endpoint estimates, with some headroom.
     Estimated,
-    /// The same, but never less than this, nor more than twice this, which is also what stands in for an estimate that fails,
-    /// as where an earlier nonce has to come first.
-    AtLeast(u64),
     /// This; no endpoint is shown the call before it is sent.
     Fixed(u64),
+    /// So much, and more up to `most` as far as the account can pay for it.
+    UpTo {
+        /// What it gets in any case.
+        least: u64,
+        /// What would be safer.
+        most: u64,
+    },
+}
+
+impl Gas {
+    /// The most that it can be, but for an estimate: no transaction may ask for more.
+    pub fn most(self) -> u64 {
+        let (Self::Fixed(gas) | Self::UpTo { most: gas, .. }) = self else { return GAS_CAP };
+        gas.min(GAS_CAP)
+    }
 }
 
 /// What a transaction would take now. Fees are wei for a unit of gas.
@@ -158,12 +171,13 @@ impl Wallet {
         count.await.map_err(unavailable)
     }
 
-    /// Tries a call in the latest state.
+    /// Tries a call in the latest state, with no more gas than this.
     ///
     /// # Errors
     /// [`WalletError::Reverts`], [`WalletError::Unavailable`].
-    pub async fn simulate(&self, call: Call) -> Result<(), WalletError> {
-        let request = call.into_request().with_from(self.address());
+    pub async fn simulate(&self, call: Call, gas: Option<u64>) -> Result<(), WalletError> {
+        let mut request = call.into_request().with_from(self.address());
+        request.gas = gas;
         let tried = self.provider().call(request).block(BlockNumberOrTag::Latest.into()).await;
         tried.map(drop).map_err(refused)
     }
@@ -190,8 +204,7 @@ impl Wallet {
     ) -> Result<Signed, WalletError> {
         let (max_fee, priority_fee) = (max_fee.min(self.max_fee), priority_fee.min(self.max_fee));
         let request = call.into_request().with_from(self.address()).with_nonce(nonce);
-        let limit = self.gas(&request, gas).await?;
-        self.afford(&request, limit, max_fee).await?;
+        let limit = self.afford(&request, gas, max_fee).await?;
         let request = request
             .with_chain_id(self.chain.get())
             .with_gas_limit(limit)
@@ -200,17 +213,6 @@ impl Wallet {
         let wallet = EthereumWallet::from(self.signer.clone());
         let envelope = request.build(&wallet).await.map_err(transaction)?;
         Ok(Signed { raw: envelope.encoded_2718().into(), hash: *envelope.tx_hash() })
-    }
-
-    async fn gas(&self, request: &TransactionRequest, gas: Gas) -> Result<u64, WalletError> {
-        let estimate = || async { self.provider().estimate_gas(request.clone()).await };
-        Ok(match gas {
-            Gas::Estimated => gas_limit(estimate().await.map_err(refused)?, 0, GAS_CAP),
-            Gas::AtLeast(least) => {
-                gas_limit(estimate().await.unwrap_or_default(), least, least.saturating_mul(2))
-            }
-            Gas::Fixed(gas) => gas_limit(0, gas, gas),
-        })
     }
 
     fn provider(&self) -> &RootProvider {
@@ -241,7 +243,7 @@ impl Wallet {
     pub async fn quote(&self, gas: u64) -> Result<Quote, WalletError> {
         let (base, (offer, _)) = (self.base_fee().await?, self.fees(0).await?);
         let fee = base.saturating_add(self.priority_fee).min(self.max_fee);
-        Ok(Quote { gas, limit: gas_limit(gas, 0, GAS_CAP), fee, offer, cap: self.max_fee })
+        Ok(Quote { gas, limit: gas_limit(gas), fee, offer, cap: self.max_fee })
     }
 
     /// Twice the base fee lasts six full blocks; each bump is what nodes ask of a replacement.
@@ -260,11 +262,24 @@ impl Wallet {
         self.proven.base_fee().await.map(u128::from).map_err(unavailable)
     }
 
-    async fn afford(&self, request: &TransactionRequest, gas: u64, fee: u128) -> Result<(), WalletError> {
-        let address = self.address();
-        let balance = self.balance().await?;
-        let need = U256::from(gas) * U256::from(fee) + request.value.unwrap_or_default();
-        if need <= balance { Ok(()) } else { Err(WalletError::Balance { address, balance, need }) }
+    /// The limit of gas, which the account can pay for.
+    async fn afford(&self, request: &TransactionRequest, gas: Gas, fee: u128) -> Result<u64, WalletError> {
+        let (least, most) = match gas {
+            Gas::Estimated => {
+                let estimate = self.provider().estimate_gas(request.clone()).await.map_err(refused)?;
+                (gas_limit(estimate), gas_limit(estimate))
+            }
+            Gas::Fixed(gas) => (gas.min(GAS_CAP), gas.min(GAS_CAP)),
+            Gas::UpTo { least, most } => (least.min(GAS_CAP), most.min(GAS_CAP)),
+        };
+        let (address, balance) = (self.address(), self.balance().await?);
+        let (fee, value) = (U256::from(fee), request.value.unwrap_or_default());
+        let need = U256::from(least) * fee + value;
+        if need > balance {
+            return Err(WalletError::Balance { address, balance, need });
+        }
+        let pays_for = (balance - value).checked_div(fee).map_or(u64::MAX, |gas| gas.saturating_to());
+        Ok(most.min(pays_for).max(least))
     }
 
     /// Sends a signed transaction to all endpoints. One that has it already is content.
@@ -294,9 +309,9 @@ impl Wallet {
     }
 }
 
-/// The estimate with its headroom, whatever it says not below `least`, and not above `most` or what a transaction may ask for.
-fn gas_limit(estimate: u64, least: u64, most: u64) -> u64 {
-    (estimate.saturating_mul(GAS_HEADROOM) / 100).min(most).max(least).min(GAS_CAP)
+/// The estimate with its headroom, and not above what a transaction may ask for.
+fn gas_limit(estimate: u64) -> u64 {
+    (estimate.saturating_mul(GAS_HEADROOM) / 100).min(GAS_CAP)
 }
 
 fn transaction(error: impl ToString) -> WalletError {
@@ -327,15 +342,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lying_estimate_leaves_the_gas_that_the_call_needs() {
-        for lie in [0, 1, 21_000, 255_999] {
-            assert_eq!(gas_limit(lie, 320_000, 640_000), 320_000, "{lie}");
-        }
-        assert_eq!(gas_limit(400_000, 320_000, 640_000), 500_000);
+    fn an_estimate_gets_headroom_up_to_what_a_transaction_may_ask_for() {
+        assert_eq!(gas_limit(400_000), 500_000);
         for lie in [GAS_CAP, u64::MAX / 125 + 1, u64::MAX] {
-            assert_eq!(gas_limit(lie, 320_000, 640_000), 640_000, "{lie}");
-            assert_eq!(gas_limit(lie, 0, GAS_CAP), GAS_CAP, "{lie}");
+            assert_eq!(gas_limit(lie), GAS_CAP, "{lie}");
         }
-        assert_eq!(gas_limit(0, u64::MAX, u64::MAX), GAS_CAP);
     }
 }

@@ -19,6 +19,7 @@
 //!   the sum that it named and its end is not near ([`Stage::shows_key`]); or `t` to a private relay alone, where the
 //!   operator has named one ([`Stage::Direct`]).
 //! - No gas is spent on a batch that is not worth it at the present fee, and no fee offered by which it would not be.
+//! - No transaction gets a nonce that the wallet cannot pay for.
 //! - Nothing that shows `t` is sent behind a transaction of ours that the chain has not.
 //! - A nonce carries one call for ever, or nothing: a call that would come too late is called off.
 //! - Everything that a peer can make it hold is bounded by [`Limits`].
@@ -67,14 +68,23 @@ struct Entry {
     /// Follows from `t` and the payee; kept because every request is held against it.
     s: LockHash,
     receipts: BTreeMap<u32, Receipt>,
-    /// That it waits for a better price was told. Not persisted.
-    waits: bool,
+    /// Why it waits, as it was told. Not persisted.
+    waits: Option<Wait>,
     /// Its transaction shows a secret and waits until nothing of ours is before it. Not persisted.
     turn: bool,
     /// A proof or a simulation was asked for and is not back. Not persisted: a restart asks again.
     asked: bool,
     /// After simulations that came to nothing. Not persisted either.
     pause: Pause,
+}
+
+/// Why an exchange's batch waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    /// It is not worth its gas.
+    Price,
+    /// The wallet cannot pay for it.
+    Wallet,
 }
 
 /// How long an exchange waits before its call is tried again.
@@ -141,7 +151,7 @@ impl Distributor {
                 let s = exchange.s(&self.me.payee);
                 let key = (exchange.bounty, exchange.gateway);
                 let (receipts, pause) = (BTreeMap::new(), Pause::default());
-                let entry = Entry { exchange, s, receipts, waits: false, turn: false, asked: false, pause };
+                let entry = Entry { exchange, s, receipts, waits: None, turn: false, asked: false, pause };
                 self.entries.insert(key, entry);
             }
             Change::Receipt(receipt) => {
@@ -253,7 +263,7 @@ impl Distributor {
     fn store(&mut self, key: Key, stage: Stage) {
         let Some(entry) = self.entries.get_mut(&key) else { return };
         entry.exchange.stage = stage;
-        (entry.asked, entry.waits, entry.turn) = (false, false, false);
+        (entry.asked, entry.waits, entry.turn) = (false, None, false);
         let exchange = entry.exchange.clone();
         let state = exchange.stage.name();
         self.out.push_back(Output::Persist(Change::Exchange(exchange)));

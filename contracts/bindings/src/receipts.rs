@@ -2,6 +2,8 @@
 //!
 //! One bad signature fails a whole batch on chain, so each is checked here, where that costs no gas.
 
+use std::collections::BTreeSet;
+
 use alloy::primitives::{Address, B256, keccak256};
 use k256::ecdsa::{RecoveryId, VerifyingKey};
 use posthouse_protocol::digest;
@@ -20,6 +22,10 @@ use crate::fleet::{FleetError, Tree, coordinates};
 pub const MAX_BATCH: usize = 200;
 /// Devices of one page of a bounty's ledger: a lock's unit.
 pub const PAGE: u32 = 200;
+/// Gas by which an ended lock of another is cleared: two words of calldata, a slot, an event, and its eight rows once more.
+const ENDED_LOCK: u64 = 16_000;
+/// And by which the rows of a page are touched first.
+const ENDED_PAGE: u64 = 45_000;
 
 /// Why receipts make no batch.
 #[derive(Debug, Error)]
@@ -115,9 +121,16 @@ impl Batch {
     /// Names locks of others that have ended and hold devices of this batch: by tag and index.
     #[must_use]
     pub fn past(mut self, ended: impl IntoIterator<Item = (B256, u32)>) -> Self {
-        let named = ended.into_iter().map(|(tag, index)| UpdateBounty::Ended { tag, page: index / PAGE });
-        self.abi.ended = named.collect();
+        let named: BTreeSet<_> = ended.into_iter().map(|(tag, index)| (index / PAGE, tag)).collect();
+        self.abi.ended = named.into_iter().map(|(page, tag)| UpdateBounty::Ended { tag, page }).collect();
         self
+    }
+
+    /// Gas that the call takes at most for the locks named by [`Self::past`]: each clears its own slot, and may touch all
+    /// the rows of its page.
+    pub fn past_gas(&self) -> u64 {
+        let pages: BTreeSet<u32> = self.abi.ended.iter().map(|ended| ended.page).collect();
+        ENDED_LOCK * self.abi.ended.len() as u64 + ENDED_PAGE * pages.len() as u64
     }
 
     /// What the receipts have in common.

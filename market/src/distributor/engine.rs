@@ -23,7 +23,7 @@ use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
 use zeroize::Zeroizing;
 
 use super::market::{Gateway, Goods, Prover, Shelf, campaign, proving_key};
-use super::reader::{Reader, gas};
+use super::reader::Reader;
 use super::store::{CampaignRow, Store};
 use crate::crash::crash_point;
 use crate::database::DatabaseError;
@@ -200,9 +200,9 @@ impl Engine {
                 Some(goods) => self.tasks.prove(goods, gateway, s, r),
                 None => self.feed(Input::ProofFailed { bounty, gateway, s }),
             },
-            Output::Simulate { bounty, gateway, call } => {
+            Output::Simulate { bounty, gateway, call, gas } => {
                 if let Some(goods) = self.shelf.get(&bounty) {
-                    self.tasks.simulate(goods, gateway, call);
+                    self.tasks.simulate(goods, gateway, call, gas);
                 }
             }
             Output::Submit(slot) => self.tasks.submit(self.shelf.get(&slot.bounty), slot),
@@ -233,6 +233,9 @@ fn tell(event: &Event) {
         Event::Waits { bounty, gateway, worth, cost } => {
             tracing::warn!(%bounty, %gateway, %worth, %cost, "a batch is not worth its gas now, and waits");
         }
+        Event::Short { bounty, gateway, wei } => {
+            tracing::warn!(%bounty, %gateway, %wei, "the wallet lacks this much for a transaction, which waits");
+        }
         Event::Cancelled { nonce } => {
             tracing::warn!(nonce, "a transaction would come too late: an empty one is sent in its place");
         }
@@ -246,8 +249,8 @@ fn tell(event: &Event) {
 struct Batch {
     changes: Vec<Change>,
     payments: Vec<(Bounty, u32, Wei)>,
-    /// Exchanges whose batch waits for a better price.
-    waits: Vec<(Bounty, PeerHash)>,
+    /// Exchanges that wait for a better price, or for so much more in the wallet.
+    waits: Vec<(Bounty, PeerHash, Option<Wei>)>,
     rest: Vec<Output>,
 }
 
@@ -267,7 +270,8 @@ impl Batch {
             _ => None,
         }));
         batch.waits.extend(batch.rest.iter().filter_map(|output| match output {
-            Output::Event(Event::Waits { bounty, gateway, .. }) => Some((*bounty, *gateway)),
+            Output::Event(Event::Waits { bounty, gateway, .. }) => Some((*bounty, *gateway, None)),
+            Output::Event(Event::Short { bounty, gateway, wei }) => Some((*bounty, *gateway, Some(*wei))),
             _ => None,
         }));
         batch
@@ -354,11 +358,11 @@ impl Tasks {
         Ok(seen.first().map_or(Standing::Claimed, |seen| seen.standing))
     }
 
-    fn simulate(&self, goods: Arc<Goods>, gateway: PeerHash, call: Call) {
+    fn simulate(&self, goods: Arc<Goods>, gateway: PeerHash, call: Call, gas: u64) {
         let tasks = self.clone();
         self.runtime.spawn(async move {
             let Ok(_permit) = tasks.readings.acquire().await else { return };
-            let result = tasks.reader.simulate(&goods, &call).await;
+            let result = tasks.reader.simulate(&goods, &call, gas).await;
             tasks.send(Message::Simulated { bounty: goods.bounty, gateway, result }).await;
         });
     }
@@ -384,8 +388,8 @@ impl Tasks {
         goods: Option<&Arc<Goods>>,
         slot: &Slot,
     ) -> Result<B256, super::reader::ReadError> {
-        let call = self.reader.call(goods, &slot.call).await?;
-        let (wallet, gas) = (&self.reader.wallet, gas(slot));
+        let (call, gas) = self.reader.call(goods, &slot.call, slot.limit()).await?;
+        let wallet = &self.reader.wallet;
         let signed = match slot.fee {
             Some(fee) => wallet.sign_at(call, slot.nonce, (fee.max.get(), fee.priority.get()), gas).await?,
             None => wallet.sign(call, slot.nonce, slot.bumps, gas).await?,

@@ -8,7 +8,7 @@ use posthouse_contracts::chain::{At, Chain, ChainError, Claim, Head as Block, Pa
 use posthouse_contracts::fleet::FleetError;
 use posthouse_contracts::receipts::{Batch, Deal, Receipt, ReceiptError, tag};
 use posthouse_protocol::distributor::{
-    Call, CallFailure, Head, Item, Observation, Seen, Slot, Standing, Watch, Wei,
+    Call, CallFailure, Head, Item, Observation, Seen, Standing, Watch, Wei,
 };
 use posthouse_protocol::id::{Bounty, ChainId, LockHash, Payee};
 use posthouse_protocol::secret::{KeyR, PreimageT};
@@ -16,12 +16,6 @@ use thiserror::Error;
 
 use super::market::Goods;
 use crate::wallet::{Gas, Wallet, WalletError};
-
-/// Gas that a call does not exceed: a base and so much for each device.
-const GAS_BASE: u64 = 200_000;
-const GAS_EACH: u64 = 120_000;
-/// What a transaction costs that does nothing.
-const TRANSFER_GAS: u64 = 21_000;
 
 /// Why a reading or a call failed.
 #[derive(Debug, Error)]
@@ -57,7 +51,8 @@ impl Reader {
         let latest_nonce = self.chain.nonce(self.wallet.address(), At::Latest).await?;
         let timestamp = self.chain.head(At::Latest).await?.timestamp;
         let base_fee = Wei::new(self.chain.base_fee().await?.into());
-        Ok(Head { timestamp, latest_nonce, final_nonce, base_fee })
+        let balance = Wei::new(self.wallet.balance().await?.saturating_to());
+        Ok(Head { timestamp, latest_nonce, final_nonce, base_fee, balance })
     }
 
     /// Number of the newest final block.
@@ -130,25 +125,34 @@ impl Reader {
         Ok(seen)
     }
 
-    /// The machine's call as the contract takes it; only one that cancels does without goods.
+    /// The machine's call as the contract takes it, for this much gas; only one that cancels does without goods. Ended locks
+    /// of others, which it clears away, take more gas than the machine knows of.
     pub(super) async fn call(
         &self,
         goods: Option<&Arc<Goods>>,
         call: &Call,
-    ) -> Result<ContractCall, ReadError> {
+        gas: u64,
+    ) -> Result<(ContractCall, Gas), ReadError> {
         if *call == Call::Cancel {
-            return Ok(self.wallet.nothing());
+            return Ok((self.wallet.nothing(), Gas::Fixed(gas)));
         }
         let goods = goods.ok_or(ReadError::NotForSale)?;
+        let up_to = |more: u64| Gas::UpTo { least: gas, most: gas.saturating_add(more) };
         Ok(match call {
-            Call::Cancel => self.wallet.nothing(),
+            Call::Cancel => (self.wallet.nothing(), Gas::Fixed(gas)),
             Call::Reserve { s, items, min_sum } => {
-                calls::reserve(self.batch(goods, s, items).await?, amount(*min_sum))
+                let batch = self.batch(goods, s, items).await?;
+                let gas = up_to(batch.past_gas());
+                (calls::reserve(batch, amount(*min_sum)), gas)
             }
-            Call::Reveal { t, indices } => calls::reveal(&goods.bounty, &self.payee, t, indices.clone()),
+            Call::Reveal { t, indices } => {
+                (calls::reveal(&goods.bounty, &self.payee, t, indices.clone()), Gas::Fixed(gas))
+            }
             Call::Claim { t, items, min_sum } => {
                 let s = KeyR::derive(&self.payee, t).lock();
-                calls::publish_proofs(self.batch(goods, &s, items).await?, t, amount(*min_sum))
+                let batch = self.batch(goods, &s, items).await?;
+                let gas = up_to(batch.past_gas());
+                (calls::publish_proofs(batch, t, amount(*min_sum)), gas)
             }
         })
     }
@@ -184,10 +188,15 @@ impl Reader {
 
     /// Tries a call in the latest state. The one that shows `t` is shown to no endpoint for that: whether its locks live
     /// is read from the contract.
-    pub(super) async fn simulate(&self, goods: &Arc<Goods>, call: &Call) -> Result<(), CallFailure> {
+    pub(super) async fn simulate(
+        &self,
+        goods: &Arc<Goods>,
+        call: &Call,
+        gas: u64,
+    ) -> Result<(), CallFailure> {
         let tried = match call {
             Call::Reveal { t, indices } => self.holds(&goods.bounty, t, indices).await,
-            _ => self.try_call(goods, call).await,
+            _ => self.try_call(goods, call, gas).await,
         };
         tried.map_err(|error| {
             tracing::debug!(call = call.name(), %error, "a call would not do");
@@ -195,8 +204,9 @@ impl Reader {
         })
     }
 
-    async fn try_call(&self, goods: &Arc<Goods>, call: &Call) -> Result<(), ReadError> {
-        Ok(self.wallet.simulate(self.call(Some(goods), call).await?).await?)
+    async fn try_call(&self, goods: &Arc<Goods>, call: &Call, gas: u64) -> Result<(), ReadError> {
+        let (call, gas) = self.call(Some(goods), call, gas).await?;
+        Ok(self.wallet.simulate(call, Some(gas.most())).await?)
     }
 
     /// Whether the lock of `t` holds all these shares in the latest block.
@@ -207,20 +217,6 @@ impl Reader {
         let live = held.iter().all(|until| until.is_some_and(|until| now <= until));
         if live { Ok(()) } else { Err(ReadError::NoLock) }
     }
-}
-
-/// Gas for a transaction. One that shows `t` is shown to nobody before it is sent, so it is not estimated.
-pub(super) fn gas(slot: &Slot) -> Gas {
-    match &slot.call {
-        Call::Claim { items, .. } if slot.private => Gas::Fixed(enough_gas(items.len())),
-        Call::Reserve { items, .. } | Call::Claim { items, .. } => Gas::AtLeast(enough_gas(items.len())),
-        Call::Reveal { indices, .. } => Gas::Fixed(enough_gas(indices.len())),
-        Call::Cancel => Gas::Fixed(TRANSFER_GAS),
-    }
-}
-
-fn enough_gas(devices: usize) -> u64 {
-    GAS_BASE.saturating_add(GAS_EACH.saturating_mul(devices as u64))
 }
 
 fn failure(error: &ReadError) -> CallFailure {

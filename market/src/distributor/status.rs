@@ -44,6 +44,8 @@ struct ExchangeStatus {
     paid: u32,
     /// Its batch is not worth its gas at the present fee.
     waits_for_price: bool,
+    /// What the wallet lacks for its transaction, if it waits for that.
+    wallet_lacks_wei: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -85,6 +87,7 @@ fn exchange(row: super::store::ExchangeRow) -> ExchangeStatus {
         receipts: row.receipts,
         paid: row.paid,
         waits_for_price: row.waits,
+        wallet_lacks_wei: row.short,
     }
 }
 

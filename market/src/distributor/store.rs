@@ -89,6 +89,10 @@ CREATE TABLE health (
 -- 1 while the exchange's batch waits, as it is not worth its gas; 0 again with the next state.
 ALTER TABLE exchanges ADD COLUMN waits INTEGER NOT NULL DEFAULT 0;
 ",
+    "
+-- Wei that the wallet lacks for the exchange's transaction, decimal; NULL again with the next state.
+ALTER TABLE exchanges ADD COLUMN short TEXT;
+",
 ];
 
 type Result<T> = std::result::Result<T, DatabaseError>;
@@ -118,6 +122,8 @@ pub(super) struct ExchangeRow {
     pub(super) paid: u32,
     /// Whether its batch waits for a better price.
     pub(super) waits: bool,
+    /// Wei that the wallet lacks for its transaction.
+    pub(super) short: Option<String>,
 }
 
 /// A transaction as `status` shows it.
@@ -169,11 +175,12 @@ impl Store {
         Ok(transaction.commit()?)
     }
 
-    /// The batches of these exchanges are not worth their gas now.
-    pub(super) fn waits(&self, exchanges: &[(Bounty, PeerHash)]) -> Result<()> {
-        let sql = "UPDATE exchanges SET waits = 1 WHERE bounty = ?1 AND gateway = ?2";
-        exchanges.iter().try_for_each(|(bounty, gateway)| {
-            self.0.execute(sql, [bounty.as_bytes().as_slice(), gateway.as_bytes()])?;
+    /// These exchanges wait: for so much more in the wallet, or as they are not worth their gas now.
+    pub(super) fn waits(&self, exchanges: &[(Bounty, PeerHash, Option<Wei>)]) -> Result<()> {
+        let sql = "UPDATE exchanges SET waits = ?3, short = ?4 WHERE bounty = ?1 AND gateway = ?2";
+        exchanges.iter().try_for_each(|(bounty, gateway, short)| {
+            let short = short.map(|wei| wei.to_string());
+            self.0.execute(sql, params![bounty.as_bytes(), gateway.as_bytes(), short.is_none(), short])?;
             Ok(())
         })
     }
@@ -286,7 +293,7 @@ impl Store {
                 (SELECT count(*) FROM receipts r WHERE r.bounty = e.bounty AND r.gateway = e.gateway),
                 (SELECT count(*) FROM receipts r WHERE r.bounty = e.bounty AND r.gateway = e.gateway
                     AND fate = 'paid'),
-                waits
+                waits, short
              FROM exchanges e ORDER BY bounty, gateway",
         )?;
         let rows = rows.query_map([], |row| {
@@ -297,6 +304,7 @@ impl Store {
                 receipts: row.get(3)?,
                 paid: row.get(4)?,
                 waits: row.get(5)?,
+                short: row.get(6)?,
             })
         })?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
@@ -462,7 +470,8 @@ mod tests {
             posthouse_protocol::distributor::Call::Reveal { t: PreimageT::new([5; 32]), indices: vec![7] };
         let fee = Some(Fee { max: Wei::new(30), priority: Wei::new(2) });
         let (nonce, bumps, private) = (9, 1, true);
-        let slot = Slot { nonce, bounty: BOUNTY, gateway: GATEWAY, call, bumps, fee, private };
+        let gas = Some(160_000);
+        let slot = Slot { nonce, bounty: BOUNTY, gateway: GATEWAY, call, bumps, fee, private, gas };
         vec![Change::Exchange(exchange), Change::Receipt(receipt), Change::Transaction(slot)]
     }
 
@@ -487,10 +496,16 @@ mod tests {
         let mut store = Store::open(folder.path()).unwrap();
         store.write(&rows(), &[], &PAYEE).unwrap();
         assert!(!store.exchange_rows().unwrap()[0].waits);
-        store.waits(&[(BOUNTY, GATEWAY)]).unwrap();
-        assert!(store.exchange_rows().unwrap()[0].waits);
+        let why = |store: &Store| {
+            let row = store.exchange_rows().unwrap().remove(0);
+            (row.waits, row.short)
+        };
+        store.waits(&[(BOUNTY, GATEWAY, None)]).unwrap();
+        assert_eq!(why(&store), (true, None));
+        store.waits(&[(BOUNTY, GATEWAY, Some(Wei::new(7)))]).unwrap();
+        assert_eq!(why(&store), (false, Some("7".into())));
         store.write(&rows(), &[], &PAYEE).unwrap();
-        assert!(!store.exchange_rows().unwrap()[0].waits);
+        assert_eq!(why(&store), (false, None));
     }
 
     #[test]
@@ -563,6 +578,6 @@ mod tests {
     fn the_schema_is_pinned() {
         use sha2::Digest as _;
         let digest = hex::encode(sha2::Sha256::digest(MIGRATIONS.concat()));
-        assert_eq!(digest, "a6464312b38de15da778426e92adb43075ffb4b5c78074c34323ee5c68ce93a9");
+        assert_eq!(digest, "6e33fe105c3923167832d2cabd2608b0b40d0ee08cce95e96c839b825a013715");
     }
 }

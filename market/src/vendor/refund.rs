@@ -79,7 +79,7 @@ async fn check(chain: &RpcChain, wallet: &Wallet, bounty: &Bounty) -> anyhow::Re
     if balance.is_zero() {
         return Err(RefundError::Nothing(*bounty).into());
     }
-    match wallet.simulate(calls::refund(bounty)).await {
+    match wallet.simulate(calls::refund(bounty), None).await {
         Err(WalletError::Reverts { reason }) if reason.contains("Nothing") => {
             Err(RefundError::Nothing(*bounty).into())
         }

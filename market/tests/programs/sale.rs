@@ -1,6 +1,7 @@
 //! A sale from publication to payment, with the programs as processes.
 
 use alloy::consensus::Transaction as _;
+use alloy::primitives::U256;
 use posthouse_devchain::Proxy;
 use posthouse_protocol::exchange::{Refusal, Response};
 use posthouse_protocol::id::ContentId;
@@ -100,6 +101,36 @@ async fn a_small_patch_is_sold_whole() {
     assert_eq!(gateway.open(&offer, &r, peer).await, std::fs::read(&image).unwrap());
     let copy = gateway.ask(peer, &gateway.copy(&world, &offer, 3)).await;
     assert_eq!(copy, Response::Refused { reason: Refusal::NotAuthenticated });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wallet_that_is_too_small_is_told_and_sends_nothing_until_it_is_filled() {
+    let mut world = World::new();
+    world.set_up_vendor();
+    let image = world.image("image", 2000);
+    let published = world.vendor(&["publish", &image]);
+    let seeder = world.seed();
+    world.write_distributor("d1", 1, &seeder);
+    let payee = world.chain.accounts()[1].address();
+    let full = world.chain.balance(payee);
+    world.chain.set_balance(payee, U256::from(1_000_000));
+    let _distributor = Running::start(world.distributor_command("d1", &["run"]));
+    let mut gateway = Gateway::start(&world, &seeder, &published).await;
+    let peer = gateway.find().await;
+    let offer = gateway.offer(&world, peer).await.unwrap();
+    gateway.ask(peer, &gateway.receipt(&world, &offer, 0)).await;
+    gateway.ask(peer, &gateway.seal(&offer)).await;
+    let lacks = || world.distributor("d1", &["status"])["exchanges"][0]["wallet_lacks_wei"].clone();
+    until("its status says so", || lacks().is_string());
+    let status = world.distributor("d1", &["status"]);
+    assert_eq!(status["transactions"], serde_json::json!([]));
+    assert_eq!(status["exchanges"][0]["waits_for_price"], false);
+    let missing: U256 = lacks().as_str().unwrap().parse().unwrap();
+    assert!(missing > U256::from(100_000) * U256::from(1_000_000_000), "{missing}");
+
+    world.chain.set_balance(payee, full);
+    until("it is paid", || world.distributor("d1", &["status"])["bounties"][0]["devices_paid"] == 1);
+    assert!(lacks().is_null());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -31,6 +31,12 @@ impl Wei {
     pub const fn saturating_add(self, other: Self) -> Self {
         Self(self.0.saturating_add(other.0))
     }
+
+    /// The difference, nothing where the other is more.
+    #[must_use]
+    pub const fn saturating_sub(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
+    }
 }
 
 impl fmt::Display for Wei {
@@ -104,6 +110,9 @@ pub struct Head {
     pub final_nonce: u64,
     /// Wei that a unit of gas costs at the least in the next block.
     pub base_fee: Wei,
+    /// What the wallet has in the latest block's state. Read after `latest_nonce`: a transaction that comes between is then
+    /// counted twice, and not left out.
+    pub balance: Wei,
 }
 
 /// What one exchange needs read: the answer to [`super::Distributor::watching`].
@@ -208,6 +217,11 @@ pub struct Item {
     /// Its signature.
     #[n(3)]
     pub sig: Signature,
+}
+
+/// Fleet indices of receipts.
+pub(super) fn indices(items: &[Item]) -> Vec<u32> {
+    items.iter().map(|item| item.index).collect()
 }
 
 /// Why a call, tried in the latest state, would not do.

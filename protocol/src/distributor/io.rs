@@ -117,6 +117,8 @@ pub enum Output {
         gateway: PeerHash,
         /// The call.
         call: Call,
+        /// What its transaction will ask for.
+        gas: u64,
     },
     /// Sign and send this transaction. There is no answer: one who says that it was not sent may have sent it.
     Submit(Slot),
@@ -205,6 +207,15 @@ pub enum Event {
         worth: Wei,
         /// What its transactions would cost.
         cost: Wei,
+    },
+    /// The wallet cannot pay for an exchange's transaction beside what is under way: it waits, once told for each state.
+    Short {
+        /// The contract.
+        bounty: Bounty,
+        /// The exchange.
+        gateway: PeerHash,
+        /// How much more the wallet would have to have.
+        wei: Wei,
     },
     /// A transaction would come too late, or a nonce before ours is used by nobody: nothing is sent in its place.
     Cancelled {

@@ -14,8 +14,8 @@ use minicbor::{Decode, Encode};
 
 use crate::id::{Bounty, PeerHash};
 
-use super::chain::{Call, Head};
-use super::price::Fee;
+use super::chain::{Call, Head, Wei};
+use super::price::{Fee, GAS_CAP, TRANSFER};
 
 /// A transaction in flight: the row that is persisted before it is sent.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -43,6 +43,28 @@ pub struct Slot {
     #[n(6)]
     #[cbor(default)]
     pub private: bool,
+    /// Gas that its call may use; `None` in a row of before limits were kept.
+    #[n(7)]
+    pub gas: Option<u64>,
+}
+
+impl Slot {
+    /// Gas that it asks for.
+    pub fn limit(&self) -> u64 {
+        let devices = match &self.call {
+            Call::Reserve { items, .. } | Call::Claim { items, .. } => items.len(),
+            Call::Reveal { indices, .. } => indices.len(),
+            Call::Cancel => return TRANSFER,
+        };
+        // Before limits were kept so much was asked for.
+        let before = || 200_000_u64.saturating_add((devices as u64).saturating_mul(120_000)).min(GAS_CAP);
+        self.gas.unwrap_or_else(before)
+    }
+
+    /// Wei that it costs at the most.
+    pub(super) fn cost(&self) -> Wei {
+        self.fee.map_or(Wei::ZERO, |fee| fee.cost(self.limit()))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -73,12 +95,13 @@ impl Outbox {
         &mut self,
         (bounty, gateway): (Bounty, PeerHash),
         call: Call,
-        fee: Fee,
+        (fee, gas): (Fee, u64),
         private: bool,
         now: u64,
     ) -> Option<Slot> {
         let nonce = self.next?;
-        let slot = Slot { nonce, bounty, gateway, call, bumps: 0, fee: Some(fee), private };
+        let (bumps, fee, gas) = (0, Some(fee), Some(gas));
+        let slot = Slot { nonce, bounty, gateway, call, bumps, fee, private, gas };
         self.next = nonce.checked_add(1);
         self.slots.insert(nonce, (slot.clone(), now));
         Some(slot)
@@ -93,6 +116,17 @@ impl Outbox {
     pub(super) fn behind(&self, nonce: u64) -> impl Iterator<Item = &Slot> {
         let behind = self.slots.range((Bound::Excluded(nonce), Bound::Unbounded));
         behind.map(|(_, (slot, _))| slot)
+    }
+
+    /// Wei that may go before this nonce comes to be mined: what those cost at the most that the latest block lacks.
+    pub(super) fn owed_before(&self, nonce: u64, head: &Head) -> Wei {
+        let waiting = self.slots.range(head.latest_nonce..).take_while(|(before, _)| **before < nonce);
+        waiting.fold(Wei::ZERO, |sum, (_, (slot, _))| sum.saturating_add(slot.cost()))
+    }
+
+    /// What all of them cost at the most.
+    pub(super) fn owed(&self, head: &Head) -> Wei {
+        self.owed_before(u64::MAX, head)
     }
 
     /// Whether a final block has used the nonce.
@@ -148,8 +182,8 @@ impl Outbox {
         if now < since.saturating_add(after_ms) {
             return None;
         }
-        let slot =
-            Slot { nonce: first, call: Call::Cancel, bumps: 0, fee: Some(fee?), private: false, ..behind };
+        let (call, bumps, fee, private, gas) = (Call::Cancel, 0, Some(fee?), false, None);
+        let slot = Slot { nonce: first, call, bumps, fee, private, gas, ..behind };
         self.slots.insert(first, (slot.clone(), now));
         Some(slot)
     }

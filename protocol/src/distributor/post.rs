@@ -1,16 +1,15 @@
 //! Transactions: which call gets a nonce when and at what fee, what is sent again, and what is called off.
 
-use alloc::vec::Vec;
 use core::cmp::Ordering;
 
-use crate::id::Bounty;
+use crate::id::{Bounty, Curve};
 
-use super::chain::{Call, Head, Item, Wei};
+use super::chain::{Call, Head, Wei, indices};
 use super::io::{Change, Event, Output};
 use super::outbox::Slot;
-use super::price::{Fee, Gas, at_most};
+use super::price::{Fee, Gas, TRANSFER, at_most};
 use super::stage::{Posting, Stage};
-use super::{Distributor, Key};
+use super::{Distributor, Key, Wait};
 
 /// Times that a private relay is given a transaction again before the batch is reserved instead.
 const RELAY_TRIES: u8 = 5;
@@ -51,7 +50,9 @@ impl Distributor {
         for slot in self.outbox.due(&head, now, self.policy.resubmit_after_ms) {
             self.send_again(&slot, now);
         }
-        let fee = self.policy.fee(None, head.base_fee, self.policy.max_fee);
+        // It comes before all of ours, so that all of the wallet is there for it.
+        let most = self.policy.max_fee.min(at_most(head.balance, TRANSFER));
+        let fee = self.policy.fee(None, head.base_fee, most);
         if let Some(slot) = self.outbox.fill(&head, fee, now, self.policy.resubmit_after_ms) {
             self.event(Event::Cancelled { nonce: slot.nonce });
             self.submit(slot);
@@ -63,8 +64,13 @@ impl Distributor {
     fn send_again(&mut self, slot: &Slot, now: u64) {
         let still = self.still(slot);
         let call = if still == Still::Late { &Call::Cancel } else { &slot.call };
-        let most = self.most(&slot.bounty, call);
+        let most = self.most(&slot.bounty, call).min(self.most_again(slot, call));
         let fee = self.head.and_then(|head| self.policy.fee(slot.fee, head.base_fee, most));
+        if let Some(lacks) = self.lacks(slot)
+            && *call != Call::Cancel
+        {
+            self.short((slot.bounty, slot.gateway), lacks);
+        }
         match (still, fee, slot.fee) {
             // The old fee again where the chain asks for more: for nodes that have forgotten it.
             (Still::Good, Some(fee), _) | (Still::Good, None, Some(fee)) => {
@@ -106,15 +112,97 @@ impl Distributor {
         }
     }
 
+    /// The highest fee that the wallet can pay for a nonce that is sent again, beside all that is under way: nodes count that
+    /// together. What calls it off may at least cost what its call would.
+    fn most_again(&self, slot: &Slot, call: &Call) -> Wei {
+        let Some(head) = self.head else { return Wei::ZERO };
+        let behind =
+            self.outbox.behind(slot.nonce).fold(Wei::ZERO, |sum, slot| sum.saturating_add(slot.cost()));
+        let first = head.balance.saturating_sub(self.outbox.owed_before(slot.nonce, &head));
+        let left = first.saturating_sub(behind);
+        match call {
+            Call::Cancel => at_most(left.max(first.min(slot.cost())), TRANSFER),
+            _ => at_most(left, slot.limit()),
+        }
+    }
+
+    /// What the wallet lacks for a transaction in flight when those before it are paid for: nodes do not take it so.
+    fn lacks(&self, slot: &Slot) -> Option<Wei> {
+        let head = self.head?;
+        let need = self.outbox.owed_before(slot.nonce, &head).saturating_add(slot.cost());
+        Some(need.saturating_sub(head.balance)).filter(|lacks| *lacks > Wei::ZERO)
+    }
+
+    /// What a new transaction for the call offers and may use. `None` where the chain asks for more than it is worth, or the
+    /// wallet cannot pay for it: the latter is told once.
+    pub(super) fn funded(&mut self, key: Key, call: &Call) -> Option<(Fee, u64)> {
+        let head = self.head?;
+        let fee = self.policy.fee(None, head.base_fee, self.most(&key.0, call))?;
+        let gas = self.limit(&key.0, call)?;
+        let mut need = fee.cost(gas).saturating_add(self.outbox.owed(&head));
+        if let Call::Reserve { items, .. } = call
+            && need <= head.balance
+        {
+            need =
+                need.saturating_add(self.reveals(&head)).saturating_add(self.reveal(&indices(items), &head));
+        }
+        let lacks = need.saturating_sub(head.balance);
+        if lacks > Wei::ZERO {
+            self.short(key, lacks);
+            return None;
+        }
+        Some((fee, gas))
+    }
+
+    /// Gas that a transaction for the call asks for.
+    fn limit(&self, bounty: &Bounty, call: &Call) -> Option<u64> {
+        let campaign = self.campaigns.get(bounty)?;
+        Some(match call {
+            Call::Reserve { items, .. } => campaign.gas(&indices(items)).limits().reserve,
+            Call::Reveal { indices, .. } => campaign.gas(indices).limits().reveal,
+            Call::Claim { items, .. } => campaign.gas(&indices(items)).limits().claim,
+            Call::Cancel => TRANSFER,
+        })
+    }
+
+    /// What the wallet must have left for the reveals of what is locked or on its way to be.
+    fn reveals(&self, head: &Head) -> Wei {
+        let batches = self.entries.values().filter_map(|entry| match &entry.exchange.stage {
+            Stage::Reserving(state) if matches!(state.posting, Posting::Posted(_)) => Some(&state.batch),
+            Stage::Locked(state) => Some(&state.batch),
+            _ => None,
+        });
+        batches.fold(Wei::ZERO, |sum, batch| sum.saturating_add(self.reveal(&batch.indices, head)))
+    }
+
+    /// Of one, at the present fee. It carries no receipts, so that neither path nor curve counts.
+    fn reveal(&self, indices: &[u32], head: &Head) -> Wei {
+        let gas = Gas::of(indices, 0, Curve::Secp256k1).limits().reveal;
+        self.policy.cost(gas, head.base_fee)
+    }
+
+    /// Tells once for each state that the wallet lacks so much.
+    fn short(&mut self, key: Key, wei: Wei) {
+        let (bounty, gateway) = key;
+        self.wait(key, Wait::Wallet, Event::Short { bounty, gateway, wei });
+    }
+
+    /// Tells why an exchange waits, where that is news.
+    fn wait(&mut self, key: Key, why: Wait, event: Event) {
+        let Some(entry) = self.entries.get_mut(&key) else { return };
+        if entry.waits.replace(why) != Some(why) {
+            self.event(event);
+        }
+    }
+
     /// Whether a batch brings its gas and so much more at the present fee; if not, that is told once.
     pub(super) fn worth_its_gas(&mut self, key: Key, worth: Wei, gas: u64, with_gain: bool) -> bool {
         let Some(head) = self.head else { return false };
         let cost = self.policy.cost(gas, head.base_fee);
         let enough = if with_gain { self.policy.gains(worth, cost) } else { worth >= cost };
         let enough = enough && self.policy.gas_price(head.base_fee) <= self.policy.call_fee();
-        let Some(entry) = self.entries.get_mut(&key) else { return false };
-        if !enough && !core::mem::replace(&mut entry.waits, true) {
-            self.event(Event::Waits { bounty: key.0, gateway: key.1, worth, cost });
+        if !enough {
+            self.wait(key, Wait::Price, Event::Waits { bounty: key.0, gateway: key.1, worth, cost });
         }
         enough
     }
@@ -144,11 +232,12 @@ impl Distributor {
         if still == Still::Good && self.is_in_the_way(slot) { Still::Late } else { still }
     }
 
-    /// Whether the chain asks for more than a call is worth, and others wait for its nonce; or it has waited long, and
-    /// shows nothing.
+    /// Whether the chain asks for more than a call is worth, or for more than the wallet has, and others wait for its nonce; or
+    /// it has waited long, and shows nothing.
     fn is_in_the_way(&self, slot: &Slot) -> bool {
         let Some(head) = self.head else { return false };
-        let payable = |slot: &Slot| self.most(&slot.bounty, &slot.call) >= head.base_fee;
+        let worth = |slot: &Slot| self.most(&slot.bounty, &slot.call) >= head.base_fee;
+        let payable = |slot: &Slot| worth(slot) && self.lacks(slot).is_none();
         let waits = || self.is_turn() || self.outbox.behind(slot.nonce).any(payable);
         let patience = matches!(slot.call, Call::Reveal { .. }) || slot.bumps < PATIENCE;
         !payable(slot) && (!patience || waits())
@@ -202,10 +291,8 @@ impl Distributor {
             // The next head tells a lock that has ended from a clock that is ahead.
             return self.turn(key, false);
         }
-        let most = self.most(&key.0, &call);
-        let fee = self.head.and_then(|head| self.policy.fee(None, head.base_fee, most));
-        // The fee has risen since the batch was put together: the next head asks again.
-        let Some(fee) = fee else { return self.turn(key, false) };
+        // The fee has risen since the batch was put together, or the wallet has less: the next head asks again.
+        let Some(offer) = self.funded(key, &call) else { return self.turn(key, false) };
         let shows = matches!(stage, Stage::Locked(_) | Stage::Direct(_));
         if shows && !self.head.is_some_and(|head| self.outbox.is_clear(&head)) {
             // Behind one of ours that nobody mines it would be public, and come too late. Others let it go first.
@@ -216,7 +303,7 @@ impl Distributor {
             return;
         }
         let private = matches!(stage, Stage::Direct(_));
-        let Some(slot) = self.outbox.post(key, call, fee, private, now) else { return };
+        let Some(slot) = self.outbox.post(key, call, offer, private, now) else { return };
         self.out.push_back(Output::Persist(Change::Transaction(slot.clone())));
         self.store(key, posted(stage, slot.nonce));
         self.out.push_back(Output::Submit(slot));
@@ -226,10 +313,6 @@ impl Distributor {
     pub(super) fn cost(&self, gas: u64) -> Wei {
         self.head.map_or(Wei::ZERO, |head| self.policy.cost(gas, head.base_fee))
     }
-}
-
-fn indices(items: &[Item]) -> Vec<u32> {
-    items.iter().map(|item| item.index).collect()
 }
 
 /// The state when its nonce is sent without its call.

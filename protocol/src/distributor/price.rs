@@ -11,8 +11,9 @@
 //!   until the lock is too near its end.
 //! - No fee is offered by which the gas could cost more than the shares bring, nor one above the operator's limit. A
 //!   transaction that is replaced pays an eighth more, where nodes ask for a tenth.
+//! - Nothing gets a nonce that the wallet cannot pay for beside what is under way, and nothing is reserved that takes what the
+//!   reveals of locks will cost: a transaction that no node takes would keep all behind it waiting.
 
-use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use minicbor::{Decode, Encode};
@@ -42,11 +43,18 @@ const REVEAL: Prices = Prices { base: 36_500, device: 4_700, row: 5_000, page: 3
 const CLAIM: Prices = Prices { base: 36_500, device: 14_000, row: 23_000, page: 2_500, node: 1_350 };
 /// More for each receipt of a P-256 key: the precompile, and the key that goes with it.
 const P256: u64 = 7_500;
-/// Most gas that a batch's calls may be expected to take, so that none is sent that runs out of it: a transaction may ask for
-/// 16,777,216 (EIP-7825), and a tenth of that is for what the constants above do not foresee.
-pub(super) const BATCH_GAS: u64 = 16_777_216 / 10 * 9;
+/// No transaction may ask for more gas (EIP-7825).
+pub(super) const GAS_CAP: u64 = 16_777_216;
+/// Most gas that a batch's calls may be expected to take, so that none is sent that runs out of it: a tenth of what a
+/// transaction may ask for is for what the constants above do not foresee.
+pub(super) const BATCH_GAS: u64 = GAS_CAP / 10 * 9;
+/// What a transaction may use, in percent of what it is expected to. That is above the floor for its calldata (EIP-7623):
+/// the constants are, for each device and node.
+const HEADROOM: u64 = 130;
+/// Gas that must be left when a bounty pays, though paying takes less: `Purse.PUSH_NEEDS`.
+const PUSH: u64 = 90_000;
 /// A transaction that does nothing.
-const TRANSFER: u64 = 21_000;
+pub(super) const TRANSFER: u64 = 21_000;
 
 impl Prices {
     fn of(&self, devices: &Devices) -> u64 {
@@ -66,15 +74,22 @@ struct Devices {
 
 impl Devices {
     fn new(indices: &[u32], depth: u8) -> Self {
-        let distinct = |by: u32| indices.iter().map(|index| index / by).collect::<BTreeSet<u32>>();
+        let distinct = |by: u32| distinct(indices.iter().map(|index| index / by));
         let (mut level, mut nodes) = (distinct(1), 0);
         let count = level.len() as u64;
         for _ in 0..depth {
-            nodes += level.iter().filter(|at| !level.contains(&(*at ^ 1))).count() as u64;
-            level = level.iter().map(|at| at / 2).collect();
+            nodes += level.iter().filter(|at| level.binary_search(&(*at ^ 1)).is_err()).count() as u64;
+            level = self::distinct(level.iter().map(|at| at / 2));
         }
         Self { count, rows: distinct(ROW).len() as u64, pages: distinct(PAGE).len() as u64, nodes }
     }
+}
+
+fn distinct(of: impl Iterator<Item = u32>) -> Vec<u32> {
+    let mut all: Vec<u32> = of.collect();
+    all.sort_unstable();
+    all.dedup();
+    all
 }
 
 /// Gas that the calls of a batch are expected to take, each as a transaction.
@@ -99,6 +114,19 @@ impl Gas {
             claim: CLAIM.of(&devices).saturating_add(keys),
         }
     }
+
+    /// Gas that transactions ask for which are expected to take this: what is left over costs nothing, but the wallet must
+    /// have it, and a call that runs out of it shows what it shows for nothing.
+    #[must_use]
+    pub fn limits(self) -> Self {
+        let limit =
+            |gas: u64, left: u64| (gas.saturating_mul(HEADROOM) / 100).saturating_add(left).min(GAS_CAP);
+        Self {
+            reserve: limit(self.reserve, 0),
+            reveal: limit(self.reveal, PUSH),
+            claim: limit(self.claim, PUSH),
+        }
+    }
 }
 
 /// What a transaction offers for a unit of gas (EIP-1559).
@@ -118,6 +146,11 @@ impl Fee {
     fn raised(self) -> Self {
         let raise = |fee: Wei| Wei::new(fee.get().saturating_add(fee.get() / 8).saturating_add(1));
         Self { max: raise(self.max), priority: raise(self.priority) }
+    }
+
+    /// Wei that so much gas costs at the most.
+    pub(super) fn cost(self, gas: u64) -> Wei {
+        Wei::new(self.max.get().saturating_mul(gas.into()))
     }
 
     fn covers(self, other: Self) -> bool {
@@ -183,8 +216,8 @@ impl Campaign {
 }
 
 /// Fee by which so much gas costs no more than this.
-pub(super) fn at_most(worth: Wei, gas: u64) -> Wei {
-    Wei::new(worth.get() / u128::from(gas.max(TRANSFER)))
+pub(super) fn at_most(wei: Wei, gas: u64) -> Wei {
+    Wei::new(wei.get() / u128::from(gas.max(TRANSFER)))
 }
 
 #[cfg(test)]

@@ -24,20 +24,18 @@ impl Distributor {
             return;
         }
         let (bounty, gateway) = key;
-        let ask = match &entry.exchange.stage {
+        let call = match &entry.exchange.stage {
             Stage::Proving => {
                 let r = entry.exchange.r(&self.me.payee);
-                Some(Output::Prove { bounty, gateway, s: entry.s, r })
+                return self.ask(key, Output::Prove { bounty, gateway, s: entry.s, r });
             }
             Stage::Reserving(state) if state.posting == Posting::Simulating => {
                 if !self.reservable(campaign) {
                     return self.close(key, CloseReason::ClaimsOver);
                 }
-                call(entry).map(|call| Output::Simulate { bounty, gateway, call })
+                call(entry)
             }
-            Stage::Claiming(state) if state.posting == Posting::Simulating => {
-                call(entry).map(|call| Output::Simulate { bounty, gateway, call })
-            }
+            Stage::Claiming(state) if state.posting == Posting::Simulating => call(entry),
             // Tried as a call it would show `t`. It was put together of shares that are free.
             Stage::Direct(state) if state.posting == Posting::Simulating => {
                 let Some(call) = call(entry) else { return };
@@ -54,16 +52,17 @@ impl Distributor {
                 if !self.worth_its_gas(key, worth, gas, false) {
                     return self.turn(key, false);
                 }
-                let Some(entry) = self.entries.get(&key) else { return };
-                call(entry).map(|call| Output::Simulate { bounty, gateway, call })
+                self.entries.get(&key).and_then(call)
             }
             _ => None,
         };
-        self.ask(key, ask);
+        let Some(call) = call else { return };
+        let Some((_, gas)) = self.funded(key, &call) else { return self.turn(key, false) };
+        self.ask(key, Output::Simulate { bounty, gateway, call, gas });
     }
 
-    fn ask(&mut self, key: Key, ask: Option<Output>) {
-        let (Some(entry), Some(ask)) = (self.entries.get_mut(&key), ask) else { return };
+    fn ask(&mut self, key: Key, ask: Output) {
+        let Some(entry) = self.entries.get_mut(&key) else { return };
         entry.asked = true;
         self.out.push_back(ask);
     }
@@ -274,14 +273,14 @@ impl Distributor {
             // Always less gas than the two.
             if self.worth_its_gas(key, worth, gas.claim, true) {
                 let min_sum = worth.max(self.cost(gas.claim));
-                self.store(key, Stage::Direct(state.direct(indices, min_sum)));
+                self.settle_on(key, Stage::Direct(state.direct(indices, min_sum)));
             }
             return;
         }
         let gas = gas.reserve.saturating_add(gas.reveal);
         if self.worth_its_gas(key, worth, gas, true) {
             let min_sum = price.max(self.cost(gas));
-            self.store(key, Stage::Reserving(state.reserve(indices, min_sum)));
+            self.settle_on(key, Stage::Reserving(state.reserve(indices, min_sum)));
         }
     }
 
@@ -384,7 +383,15 @@ impl Distributor {
         }
         // One share at least, and the transaction's gas.
         let least = indices.iter().map(|index| campaign.share(*index)).min().unwrap_or_default();
-        self.store(key, Stage::Claiming(state.claim(indices, least.max(self.cost(gas)))));
+        self.settle_on(key, Stage::Claiming(state.claim(indices, least.max(self.cost(gas)))));
+    }
+
+    /// Settles on a batch, if the wallet can pay for its call; else it is put together again.
+    fn settle_on(&mut self, key: Key, stage: Stage) {
+        let call = self.entries.get(&key).and_then(|entry| call_of(entry, &stage));
+        if call.is_some_and(|call| self.funded(key, &call).is_some()) {
+            self.store(key, stage);
+        }
     }
 }
 
@@ -410,8 +417,12 @@ fn free(seen: &[Seen], indices: &[u32]) -> bool {
 
 /// The call that the state waits to make.
 pub(super) fn call(entry: &Entry) -> Option<Call> {
+    call_of(entry, &entry.exchange.stage)
+}
+
+fn call_of(entry: &Entry, stage: &Stage) -> Option<Call> {
     let t = || entry.exchange.t.clone();
-    match &entry.exchange.stage {
+    match stage {
         Stage::Reserving(state) => {
             let items = items(entry, &state.batch.indices);
             Some(Call::Reserve { s: entry.s, items, min_sum: state.batch.min_sum })

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use alloy::primitives::{Address, U256};
 use alloy::providers::{Provider, ProviderBuilder};
-use alloy::rpc::types::TransactionReceipt;
+use alloy::rpc::types::{TransactionReceipt, TransactionRequest};
 use alloy::sol_types::SolEvent;
 use posthouse_contracts::abi::UpdateFactory;
 use posthouse_contracts::calls::{self, Call, Publish};
@@ -146,11 +146,19 @@ pub(crate) fn update(fleet: &Fleet) -> Publish {
 }
 
 pub(crate) async fn send(chain: &DevChain, account: usize, call: Call) -> TransactionReceipt {
+    send_request(chain, account, call.into_request()).await
+}
+
+pub(crate) async fn send_request(
+    chain: &DevChain,
+    account: usize,
+    request: TransactionRequest,
+) -> TransactionReceipt {
     let urls = [chain.url().to_owned()];
     let inner = provider(&urls, ChainId::new(chain.chain_id()), Limits::default()).unwrap();
     let wallet = chain.accounts()[account].clone();
     let provider = ProviderBuilder::new().wallet(wallet).connect_provider(inner);
-    let sent = provider.send_transaction(call.into_request()).await.unwrap();
+    let sent = provider.send_transaction(request).await.unwrap();
     provider.get_transaction_receipt(*sent.tx_hash()).await.unwrap().unwrap()
 }
 

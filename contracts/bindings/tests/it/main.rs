@@ -8,6 +8,7 @@ mod fixture;
 mod fleet;
 mod gas;
 mod light;
+mod limits;
 mod money;
 mod receipts;
 mod terms;

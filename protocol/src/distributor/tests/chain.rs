@@ -5,7 +5,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec;
 use alloc::vec::Vec;
 
-use crate::id::LockHash;
+use crate::id::{Curve, LockHash};
 use crate::secret::KeyR;
 
 use super::super::*;
@@ -22,6 +22,8 @@ pub(super) struct Share {
 pub(super) struct State {
     pub(super) time: u64,
     pub(super) nonce: u64,
+    /// What the wallet has.
+    pub(super) balance: u128,
     pub(super) shares: Vec<Share>,
     /// Transactions of this block, and whether each changed anything.
     pub(super) mined: Vec<Mined>,
@@ -77,12 +79,13 @@ impl Chain {
                 state.nonce += 1;
                 continue;
             }
-            let payable = |(_, fee): &(Call, Fee)| fee.max >= self.base_fee;
+            let payable =
+                |(call, fee): &(Call, Fee)| fee.max >= self.base_fee && most(call, *fee) <= state.balance;
             if !self.pool.get(&state.nonce).is_some_and(payable) {
                 break;
             }
             if let Some((call, fee)) = self.pool.remove(&state.nonce) {
-                state.execute(call, fee);
+                state.execute(call, fee, self.base_fee);
             }
         }
         self.blocks.push(state);
@@ -106,17 +109,39 @@ impl Chain {
             let last = self.blocks.last_mut().unwrap();
             match branch {
                 Branch::Without => {}
-                Branch::Elsewhere if last.nonce == nonce => last.execute(call, fee),
+                Branch::Elsewhere if last.nonce == nonce => last.execute(call, fee, self.base_fee),
                 _ => drop(self.pool.entry(nonce).or_insert((call, fee))),
             }
         }
     }
 }
 
+/// Gas that a call may use, and what it uses.
+fn gas(call: &Call) -> (u64, u64) {
+    let gas = |indices: &[u32]| Gas::of(indices, 3, Curve::Secp256k1);
+    let of_items = |items: &[Item]| gas(&items.iter().map(|item| item.index).collect::<Vec<_>>());
+    let (gas, of): (Gas, fn(Gas) -> u64) = match call {
+        Call::Reserve { items, .. } => (of_items(items), |gas| gas.reserve),
+        Call::Claim { items, .. } => (of_items(items), |gas| gas.claim),
+        Call::Reveal { indices, .. } => (gas(indices), |gas| gas.reveal),
+        Call::Cancel => return (21_000, 21_000),
+    };
+    (of(gas.limits()), of(gas))
+}
+
+/// Wei that the sender must have.
+pub(super) fn most(call: &Call, fee: Fee) -> u128 {
+    fee.max.get() * u128::from(gas(call).0)
+}
+
 impl State {
-    pub(super) fn execute(&mut self, call: Call, fee: Fee) {
+    pub(super) fn execute(&mut self, call: Call, fee: Fee, base_fee: Wei) {
         let before: Vec<_> = self.shares.iter().map(|share| (share.claimed, share.lock)).collect();
         let _ = self.apply(&call);
+        let paid = before.iter().zip(&self.shares).filter(|((claimed, _), share)| *claimed != share.claimed);
+        self.balance += paid.count() as u128 * SHARE;
+        let price = fee.max.min(base_fee.saturating_add(fee.priority));
+        self.balance -= price.get() * u128::from(gas(&call).1);
         let after = self.shares.iter().map(|share| (share.claimed, share.lock));
         let changed = !before.into_iter().eq(after);
         self.mined.push(Mined { nonce: self.nonce, call, fee, changed });

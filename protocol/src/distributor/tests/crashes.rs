@@ -72,6 +72,8 @@ enum Step {
     ForgetPool,
     StealNonce,
     BaseFee(u128),
+    /// In tenths of a share.
+    Balance(u128),
     RivalLock(usize),
     RivalClaim(usize),
     Crash,
@@ -98,6 +100,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::ForgetPool),
         1 => Just(Step::StealNonce),
         2 => (0..30_000u128).prop_map(Step::BaseFee),
+        2 => (0..40u128).prop_map(Step::Balance),
         1 => d.clone().prop_map(Step::RivalLock),
         1 => d.prop_map(Step::RivalClaim),
         3 => Just(Step::Crash),
@@ -120,6 +123,7 @@ fn take(world: &mut World, step: &Step) {
         Step::ForgetPool => world.forget_pool(),
         Step::StealNonce => world.steal_nonce(),
         Step::BaseFee(wei) => world.base_fee(wei),
+        Step::Balance(tenths) => world.balance(tenths * (world::SHARE / 10)),
         Step::RivalLock(d) => world.rival(d, false),
         Step::RivalClaim(d) => world.rival(d, true),
         Step::Crash => world.crash(),
@@ -144,6 +148,7 @@ proptest! {
             world.run(*outputs);
         }
         world.base_fee(100);
+        world.balance(10 * world::SHARE);
         world.calm();
         (0..GATEWAYS).for_each(|g| drop(world.seal(g)));
         world.calm();

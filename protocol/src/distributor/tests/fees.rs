@@ -221,6 +221,183 @@ fn what_comes_after_the_end_of_claims_is_called_off() {
     assert_eq!(state(&world, 0), "closed");
 }
 
+/// What a reservation of these devices takes out of the wallet at most, with what is left for its reveal.
+fn price_of(indices: &[u32], base: u128) -> u128 {
+    let limits = Gas::of(indices, 3, Curve::Secp256k1).limits();
+    u128::from(limits.reserve) * (2 * base + 1) + u128::from(limits.reveal) * (base + 1)
+}
+
+#[test]
+fn what_the_wallet_cannot_pay_for_gets_no_nonce() {
+    let mut world = World::new(policy());
+    world.base_fee(1_000);
+    world.balance(price_of(&[0], 1_000) - 1);
+    let s = world.offer(0, 0);
+    world.receipt(0, 0);
+    world.seal(0);
+    world.calm();
+    assert_eq!((state(&world, 0), world.shorts), ("collecting", 1), "told once");
+    assert_eq!((world.fees.len(), world.simulations), (0, 0));
+    // A restart tells it again, and changes nothing else.
+    world.crash();
+    world.calm();
+    assert_eq!((state(&world, 0), world.shorts, world.fees.len()), ("collecting", 2, 0));
+    world.balance(price_of(&[0], 1_000));
+    world.calm();
+    assert_eq!(world.mined(), [("reserve", true), ("reveal", true)]);
+    assert_eq!(world.claimed(0), Some(s));
+    // One that comes late is no different.
+    world.balance(1_000_000);
+    world.receipt(0, 3);
+    world.calm();
+    assert_eq!((state(&world, 0), world.shorts), ("paid", 3));
+    world.balance(world::SHARE);
+    world.calm();
+    assert_eq!(world.claimed(3), Some(s));
+}
+
+#[test]
+fn a_batch_that_is_too_dear_for_the_wallet_holds_no_other_up() {
+    let mut world = World::new(policy());
+    world.base_fee(1_000);
+    for (g, devices) in [(0, 0..3), (1, 3..4)] {
+        world.offer(g, devices.start);
+        devices.for_each(|device| drop(world.receipt(g, device)));
+        world.seal(g);
+    }
+    world.balance(price_of(&[3], 1_000));
+    world.observe();
+    world.settle();
+    assert_eq!((state(&world, 0), state(&world, 1), world.shorts), ("collecting", "reserving", 1));
+    // What the one brings pays for the other.
+    world.calm();
+    assert_eq!((state(&world, 0), state(&world, 1)), ("paid", "paid"));
+}
+
+#[test]
+fn no_reservation_takes_what_a_reveal_will_cost() {
+    let mut world = World::new(policy());
+    world.base_fee(1_000);
+    reserved(&mut world);
+    world.offer(1, 1);
+    world.receipt(1, 1);
+    world.seal(1);
+    // Enough for either.
+    world.balance(price_of(&[1], 1_000));
+    world.observe();
+    world.settle();
+    assert_eq!((state(&world, 0), state(&world, 1), world.shorts), ("revealing", "collecting", 1));
+    world.calm();
+    let revealed: Vec<_> = world.mined().into_iter().map(|(call, _)| call).take(2).collect();
+    assert_eq!(revealed, ["reserve", "reveal"]);
+    assert_eq!((state(&world, 0), state(&world, 1)), ("paid", "paid"), "by what the first brought");
+}
+
+#[test]
+fn a_replacement_offers_no_more_than_the_wallet_pays_for() {
+    let mut world = World::new(policy());
+    world.base_fee(1_000);
+    world.offer(0, 0);
+    world.receipt(0, 0);
+    world.seal(0);
+    world.balance(price_of(&[0], 1_000));
+    world.observe();
+    world.settle();
+    let first = world.fees[0].1;
+    // Twice that is more than the wallet has.
+    world.base_fee(2_900);
+    for _ in 0..6 {
+        world.settle();
+        world.mine();
+        world.observe();
+    }
+    assert_eq!((world.mined(), world.shorts), (vec![("reserve", true)], 1), "its reveal waits");
+    let limit = u128::from(Gas::of(&[0], 3, Curve::Secp256k1).limits().reserve);
+    let last = world.fees[world.fees.len() - 1].1;
+    assert!(last.max > first.max && last.max.get() * limit <= price_of(&[0], 1_000), "{last:?}");
+    world.balance(world::SHARE);
+    world.calm();
+    assert_eq!((world.mined(), state(&world, 0)), (vec![("reserve", true), ("reveal", true)], "paid"));
+}
+
+/// Somebody takes money out of the wallet while a reservation waits for its block.
+#[test]
+fn what_the_wallet_cannot_pay_for_any_more_is_called_off() {
+    let mut world = World::new(Policy { max_tries: 1, ..policy() });
+    world.base_fee(1_000);
+    world.offer(0, 0);
+    world.receipt(0, 0);
+    world.seal(0);
+    world.observe();
+    world.settle();
+    assert_eq!(state(&world, 0), "reserving");
+    world.balance(21_000 * 3_000);
+    world.calm();
+    assert_eq!((world.mined(), state(&world, 0)), (vec![("cancel", false)], "collecting"));
+    assert_eq!(world.shorts, 2, "of the one in flight, and of the next");
+    // That was no try.
+    world.balance(world::SHARE);
+    world.calm();
+    assert_eq!(state(&world, 0), "paid");
+    world.check_settled(1);
+}
+
+#[test]
+fn a_reveal_that_the_wallet_cannot_pay_for_waits_for_money_until_its_lock_is_near_its_end() {
+    for comes in [true, false] {
+        let mut world = World::new(policy());
+        world.base_fee(1_000);
+        locked(&mut world);
+        world.settle();
+        assert_eq!(state(&world, 0), "revealing");
+        world.forget_pool();
+        world.balance(21_000 * 3_000);
+        for _ in 0..400 {
+            world.settle();
+            world.mine();
+            world.observe();
+        }
+        assert_eq!((state(&world, 0), world.mined().len(), world.shorts), ("revealing", 1, 1));
+        if comes {
+            world.balance(world::SHARE);
+        }
+        for _ in 0..300 {
+            world.settle();
+            world.mine();
+            world.observe();
+        }
+        world.balance(world::SHARE);
+        world.calm();
+        let mined = match comes {
+            true => vec![("reserve", true), ("reveal", true)],
+            false => vec![("reserve", true), ("cancel", false), ("claim", true)],
+        };
+        assert_eq!((state(&world, 0), world.mined()), ("paid", mined));
+    }
+}
+
+#[test]
+fn what_fills_a_nonce_up_is_paid_for_before_what_waits_behind_it() {
+    let mut world = World::new(policy());
+    world.base_fee(1_000);
+    let s = world.offer(0, 0);
+    world.receipt(0, 0);
+    world.seal(0);
+    (0..4).for_each(|_| world.mine());
+    world.balance(price_of(&[0], 1_000));
+    world.skip_nonce();
+    world.settle();
+    assert_eq!(state(&world, 0), "reserving");
+    world.reorg(1, Branch::Without);
+    world.forget_pool();
+    world.calm();
+    assert_eq!(world.mined()[0], ("cancel", false));
+    world.balance(world::SHARE);
+    world.calm();
+    assert_eq!(world.claimed(0), Some(s));
+    world.check_settled(1);
+}
+
 /// Receipts of 200 devices far from each other, with P-256 keys: more than one transaction may ask gas for.
 #[test]
 fn a_batch_has_no_more_gas_than_a_transaction_may_ask_for() {

@@ -12,11 +12,13 @@ use crate::key::SigningKey;
 use crate::secret::{KeyR, PreimageT};
 
 use super::super::*;
-use super::chain::{Branch, Chain, RIVAL, Share, State};
+use super::chain::{Branch, Chain, RIVAL, Share, State, most};
 
 pub(super) const DEVICES: usize = 6;
 pub(super) const GATEWAYS: usize = 2;
 pub(super) const SHARE: u128 = 1_000_000_000;
+/// What the wallet has where nothing else is said.
+const RICH: Wei = Wei::new(1_000_000_000_000_000_000);
 pub(super) const LOCK_SECS: u64 = 7200;
 const CLAIM_BY: u64 = 10_000_000;
 const CHAIN: ChainId = ChainId::new(31337);
@@ -116,6 +118,8 @@ pub(super) struct World {
     /// What was offered, by nonce.
     pub(super) fees: Vec<(u64, Fee)>,
     pub(super) waits: usize,
+    /// How often it was told that the wallet lacks money.
+    pub(super) shorts: usize,
     /// The private relay keeps what it gets.
     pub(super) relay_is_deaf: bool,
     /// No node can be reached to send to.
@@ -167,7 +171,8 @@ pub(super) fn scattered(policy: Policy, stage: Stage, indices: &[u32]) -> Distri
         roster: Arc::new(Fleet(vec![])),
     };
     machine.handle(Input::Join(campaign), 1_000_000);
-    let head = Head { timestamp: 1000, latest_nonce: 3, final_nonce: 3, base_fee: Wei::new(1) };
+    let head =
+        Head { timestamp: 1000, latest_nonce: 3, final_nonce: 3, base_fee: Wei::new(1), balance: RICH };
     machine.handle(Input::Head(head), 1_000_000);
     let free = indices.iter().map(|index| Seen { index: *index, standing: Standing::Free { attempt: 0 } });
     let (latest, finalized): (Vec<Seen>, Vec<Seen>) = (free.clone().collect(), free.collect());
@@ -179,7 +184,8 @@ pub(super) fn scattered(policy: Policy, stage: Stage, indices: &[u32]) -> Distri
 impl World {
     pub(super) fn new(policy: Policy) -> Self {
         let key = |i: usize| SigningKey::from_bytes(Curve::Secp256k1, &[i as u8 + 1; 32]).unwrap();
-        let state = State { time: 1000, nonce: 3, shares: vec![Share::default(); DEVICES], mined: vec![] };
+        let (balance, shares) = (RICH.get(), vec![Share::default(); DEVICES]);
+        let state = State { time: 1000, nonce: 3, balance, shares, mined: vec![] };
         let (blocks, pool, stolen) = (vec![state], BTreeMap::new(), BTreeSet::new());
         let mut world = Self {
             machine: Distributor::new(identity(), policy),
@@ -198,6 +204,7 @@ impl World {
             calls: BTreeMap::new(),
             fees: vec![],
             waits: 0,
+            shorts: 0,
             deaf: false,
             relay_is_deaf: false,
             outputs: 0,
@@ -286,7 +293,7 @@ impl World {
                 let (cipher, proof) = (vec![1; 32], vec![2; 128]);
                 self.inbox.push(Input::Proved { bounty, gateway, s, cipher, proof });
             }
-            Output::Simulate { bounty, gateway, call } => {
+            Output::Simulate { bounty, gateway, call, .. } => {
                 self.check_secret(&call);
                 self.simulations += 1;
                 let result = self.verdict.map_or_else(|| self.chain.latest().clone().apply(&call), Err);
@@ -295,6 +302,10 @@ impl World {
             Output::Submit(slot) => self.submitted(slot),
             Output::Event(Event::Paid { index, .. }) => self.paid_events.push(index),
             Output::Event(Event::Waits { .. }) => self.waits += 1,
+            Output::Event(Event::Short { wei, .. }) => {
+                assert!(wei > Wei::ZERO);
+                self.shorts += 1;
+            }
             Output::Event(_) => {}
         }
     }
@@ -322,13 +333,20 @@ impl World {
         let raised = |old: Wei, new: Wei| new.get() * 10 >= old.get() * 11;
         match self.chain.pool.get(&slot.nonce) {
             Some((call, old)) if (call, *old) == (&slot.call, fee) => return,
+            // For nodes that have forgotten the call.
+            Some((_, old)) if *old == fee && slot.call == Call::Cancel => return,
             Some((_, old)) => {
                 let replaces = raised(old.max, fee.max) && raised(old.priority, fee.priority);
                 assert!(replaces, "no node takes {fee:?} in the place of {old:?}");
             }
             None => {}
         }
-        self.chain.pool.insert(slot.nonce, (slot.call, fee));
+        // As nodes do, which count all that waits.
+        let others = self.chain.pool.iter().filter(|(nonce, _)| **nonce != slot.nonce);
+        let owed: u128 = others.map(|(_, (call, fee))| most(call, *fee)).sum();
+        if owed + most(&slot.call, fee) <= self.chain.latest().balance {
+            self.chain.pool.insert(slot.nonce, (slot.call, fee));
+        }
     }
 
     /// No gas is paid for at more than its shares bring.
@@ -580,6 +598,11 @@ impl World {
         self.chain.base_fee = Wei::new(wei);
     }
 
+    /// The wallet has so much, on every branch.
+    pub(super) fn balance(&mut self, wei: u128) {
+        self.chain.blocks.iter_mut().for_each(|block| block.balance = wei);
+    }
+
     /// Claims are over in the next block.
     pub(super) fn pass_claim_by(&mut self) {
         let mut state = self.chain.child();
@@ -633,6 +656,7 @@ impl World {
             latest_nonce: self.chain.latest().nonce,
             final_nonce: self.chain.finalized().nonce,
             base_fee: self.chain.base_fee,
+            balance: Wei::new(self.chain.latest().balance),
         }
     }
 
