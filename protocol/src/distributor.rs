@@ -235,8 +235,10 @@ impl Distributor {
     }
 
     fn join(&mut self, campaign: Campaign) {
-        self.expected.remove(&campaign.bounty);
-        self.campaigns.entry(campaign.bounty).or_insert(campaign);
+        let bounty = campaign.bounty;
+        self.expected.remove(&bounty);
+        self.campaigns.entry(bounty).or_insert(campaign);
+        self.refit(bounty);
         self.tick();
     }
 

@@ -225,11 +225,17 @@ impl Distributor {
         let still = match &entry.exchange.stage {
             // With the lock's end near, `t` is shown to nobody else. Whoever has it already has it.
             Stage::Revealing(state) if state.nonce == slot.nonce => self.worth_t(state.until),
-            _ if self.claims_over(&slot.bounty) => Still::Late,
+            _ if self.claims_over(&slot.bounty) || !self.fits(slot) => Still::Late,
             _ if slot.private && slot.bumps >= RELAY_TRIES => Still::Late,
             _ => Still::Good,
         };
         if still == Still::Good && self.is_in_the_way(slot) { Still::Late } else { still }
+    }
+
+    /// Whether a transaction has the gas for it: one that was sent when batches had no bound may not.
+    fn fits(&self, slot: &Slot) -> bool {
+        let (Call::Reserve { items, .. } | Call::Claim { items, .. }) = &slot.call else { return true };
+        self.campaigns.get(&slot.bounty).is_none_or(|campaign| campaign.fits(&indices(items)))
     }
 
     /// Whether the chain asks for more than a call is worth, or for more than the wallet has, and others wait for its nonce; or

@@ -205,10 +205,15 @@ impl Campaign {
         Gas::of(indices, self.depth, self.curve)
     }
 
-    /// The first of these devices, as many as one transaction has the gas for.
+    /// Whether one transaction has the gas for these devices.
+    pub(super) fn fits(&self, indices: &[u32]) -> bool {
+        let Gas { reserve, reveal, claim } = self.gas(indices);
+        indices.len() <= 1 || reserve.max(reveal).max(claim) <= BATCH_GAS
+    }
+
+    /// The first of these devices, as many as fit.
     pub(super) fn fitting(&self, mut indices: Vec<u32>) -> Vec<u32> {
-        let fits = |gas: Gas| gas.reserve.max(gas.reveal).max(gas.claim) <= BATCH_GAS;
-        while indices.len() > 1 && !fits(self.gas(&indices)) {
+        while !self.fits(&indices) {
             indices.pop();
         }
         indices

@@ -386,6 +386,30 @@ impl Distributor {
         self.settle_on(key, Stage::Claiming(state.claim(indices, least.max(self.cost(gas)))));
     }
 
+    /// Batches that a restart brings back and no transaction has the gas for, as batches had no bound once, are put together
+    /// again. Those that were sent are called off: see [`super::post`].
+    pub(super) fn refit(&mut self, bounty: Bounty) {
+        let Some(campaign) = self.campaigns.get(&bounty).cloned() else { return };
+        let again = |stage: &Stage| match stage.clone() {
+            Stage::Reserving(state) if state.posting == Posting::Simulating => {
+                Some(Stage::Collecting(state.anew()))
+            }
+            Stage::Claiming(state) if state.posting == Posting::Simulating => Some(Stage::Paid(state.anew())),
+            Stage::Direct(state) if state.posting == Posting::Simulating => {
+                Some(Stage::Collecting(state.unsent()))
+            }
+            _ => None,
+        };
+        let unfit = self.entries.iter().filter(|(key, entry)| {
+            let batch = entry.exchange.stage.batch();
+            key.0 == bounty && batch.is_some_and(|batch| !campaign.fits(&batch.indices))
+        });
+        let anew = unfit.filter_map(|(key, entry)| Some((*key, again(&entry.exchange.stage)?)));
+        for (key, stage) in anew.collect::<Vec<_>>() {
+            self.store(key, stage);
+        }
+    }
+
     /// Settles on a batch, if the wallet can pay for its call; else it is put together again.
     fn settle_on(&mut self, key: Key, stage: Stage) {
         let call = self.entries.get(&key).and_then(|entry| call_of(entry, &stage));

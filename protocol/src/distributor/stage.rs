@@ -413,6 +413,11 @@ impl Claiming {
         Paid { offer: self.offer, tries: self.batch.tries }
     }
 
+    /// It was given to no relay; this was no try.
+    pub(super) fn unsent(self) -> Collecting {
+        Collecting { offer: self.offer, since: 0, sealed: true, tries: self.batch.tries }
+    }
+
     /// The relay's nonce was called off and nobody was paid: the batch is put together again, to be reserved.
     pub(super) fn instead(self) -> Collecting {
         Collecting { offer: self.offer, since: 0, sealed: true, tries: self.batch.tries.saturating_add(1) }

@@ -410,7 +410,7 @@ fn a_batch_has_no_more_gas_than_a_transaction_may_ask_for() {
     for (stage, direct, then) in
         [(collecting.clone(), false, "reserving"), (collecting, true, "direct"), (paid, false, "claiming")]
     {
-        let machine = world::scattered(Policy { max_batch: 200, direct, ..policy() }, stage, &indices);
+        let machine = world::scattered(Policy { max_batch: 200, direct, ..policy() }, stage, &indices, None);
         let exchange = machine.exchanges().next().unwrap();
         assert_eq!(exchange.stage.name(), then);
         let batch = &exchange.stage.batch().unwrap().indices;
@@ -419,5 +419,44 @@ fn a_batch_has_no_more_gas_than_a_transaction_may_ask_for() {
         assert!(gas.reserve.max(gas.claim) <= 16_777_216 / 10 * 9, "{then}: {gas:?}");
         let left = machine.watching().remove(0).indices;
         assert_eq!(left, indices, "the rest waits for the next");
+    }
+}
+
+/// What a program left behind that knew no bound: a batch that is not sent yet, and one that is.
+#[test]
+fn a_batch_that_no_transaction_has_gas_for_is_put_together_again_after_a_restart() {
+    let indices: Vec<u32> = (0..200).map(|i| i * 5_000).collect();
+    let offer = Offer { cipher: vec![1; 32], proof: vec![2; 128], expires: 0 };
+    let batch = Batch { indices: indices.clone(), min_sum: Wei::new(1), tries: 0 };
+    let policy = || Policy { max_batch: 200, ..policy() };
+    for posting in [Posting::Simulating, Posting::Posted(3)] {
+        let claiming = Claiming { offer: offer.clone(), batch: batch.clone(), posting };
+        let reserving = Reserving { offer: offer.clone(), batch: batch.clone(), posting, since: 0 };
+        for (stage, then) in [
+            (Stage::Reserving(reserving), "reserving"),
+            (Stage::Claiming(claiming.clone()), "claiming"),
+            // By a relay it is not sent again.
+            (Stage::Direct(claiming), "reserving"),
+        ] {
+            let sent = posting.nonce().map(|_| world::unbounded(&stage, &indices));
+            let sends = sent.is_some();
+            let mut machine = world::scattered(policy(), stage, &indices, sent);
+            if sends {
+                let last = machine.transactions().last().unwrap();
+                assert_eq!((last.nonce, &last.call), (3, &Call::Cancel), "{then}");
+                // The nonce is final, and no share is taken: once to see that, and once to go on.
+                world::scattered_reads(&mut machine, 4, &indices);
+                world::scattered_reads(&mut machine, 4, &indices);
+            }
+            let exchange = machine.exchanges().next().unwrap();
+            assert_eq!(exchange.stage.name(), then);
+            let batch = &exchange.stage.batch().unwrap().indices;
+            assert!((150..200).contains(&batch.len()) && indices.starts_with(batch), "{}", batch.len());
+            let shows = |output: &Output| match output {
+                Output::Submit(slot) => matches!(slot.call, Call::Reveal { .. } | Call::Claim { .. }),
+                _ => false,
+            };
+            assert!(!core::iter::from_fn(|| machine.poll()).any(|output| shows(&output)), "{then}");
+        }
     }
 }

@@ -148,8 +148,22 @@ fn identity() -> Identity {
     Identity { chain: CHAIN, payee: PAYEE }
 }
 
+/// The call of a batch of these devices of [`scattered`], as a program without limits sent it under nonce 3.
+pub(super) fn unbounded(stage: &Stage, indices: &[u32]) -> Slot {
+    let (device, attempt, sig) = (DeviceKey::new([2; 33]), Attempt::new(1), Signature::new([1; 64]));
+    let items = indices.iter().map(|index| Item { index: *index, device, attempt, sig }).collect();
+    let (t, min_sum) = (PreimageT::new([7; 32]), stage.batch().unwrap().min_sum);
+    let call = match stage {
+        Stage::Reserving(_) => Call::Reserve { s: KeyR::derive(&PAYEE, &t).lock(), items, min_sum },
+        _ => Call::Claim { t, items, min_sum },
+    };
+    let fee = Some(Fee { max: Wei::new(3), priority: Wei::new(1) });
+    let private = matches!(stage, Stage::Direct(_));
+    Slot { nonce: 3, bounty: BOUNTY, gateway: gateway(0).0, call, bumps: 0, fee, private, gas: None }
+}
+
 /// A distributor with receipts of these devices, all free, of a million with P-256 keys, after one reading of the chain.
-pub(super) fn scattered(policy: Policy, stage: Stage, indices: &[u32]) -> Distributor {
+pub(super) fn scattered(policy: Policy, stage: Stage, indices: &[u32], sent: Option<Slot>) -> Distributor {
     let (mut machine, gateway) = (Distributor::new(identity(), policy), gateway(0).0);
     let (challenge, t) = (digest::challenge(CHAIN, &BOUNTY, &PAYEE, &[1; 32]), PreimageT::new([7; 32]));
     let exchange = Exchange { bounty: BOUNTY, gateway, device: 0, challenge, t, stage };
@@ -160,6 +174,7 @@ pub(super) fn scattered(policy: Policy, stage: Stage, indices: &[u32]) -> Distri
         let receipt = Receipt { bounty: BOUNTY, gateway, index, device, attempt, sig, fate };
         machine.restore(Change::Receipt(receipt));
     }
+    sent.into_iter().for_each(|slot| machine.restore(Change::Transaction(slot)));
     let campaign = Campaign {
         bounty: BOUNTY,
         u_id: U_ID,
@@ -171,14 +186,25 @@ pub(super) fn scattered(policy: Policy, stage: Stage, indices: &[u32]) -> Distri
         roster: Arc::new(Fleet(vec![])),
     };
     machine.handle(Input::Join(campaign), 1_000_000);
-    let head =
-        Head { timestamp: 1000, latest_nonce: 3, final_nonce: 3, base_fee: Wei::new(1), balance: RICH };
+    scattered_reads(&mut machine, 3, indices);
+    machine
+}
+
+/// One reading of the chain in which so many transactions are final, and all shares free.
+pub(super) fn scattered_reads(machine: &mut Distributor, nonce: u64, indices: &[u32]) {
+    let gateway = gateway(0).0;
+    let head = Head {
+        timestamp: 1000,
+        latest_nonce: nonce,
+        final_nonce: nonce,
+        base_fee: Wei::new(1),
+        balance: RICH,
+    };
     machine.handle(Input::Head(head), 1_000_000);
     let free = indices.iter().map(|index| Seen { index: *index, standing: Standing::Free { attempt: 0 } });
     let (latest, finalized): (Vec<Seen>, Vec<Seen>) = (free.clone().collect(), free.collect());
     let seen = Observation { bounty: BOUNTY, gateway, latest, finalized, paid: Some(vec![]) };
     machine.handle(Input::Observed(seen), 1_000_000);
-    machine
 }
 
 impl World {
