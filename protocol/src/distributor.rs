@@ -27,7 +27,7 @@
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
-use crate::exchange::{Refusal, Response};
+use crate::exchange::Refusal;
 use crate::id::{Bounty, LockHash, PeerHash};
 
 pub use self::campaign::{Campaign, Group, Identity, Limits, Peer, Policy, Roster, Unreadable};
@@ -36,6 +36,7 @@ pub use self::io::{Change, Event, Input, Output};
 pub use self::outbox::Slot;
 pub use self::price::{Fee, Gas};
 pub use self::receipt::{Fate, Receipt};
+pub use self::requests::look_up;
 pub use self::stage::{
     Batch, Claiming, CloseReason, Closed, Collecting, Exchange, Locked, Offer, Offered, Paid, Posting,
     Reserving, Revealing, Stage,
@@ -193,9 +194,8 @@ impl Distributor {
             Input::Join(campaign) => self.join(campaign),
             Input::Leave(bounty) => self.leave(bounty),
             Input::Request { id, peer, request, entropy } => {
-                let response = self.answer(peer, request, entropy, now);
-                let response = response.unwrap_or_else(|reason| Response::Refused { reason });
-                self.out.push_back(Output::Send { id, response });
+                let answer = self.answer(id, peer, request, entropy, now);
+                self.out.push_back(answer);
             }
             Input::Inspected { bounty, index, standing } => {
                 self.sessions.inspected(bounty, index, standing);

@@ -14,15 +14,16 @@ use posthouse_contracts::chain::{At, Health};
 use posthouse_dsn::{Codec, Dsn, Inbound, Reply};
 use posthouse_protocol::distributor::{
     Call, Change, Distributor, Event, Fate, Head, Input, Observation, Output, Slot, Standing, Watch, Wei,
+    look_up,
 };
 use posthouse_protocol::exchange::{Refusal, Request, Response};
-use posthouse_protocol::id::{Bounty, ContentId, LockHash, Payee, PeerHash};
+use posthouse_protocol::id::{Bounty, ContentId, DeviceKey, LockHash, Payee, PeerHash};
 use posthouse_protocol::secret::KeyR;
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
 use zeroize::Zeroizing;
 
-use super::market::{Gateway, Goods, Prover, Shelf, campaign, proving_key};
+use super::market::{Gateway, Goods, LookUps, Members, Prover, Shelf, campaign, proving_key};
 use super::reader::Reader;
 use super::store::{CampaignRow, Store};
 use crate::crash::crash_point;
@@ -195,6 +196,11 @@ impl Engine {
                 }
             }
             Output::Event(event) => tell(&event),
+            Output::LookUp { id, bounty, gateway, keys } => {
+                if let Some((reply, goods)) = replies.remove(&id).zip(self.shelf.get(&bounty)) {
+                    self.tasks.look_up(goods, gateway, keys, reply);
+                }
+            }
             Output::Inspect { bounty, index } => self.tasks.inspect(bounty, index),
             Output::Prove { bounty, gateway, s, r } => match self.shelf.get(&bounty) {
                 Some(goods) => self.tasks.prove(goods, gateway, s, r),
@@ -317,6 +323,7 @@ pub(super) struct Tasks {
     reader: Reader,
     dsn: Dsn,
     readings: Arc<Semaphore>,
+    looking_up: LookUps,
     announcing: Arc<Mutex<()>>,
     prover: Prover,
 }
@@ -330,12 +337,26 @@ impl Tasks {
         prover: Prover,
     ) -> Self {
         let (readings, announcing) = (Arc::new(Semaphore::new(READINGS)), Arc::default());
-        Self { runtime, inbox, reader, dsn, readings, announcing, prover }
+        let looking_up = LookUps::default();
+        Self { runtime, inbox, reader, dsn, readings, looking_up, announcing, prover }
     }
 
     async fn send(&self, message: Message) {
         // An engine that has ended needs no answers.
         let _ = self.inbox.send(message).await;
+    }
+
+    /// Answers from the fleet's index on a thread that may wait for the disk. Whoever has one look-up under way, or comes when
+    /// all threads for it are taken ([`LookUps`]), is told to ask again.
+    fn look_up(&self, goods: Arc<Goods>, gateway: PeerHash, keys: Vec<DeviceKey>, reply: Reply) {
+        let Some(turn) = self.looking_up.turn(gateway) else {
+            return answer(reply, &Response::Refused { reason: Refusal::RateLimited });
+        };
+        self.runtime.spawn_blocking(move || {
+            let found = look_up(&Members(goods), &keys);
+            drop(turn);
+            answer(reply, &found);
+        });
     }
 
     fn inspect(&self, bounty: Bounty, index: u32) {

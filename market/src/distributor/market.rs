@@ -1,8 +1,8 @@
 //! What is for sale: a release that was fetched whole and checked, and its secret.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use posthouse_circuits::{KeyFileError, ProvingKey};
 use posthouse_contracts::fleet::{Fleet, FleetError};
@@ -32,7 +32,7 @@ pub(super) struct Goods {
 }
 
 /// The fleet of some goods.
-struct Members(Arc<Goods>);
+pub(super) struct Members(pub(super) Arc<Goods>);
 
 impl Members {
     fn unreadable(&self, error: &FleetError) -> Unreadable {
@@ -69,6 +69,34 @@ pub(super) fn campaign(goods: &Arc<Goods>) -> Campaign {
             .map(|group| Group { end_index: group.end_index, share: Wei::new(group.share) })
             .collect(),
         roster: Arc::new(Members(goods.clone())),
+    }
+}
+
+/// Most look-ups of members that are under way: each holds a thread.
+const LOOK_UPS: usize = 16;
+
+/// Peers for which members are being looked up. Shared; cheap to clone.
+#[derive(Clone, Default)]
+pub(super) struct LookUps(Arc<Mutex<BTreeSet<PeerHash>>>);
+
+impl LookUps {
+    /// One look-up for a peer, until the turn is dropped. `None` while the peer has one, or all are taken: an honest gateway
+    /// asks one thing at a time, and asks again.
+    pub(super) fn turn(&self, peer: PeerHash) -> Option<Turn> {
+        let mut peers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        (peers.len() < LOOK_UPS && peers.insert(peer)).then(|| Turn { peer, of: self.clone() })
+    }
+}
+
+/// A look-up under way.
+pub(super) struct Turn {
+    peer: PeerHash,
+    of: LookUps,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.of.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.peer);
     }
 }
 
@@ -123,4 +151,21 @@ pub(super) fn proving_key(
     };
     *held = Some((id, key.clone()));
     Ok(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_has_one_look_up_and_all_have_so_many() {
+        let (look_ups, peer) = (LookUps::default(), |n: usize| PeerHash::new([n as u8; 32]));
+        let mut turns: Vec<_> = (0..LOOK_UPS).map(|n| look_ups.turn(peer(n)).unwrap()).collect();
+        assert!(look_ups.turn(peer(LOOK_UPS)).is_none());
+        turns.pop();
+        assert!(look_ups.turn(peer(0)).is_none(), "it has one");
+        assert!(look_ups.turn(peer(LOOK_UPS)).is_some());
+        drop(turns);
+        assert!(look_ups.turn(peer(0)).is_some());
+    }
 }

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::exchange::{Request, Response};
-use crate::id::{Bounty, LockHash, PeerHash};
+use crate::id::{Bounty, DeviceKey, LockHash, PeerHash};
 use crate::secret::KeyR;
 
 use super::Wei;
@@ -90,6 +90,18 @@ pub enum Output {
         id: u64,
         /// The answer.
         response: Response,
+    },
+    /// Answer a request with what [`look_up`](super::look_up) finds, off this thread: so many keys read the disk too often for
+    /// it. At most [`MAX_MEMBERS`](crate::exchange::MAX_MEMBERS) keys; how many look-ups are under way is for the program to bound.
+    LookUp {
+        /// The request's.
+        id: u64,
+        /// The contract whose fleet it is.
+        bounty: Bounty,
+        /// Who asks.
+        gateway: PeerHash,
+        /// What for.
+        keys: Vec<DeviceKey>,
     },
     /// Look up how a share stands in the latest block.
     Inspect {

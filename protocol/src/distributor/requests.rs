@@ -1,12 +1,14 @@
 //! What gateways ask, and the typed refusals.
 
+use alloc::vec::Vec;
+
 use crate::digest;
 use crate::exchange::{MAX_MEMBERS, Member, Refusal, Request, Response};
 use crate::id::{Attempt, Bounty, ChainId, DeviceKey, Digest, LockHash, PeerHash, Signature};
 use crate::key;
 use crate::secret::PreimageT;
 
-use super::campaign::{Campaign, Peer, Unreadable};
+use super::campaign::{Campaign, Peer, Roster, Unreadable};
 use super::chain::Standing;
 use super::io::{Change, Output};
 use super::receipt::{Fate, Receipt};
@@ -15,22 +17,53 @@ use super::{Distributor, Entry, Key};
 
 type Answer = Result<Response, Refusal>;
 
+/// The answer to a [`Request::Members`] that the machine lets through as [`Output::LookUp`]. Reads the disk up to forty
+/// times for each key.
+pub fn look_up(roster: &dyn Roster, keys: &[DeviceKey]) -> Response {
+    match keys.iter().map(|key| member(roster, key)).collect() {
+        Ok(entries) => Response::Members { entries },
+        Err(unreadable) => Response::Refused { reason: Refusal::from(unreadable) },
+    }
+}
+
+/// What a request comes to.
+enum Reply {
+    Now(Response),
+    LookUp(Bounty, Vec<DeviceKey>),
+}
+
 impl Distributor {
+    /// The one output by which a request is answered.
     pub(super) fn answer(
+        &mut self,
+        id: u64,
+        peer: &dyn Peer,
+        request: Request,
+        entropy: &[u8; 32],
+        now: u64,
+    ) -> Output {
+        match self.reply(peer, request, entropy, now) {
+            Ok(Reply::LookUp(bounty, keys)) => Output::LookUp { id, bounty, gateway: peer.hash(), keys },
+            Ok(Reply::Now(response)) => Output::Send { id, response },
+            Err(reason) => Output::Send { id, response: Response::Refused { reason } },
+        }
+    }
+
+    fn reply(
         &mut self,
         peer: &dyn Peer,
         request: Request,
         entropy: &[u8; 32],
         now: u64,
-    ) -> Answer {
+    ) -> Result<Reply, Refusal> {
         let gateway = peer.hash();
         if !self.rates.take(gateway, now, &self.policy.limits) {
             return Err(Refusal::RateLimited);
         }
         if self.is_starting(bounty_of(&request)) {
-            return Ok(self.pending());
+            return Ok(Reply::Now(self.pending()));
         }
-        match request {
+        let response = match request {
             Request::Hello { chain, bounty, device_key, delegation } => {
                 self.on_chain(chain)?;
                 self.hello((bounty, gateway), &device_key, &delegation, Digest::new(*entropy), now)
@@ -39,7 +72,10 @@ impl Distributor {
                 self.on_chain(chain)?;
                 self.auth((bounty, gateway), peer, &sig, entropy, now)
             }
-            Request::Members { bounty, keys } => self.members((bounty, gateway), &keys),
+            Request::Members { bounty, keys } => {
+                self.may_look_up((bounty, gateway), &keys)?;
+                return Ok(Reply::LookUp(bounty, keys));
+            }
             Request::Receipt { bounty, s, device_key, attempt, sig } => {
                 let offered = Offered { key: (bounty, gateway), s };
                 self.receipt(&offered, device_key, attempt, sig, now)
@@ -47,7 +83,8 @@ impl Distributor {
             Request::Seal { bounty, s } => self.seal(&Offered { key: (bounty, gateway), s }),
             Request::Poll { bounty, s } => self.key(&Offered { key: (bounty, gateway), s }),
             Request::Copy { bounty, s, device_key } => self.copy(bounty, s, &device_key),
-        }
+        };
+        response.map(Reply::Now)
     }
 
     fn on_chain(&self, chain: ChainId) -> Result<(), Refusal> {
@@ -180,8 +217,8 @@ impl Distributor {
         self.advance(key);
     }
 
-    fn members(&self, key: Key, keys: &[DeviceKey]) -> Answer {
-        let campaign = self.campaign(&key.0)?;
+    fn may_look_up(&self, key: Key, keys: &[DeviceKey]) -> Result<(), Refusal> {
+        self.campaign(&key.0)?;
         let session = || self.sessions.get(&key).is_some_and(|session| session.authenticated);
         if !self.entries.contains_key(&key) && !session() {
             return Err(Refusal::NotAuthenticated);
@@ -189,8 +226,7 @@ impl Distributor {
         if keys.len() > MAX_MEMBERS {
             return Err(Refusal::Malformed);
         }
-        let entries = keys.iter().map(|key| member(campaign, key)).collect::<Result<_, _>>()?;
-        Ok(Response::Members { entries })
+        Ok(())
     }
 
     fn receipt(
@@ -344,13 +380,15 @@ impl From<Unreadable> for Refusal {
     }
 }
 
+/// One search, which reads the disk some fifteen times for a million devices: no other request than [`look_up`]'s reads more,
+/// so that it may be done where the machine runs.
 fn index(campaign: &Campaign, key: &DeviceKey) -> Result<u32, Refusal> {
     campaign.roster.index(key)?.ok_or(Refusal::NotAMember)
 }
 
-fn member(campaign: &Campaign, key: &DeviceKey) -> Result<Option<Member>, Refusal> {
-    let Some(index) = campaign.roster.index(key)? else { return Ok(None) };
-    let path = campaign.roster.path(index)?;
+fn member(roster: &dyn Roster, key: &DeviceKey) -> Result<Option<Member>, Unreadable> {
+    let Some(index) = roster.index(key)? else { return Ok(None) };
+    let path = roster.path(index)?;
     Ok(path.map(|path| Member { index, path }))
 }
 

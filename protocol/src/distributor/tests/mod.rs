@@ -5,8 +5,8 @@ use std::vec::Vec;
 
 use proptest::prelude::*;
 
-use crate::exchange::{Refusal, Request, Response};
-use crate::id::{Attempt, ChainId, Curve, Signature};
+use crate::exchange::{MAX_MEMBERS, Member, Refusal, Request, Response};
+use crate::id::{Attempt, ChainId, Curve, DeviceKey, Signature};
 
 use self::chain::Branch;
 use self::world::{DEVICES, GATEWAYS, World};

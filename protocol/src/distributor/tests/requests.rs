@@ -55,6 +55,25 @@ fn requests_that_do_not_fit_are_refused_by_name() {
     assert_eq!(refused(world.ask(0, bad)), Refusal::BadAuth);
 }
 
+/// So many keys read the disk too often for the machine's thread: it says who may ask, and the look-up is done elsewhere.
+#[test]
+fn members_are_looked_up_elsewhere_and_for_peers_that_may_ask() {
+    let mut world = World::new(policy());
+    let Request::Receipt { bounty, device_key, .. } = world.receipt_request(0, 2, 1) else { unreachable!() };
+    let members = |keys| Request::Members { bounty, keys };
+    world.greet(0, 0);
+    assert_eq!(refused(world.ask(0, members(vec![device_key]))), Refusal::NotAuthenticated);
+    world.auth(0);
+    assert_eq!(refused(world.ask(0, members(vec![device_key; MAX_MEMBERS + 1]))), Refusal::Malformed);
+    assert_eq!(refused(world.ask(1, members(vec![device_key]))), Refusal::NotAuthenticated);
+    assert_eq!(world.look_ups, 0);
+    let stranger = DeviceKey::new([2; 33]);
+    let entries = vec![Some(Member { index: 2, path: vec![] }), None];
+    assert_eq!(world.ask(0, members(vec![device_key, stranger])), Some(Response::Members { entries }));
+    assert_eq!(refused(world.ask(0, members(vec![world::UNREADABLE]))), Refusal::RateLimited);
+    assert_eq!(world.look_ups, 2);
+}
+
 #[test]
 fn receipts_are_checked_before_they_are_kept() {
     let mut world = World::new(policy());

@@ -109,6 +109,7 @@ pub(super) struct World {
     /// What simulations say whatever the chain would.
     pub(super) verdict: Option<CallFailure>,
     pub(super) simulations: usize,
+    pub(super) look_ups: usize,
     counter: u64,
     /// Answers on their way to the machine.
     inbox: Vec<Input<'static>>,
@@ -223,6 +224,7 @@ impl World {
             events: true,
             verdict: None,
             simulations: 0,
+            look_ups: 0,
             counter: 0,
             inbox: vec![],
             offers: BTreeMap::new(),
@@ -250,7 +252,7 @@ impl World {
     }
 
     pub(super) fn join(&mut self) {
-        let roster = Arc::new(Fleet(self.keys.iter().map(SigningKey::device_key).collect()));
+        let roster = Arc::new(self.fleet());
         let groups = vec![Group { end_index: DEVICES as u32, share: Wei::new(SHARE) }];
         let campaign = Campaign {
             bounty: BOUNTY,
@@ -264,6 +266,10 @@ impl World {
         };
         self.machine.handle(Input::Join(campaign), self.now);
         self.run(usize::MAX);
+    }
+
+    fn fleet(&self) -> Fleet {
+        Fleet(self.keys.iter().map(SigningKey::device_key).collect())
     }
 
     /// Loses everything but the disk, with outputs still in the queue.
@@ -309,6 +315,10 @@ impl World {
                 self.disk.write(change);
             }
             Output::Send { response, .. } => self.sent(response),
+            Output::LookUp { keys, .. } => {
+                self.look_ups += 1;
+                self.sent(look_up(&self.fleet(), &keys));
+            }
             Output::Inspect { bounty, index } => {
                 let standing = self.chain.latest().standing(LockHash::new([0; 32]), index);
                 self.inbox.push(Input::Inspected { bounty, index, standing });
