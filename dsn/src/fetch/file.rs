@@ -211,7 +211,9 @@ fn put_in_place(part: &Path, dest: &Path) -> io::Result<()> {
     }
 }
 
-/// Whether an earlier call has done it all. What the whole must hash to is given, or was recorded then.
+/// Whether an earlier call has done it all. What the whole must hash to is given, or was recorded then; where it was not, by an
+/// earlier version or a kill before the record, the file is added as one of ours, and is what is asked for if it then has its
+/// identifier. Only importers that lay files out otherwise leave it to be fetched again.
 async fn is_there(store: &Store, dest: &Path, job: &Job<'_>) -> Result<bool, FetchError> {
     match tokio::fs::metadata(dest).await {
         Ok(file) if file.is_file() && file.len() == job.size => {}
@@ -225,7 +227,7 @@ async fn is_there(store: &Store, dest: &Path, job: &Job<'_>) -> Result<bool, Fet
     };
     match expected {
         Some(expected) => Ok(hash_file(dest.to_owned()).await? == expected),
-        None => Ok(false),
+        None => Ok(store.add_file(dest).await?.cid == job.cid),
     }
 }
 

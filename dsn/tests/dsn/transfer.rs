@@ -143,6 +143,25 @@ async fn a_file_is_fetched_by_its_identifier_and_size_alone() {
     within(getter.dsn.fetch_file(file.cid, file.size, None, &dest, &from, |_| {})).await.unwrap_err();
 }
 
+/// As after an upgrade, or a kill between the file's last rename and its record.
+#[tokio::test]
+async fn a_file_that_is_there_and_not_recorded_is_told_by_its_identifier() {
+    let seeder = server(&[]).await;
+    let content = bytes(3 * MIB + 7, 18);
+    let file = seeder.seeds(&content).await;
+    within(seeder.dsn.stop()).await;
+    let getter = node(&[], |config| config.limits.lookup_retries = 0).await;
+    let (dest, leaf) = (getter.path("file"), Codec::Raw.cid(&content[..256 << 10]));
+    std::fs::write(&dest, bytes(3 * MIB + 7, 19)).unwrap();
+    within(getter.dsn.fetch_file(file.cid, file.size, None, &dest, &[], |_| {})).await.unwrap_err();
+    std::fs::write(&dest, &content).unwrap();
+    for _ in 0..2 {
+        within(getter.dsn.fetch_file(file.cid, file.size, None, &dest, &[], |_| {})).await.unwrap();
+    }
+    let block = within(getter.dsn.get_block(leaf, &[], 1 << 20)).await.unwrap();
+    assert_eq!(&block[..], &content[..256 << 10], "its blocks are served");
+}
+
 #[tokio::test]
 async fn a_file_of_another_identifier_at_the_same_place_is_not_taken_for_it() {
     let seeder = server(&[]).await;
