@@ -57,23 +57,22 @@ type Result<T, F, K, P> =
     core::result::Result<T, Failure<<F as Flash>::Error, <K as Key>::Error, <P as Pages>::Error>>;
 
 impl<F: Flash, K: Key, P: Pages> Device<F, K, P> {
-    /// Starts after power-up. `factory` is the state of a device that has none yet. Key, curve and
+    /// Starts after power-up. `stored` is the state of a device that has none saved yet. Key, curve and
     /// slot in the configuration are the board's own, whatever it says.
     ///
     /// # Errors
     /// [`Failure::Journal`].
     pub fn open(
         mut config: Config,
-        factory: Stored,
+        mut stored: Stored,
         boot: Boot,
         flash: F,
         key: K,
         pages: P,
     ) -> Result<Self, F, K, P> {
         (config.key, config.curve, config.slot) = (key.public(), key.curve(), flash.capacity());
-        let (journal, stored) = Journal::open(pages).map_err(Failure::Journal)?;
-        let sensor = Sensor::new(config, stored.unwrap_or(factory), boot);
-        Ok(Self { sensor, flash, key, journal })
+        let journal = Journal::open(pages, &mut stored).map_err(Failure::Journal)?;
+        Ok(Self { sensor: Sensor::new(config, stored, boot), flash, key, journal })
     }
 
     /// The machine, to look at.
@@ -110,6 +109,8 @@ impl<F: Flash, K: Key, P: Pages> Device<F, K, P> {
         self.run(now, &[], send)
     }
 
+    // Not on the stack while the machine verifies.
+    #[inline(never)]
     fn run(&mut self, now: u64, block: &[u8], send: &mut impl FnMut(Message)) -> Result<Flow, F, K, P> {
         while let Some(output) = self.sensor.poll(now) {
             match output {
@@ -136,6 +137,8 @@ impl<F: Flash, K: Key, P: Pages> Device<F, K, P> {
         self.journal.save(self.sensor.stored()).map_err(Failure::Journal)
     }
 
+    // Its buffer is not on the stack while anything else is done.
+    #[inline(never)]
     fn read(&mut self, offset: u32, len: u32, now: u64) -> Result<(), F, K, P> {
         let mut chunk = [0; CHUNK];
         let len = (len as usize).min(CHUNK);
@@ -148,5 +151,17 @@ impl<F: Flash, K: Key, P: Pages> Device<F, K, P> {
     fn feed(&mut self, input: Input<'_>, now: u64) {
         let taken = self.sensor.handle(input, now);
         debug_assert_eq!(taken, Ok(()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn state_and_machine_have_a_few_hundred_bytes() {
+        const { assert!(Stored::LEN < 600) };
+        // On a 64-bit host; 1.2 KiB on a Cortex-M, two hashes and their buffers among them.
+        assert!(size_of::<Sensor>() <= 1400, "{} bytes", size_of::<Sensor>());
     }
 }

@@ -11,7 +11,8 @@ use thiserror::Error;
 use crate::ports::Pages;
 
 const CHECK: usize = 8;
-const BODY: usize = 8 + Stored::LEN;
+const SEQUENCE: usize = 8;
+const BODY: usize = SEQUENCE + Stored::LEN;
 
 /// Bytes of a page.
 pub const PAGE_LEN: usize = BODY + CHECK;
@@ -36,52 +37,63 @@ pub struct Journal<P> {
 }
 
 impl<P: Pages> Journal<P> {
-    /// Reads the state that was saved last; nothing on a new device.
+    /// Reads the state that was saved last into `stored`, which stays as it is on a new device: a small stack holds
+    /// the state once.
     ///
     /// # Errors
     /// [`JournalError`].
-    pub fn open(mut pages: P) -> Result<(Self, Option<Stored>), JournalError<P::Error>> {
-        let newest = [load(&mut pages, 0)?, load(&mut pages, 1)?]
-            .into_iter()
-            .flatten()
-            .max_by_key(|(sequence, _)| *sequence);
-        let Some((sequence, state)) = newest else {
-            return Ok((Self { pages, sequence: 0 }, None));
-        };
-        let stored = Stored::from_bytes(&state).map_err(JournalError::State)?;
-        Ok((Self { pages, sequence }, Some(stored)))
+    // What is needed for reading is off the stack when this returns.
+    #[inline(never)]
+    pub fn open(mut pages: P, stored: &mut Stored) -> Result<Self, JournalError<P::Error>> {
+        let mut bytes = [0; PAGE_LEN];
+        let mut sequence = None;
+        for page in [0, 1] {
+            sequence = sequence.max(load(&mut pages, page, &mut bytes)?);
+        }
+        let Some(sequence) = sequence else { return Ok(Self { pages, sequence: 0 }) };
+        let damaged = JournalError::State(Error::DamagedState);
+        if load(&mut pages, place(sequence), &mut bytes)? != Some(sequence) {
+            return Err(damaged);
+        }
+        let state = bytes[SEQUENCE..].first_chunk().ok_or(damaged)?;
+        *stored = Stored::from_bytes(state).map_err(JournalError::State)?;
+        Ok(Self { pages, sequence })
     }
 
     /// Saves the state; durable when it returns.
     ///
     /// # Errors
     /// [`JournalError::Pages`].
+    // As above.
+    #[inline(never)]
     pub fn save(&mut self, stored: &Stored) -> Result<(), JournalError<P::Error>> {
         let sequence = self.sequence + 1;
         let mut page = [0; PAGE_LEN];
-        page[..8].copy_from_slice(&sequence.to_be_bytes());
-        page[8..BODY].copy_from_slice(&stored.to_bytes());
+        page[..SEQUENCE].copy_from_slice(&sequence.to_be_bytes());
+        page[SEQUENCE..BODY].copy_from_slice(&stored.to_bytes());
         let check = checksum(&page);
         page[BODY..].copy_from_slice(&check);
-        self.pages.write((sequence % 2) as usize, &page).map_err(JournalError::Pages)?;
+        self.pages.write(place(sequence), &page).map_err(JournalError::Pages)?;
         self.sequence = sequence;
         Ok(())
     }
 }
 
-type Page = Option<(u64, [u8; Stored::LEN])>;
+/// Which page a sequence is written to.
+fn place(sequence: u64) -> usize {
+    (sequence % 2) as usize
+}
 
-fn load<P: Pages>(pages: &mut P, page: usize) -> Result<Page, JournalError<P::Error>> {
-    let mut bytes = [0; PAGE_LEN];
-    pages.read(page, &mut bytes).map_err(JournalError::Pages)?;
-    if bytes[BODY..] != checksum(&bytes) {
-        return Ok(None);
-    }
-    let mut sequence = [0; 8];
-    let mut state = [0; Stored::LEN];
-    sequence.copy_from_slice(&bytes[..8]);
-    state.copy_from_slice(&bytes[8..BODY]);
-    Ok(Some((u64::from_be_bytes(sequence), state)))
+/// Reads a page; its sequence, if it is whole.
+fn load<P: Pages>(
+    pages: &mut P,
+    page: usize,
+    bytes: &mut [u8; PAGE_LEN],
+) -> Result<Option<u64>, JournalError<P::Error>> {
+    pages.read(page, bytes).map_err(JournalError::Pages)?;
+    let whole = bytes[BODY..] == checksum(bytes);
+    let sequence = bytes.first_chunk().map(|sequence| u64::from_be_bytes(*sequence));
+    Ok(sequence.filter(|sequence| whole && place(*sequence) == page))
 }
 
 fn checksum(page: &[u8; PAGE_LEN]) -> [u8; CHECK] {
@@ -124,7 +136,9 @@ mod tests {
     #[test]
     fn a_new_device_has_no_state() {
         let mut memory = Memory { pages: [[0xff; PAGE_LEN]; 2], cut: PAGE_LEN };
-        assert_eq!(Journal::open(&mut memory).unwrap().1, None);
+        let mut found = stored(7);
+        Journal::open(&mut memory, &mut found).unwrap();
+        assert_eq!(found, stored(7));
     }
 
     proptest! {
@@ -133,15 +147,16 @@ mod tests {
         #[test]
         fn a_torn_write_leaves_the_state_before_it(saves in 1..6_u64, cut in 0..=PAGE_LEN) {
             let mut memory = Memory { pages: [[0xff; PAGE_LEN]; 2], cut: PAGE_LEN };
-            let (mut journal, _) = Journal::open(&mut memory).unwrap();
+            let mut found = stored(0);
+            let mut journal = Journal::open(&mut memory, &mut found).unwrap();
             for version in 1..=saves {
                 journal.save(&stored(version)).unwrap();
             }
             memory.cut = cut;
-            let (mut journal, _) = Journal::open(&mut memory).unwrap();
+            let mut journal = Journal::open(&mut memory, &mut found).unwrap();
             journal.save(&stored(99)).unwrap();
-            let (_, found) = Journal::open(&mut memory).unwrap();
-            let found = found.unwrap().installed.get();
+            Journal::open(&mut memory, &mut found).unwrap();
+            let found = found.installed.get();
             prop_assert!(found == saves || found == 99);
             prop_assert_eq!(found == 99, cut == PAGE_LEN);
         }

@@ -6,11 +6,16 @@
 //! that survives a power cut in the middle of a write ([`Journal`]). The carrier is the port's own:
 //! the messages are a few dozen bytes of CBOR ([`posthouse_protocol::sensor`]).
 //!
+//! What many ports would write alike is here as well: [`boot`] turns three functions of plain NOR
+//! flash into two slots with a bootloader that exchanges them, and [`coap`] is the carrier over UDP.
+//!
 //! With the feature `sim` there is a sensor that runs on Linux, for tests and demonstrations, over
 //! MQTT or CoAP, with files for flash.
 #![cfg_attr(not(any(feature = "sim", test)), no_std)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod boot;
+pub mod coap;
 mod device;
 mod journal;
 mod ports;

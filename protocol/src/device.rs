@@ -215,6 +215,8 @@ pub struct Sensor {
 
 impl Sensor {
     /// Starts after power-up with what was persisted last.
+    // Not in its caller's frame: a small stack holds these few hundred bytes once less.
+    #[inline(never)]
     pub fn new(config: Config, stored: Stored, boot: Boot) -> Self {
         let mut sensor = Self {
             config,
@@ -402,7 +404,7 @@ impl Sensor {
         self.out.hello = true;
         self.out.status = self.stored.report.is_some();
         if let Step::Fetching(fetch) = &mut self.step {
-            fetch.resume();
+            fetch.wake();
         }
     }
 
@@ -646,12 +648,12 @@ impl Sensor {
     }
 
     /// The bytes are not the manifest's image. Which of them are wrong cannot be told, so the image
-    /// is fetched from the start, at the next wake: a gateway that serves rubbish must not drain
-    /// the battery.
+    /// is fetched from the start, at the next wake, even if the manifest comes again before: a gateway
+    /// that serves rubbish must not drain the battery.
     fn corrupt(&mut self) {
         let Some(update) = &self.stored.update else { return };
         let mut fetch = Fetch::new(update.u_id, update.size, 0, Sha256::new());
-        fetch.hold(u64::MAX);
+        fetch.rest();
         self.step = Step::Fetching(fetch);
         self.set_phase(Phase::Fetching { next: 0 });
         self.set_result(UpdateResult::IntegrityFailure);

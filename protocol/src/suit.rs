@@ -63,6 +63,8 @@ pub enum SuitError {
 ///
 /// # Errors
 /// [`SuitError`], which says what is wrong.
+// Not in its caller's frame, which is on the stack all the time.
+#[inline(never)]
 pub fn verify(envelope: &[u8], release_key: &ReleaseKey) -> Result<Manifest, SuitError> {
     if envelope.len() > MAX_ENVELOPE {
         return Err(SuitError::TooLong(envelope.len()));

@@ -5,9 +5,6 @@
 //! longer forms of integers and lengths, indefinite lengths, keys out of order, twice or unknown,
 //! trailing bytes.
 
-use core::convert::Infallible;
-
-use minicbor::encode::write::Cursor;
 use minicbor::encode::{self, Write};
 use minicbor::{Decode, Encode, Encoder};
 use sha2::{Digest as _, Sha256};
@@ -66,10 +63,12 @@ where
 /// [`WireError::NoSpace`].
 pub fn encode_into<'o, T: Encode<()>>(message: &T, out: &'o mut [u8]) -> Result<&'o [u8], WireError> {
     let room = out.len();
-    let mut cursor = Cursor::new(&mut *out);
-    minicbor::encode(message, &mut cursor).map_err(|_| WireError::NoSpace(room))?;
-    let written = cursor.position();
-    Ok(&out[..written])
+    let mut sink = Sink::Fill { out, at: 0 };
+    minicbor::encode(message, &mut sink).map_err(|_| WireError::NoSpace(room))?;
+    match sink {
+        Sink::Fill { out, at } => Ok(&out[..at]),
+        _ => Err(WireError::NoSpace(room)),
+    }
 }
 
 /// Encodes a message.
@@ -82,8 +81,8 @@ pub fn to_vec<T: Encode<()>>(message: &T) -> alloc::vec::Vec<u8> {
 
 /// Whether `message` encodes to exactly `bytes`.
 pub(crate) fn encodes_to<T: Encode<()>>(message: &T, bytes: &[u8]) -> bool {
-    let mut rest = Expect(bytes);
-    minicbor::encode(message, &mut rest).is_ok() && rest.0.is_empty()
+    let mut sink = Sink::Expect(bytes);
+    minicbor::encode(message, &mut sink).is_ok() && matches!(sink, Sink::Expect([]))
 }
 
 /// A byte string that holds the encoding of a value (`bstr .cbor T` in CDDL).
@@ -98,55 +97,51 @@ impl<C, T: Encode<()>> Encode<C> for Wrapped<T> {
 
 /// Bytes that a value encodes to.
 fn encoded_len<T: Encode<()>>(value: &T) -> u64 {
-    let mut len = Length(0);
-    // `Length` takes every byte, so this cannot fail.
-    let _ = minicbor::encode(value, &mut len);
-    len.0
-}
-
-/// Counts bytes.
-struct Length(u64);
-
-impl Write for Length {
-    type Error = Infallible;
-
-    fn write_all(&mut self, bytes: &[u8]) -> Result<(), Infallible> {
-        self.0 += bytes.len() as u64;
-        Ok(())
-    }
+    let mut sink = Sink::Count(0);
+    // Counting takes every byte, so this cannot fail.
+    let _ = minicbor::encode(value, &mut sink);
+    if let Sink::Count(len) = sink { len } else { 0 }
 }
 
 /// SHA-256 of what a value encodes to.
 pub(crate) fn sha256<T: Encode<()>>(value: &T) -> Digest {
-    let mut hasher = Hasher(Sha256::new());
-    // `Hasher` takes every byte, so this cannot fail.
-    let _ = minicbor::encode(value, &mut hasher);
-    Digest::new(hasher.0.finalize().into())
+    let mut sink = Sink::Hash(Sha256::new());
+    // Hashing takes every byte, so this cannot fail.
+    let _ = minicbor::encode(value, &mut sink);
+    let hash = if let Sink::Hash(hash) = sink { hash } else { Sha256::new() };
+    Digest::new(hash.finalize().into())
 }
 
-/// Hashes what is written.
-struct Hasher(Sha256);
-
-impl Write for Hasher {
-    type Error = Infallible;
-
-    fn write_all(&mut self, bytes: &[u8]) -> Result<(), Infallible> {
-        self.0.update(bytes);
-        Ok(())
-    }
+/// Where encoded bytes go. One type for all ends, because each type would be another copy of the encoders in a sensor's
+/// flash.
+enum Sink<'a> {
+    /// They are counted.
+    Count(u64),
+    /// They are hashed.
+    Hash(Sha256),
+    /// They must be these, and the rest is still to come.
+    Expect(&'a [u8]),
+    /// They fill a buffer, so far up to `at`.
+    Fill { out: &'a mut [u8], at: usize },
 }
 
-/// Takes only the bytes that are expected.
-struct Expect<'b>(&'b [u8]);
+/// The bytes are not the expected ones, or do not fit.
+struct Refused;
 
-/// The encoder wrote something else than was expected.
-struct Differs;
+impl Write for Sink<'_> {
+    type Error = Refused;
 
-impl Write for Expect<'_> {
-    type Error = Differs;
-
-    fn write_all(&mut self, bytes: &[u8]) -> Result<(), Differs> {
-        self.0 = self.0.strip_prefix(bytes).ok_or(Differs)?;
+    fn write_all(&mut self, bytes: &[u8]) -> Result<(), Refused> {
+        match self {
+            Self::Count(len) => *len += bytes.len() as u64,
+            Self::Hash(hash) => hash.update(bytes),
+            Self::Expect(rest) => *rest = rest.strip_prefix(bytes).ok_or(Refused)?,
+            Self::Fill { out, at } => {
+                let room = out.get_mut(*at..).and_then(|rest| rest.get_mut(..bytes.len()));
+                room.ok_or(Refused)?.copy_from_slice(bytes);
+                *at += bytes.len();
+            }
+        }
         Ok(())
     }
 }

@@ -4,10 +4,12 @@
 //! Processes are this program itself, run again in a role (see [`roles`]), so that `kill -9` is a real one and a
 //! demo needs nothing but its own executable.
 
+pub mod board;
 pub mod broker;
 pub mod chain;
 pub mod demo;
 pub mod hostile;
+pub mod liar;
 pub mod peers;
 pub mod poll;
 pub mod process;

@@ -11,7 +11,10 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use posthouse_actors::status::{self, Device, Exchange};
-use posthouse_protocol::{id::Curve, key::SigningKey};
+use posthouse_protocol::{
+    id::{Curve, ProductId},
+    key::SigningKey,
+};
 use rand::RngCore as _;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -57,6 +60,8 @@ pub struct Plan {
     pub block: u16,
     /// How long a sensor sleeps, ms.
     pub wake_ms: u64,
+    /// Curve of the sensors' keys: one for a product.
+    pub curve: Curve,
     /// Environment of the gateway and of the distributors: crash points for the scenarios.
     pub gateway_env: Vec<(String, String)>,
     /// More keys of the gateway's configuration, as whole TOML sections.
@@ -74,6 +79,7 @@ impl Plan {
             distributors: 2,
             block: 1024,
             wake_ms: 400,
+            curve: Curve::Secp256k1,
             gateway_env: Vec::new(),
             gateway_toml: String::new(),
         }
@@ -196,6 +202,18 @@ impl Site {
         };
         site.write_configurations()?;
         Ok(site)
+    }
+
+    /// Vendor and class id of every site.
+    #[must_use]
+    pub fn product() -> ProductId {
+        let uuid = |text: &str| {
+            let mut bytes = [0; 16];
+            // The constants are UUIDs.
+            let _ = hex::decode_to_slice(text.replace('-', ""), &mut bytes);
+            bytes
+        };
+        ProductId::from_parts(uuid(VENDOR_ID), uuid(CLASS_ID))
     }
 
     /// Publishes an image.
@@ -456,14 +474,23 @@ impl Site {
         format!(
             "carrier = {carrier:?}\ngateway = \"{gateway}\"\nkey_file = {key:?}\nrelease_key = {release:?}\n\
              vendor_id = {VENDOR_ID:?}\nclass_id = {CLASS_ID:?}\nstate_dir = {state:?}\nslot_file = {slot:?}\n\
-             block = {block}\nwake_ms = {wake}\nawake_ms = 300\ninstalled = 0\n",
+             curve = {curve:?}\nblock = {block}\nwake_ms = {wake}\nawake_ms = 300\ninstalled = 0\n",
             key = folder.join("device.key"),
             release = self.vendor.release_key,
             state = folder.join("state"),
             slot = sensor.slot,
+            curve = curve(&self.plan),
             block = self.plan.block,
             wake = self.plan.wake_ms + 37 * sensor.index as u64 % 200,
         )
+    }
+}
+
+/// The curve's name in configurations.
+fn curve(plan: &Plan) -> &'static str {
+    match plan.curve {
+        Curve::Secp256k1 => "secp256k1",
+        Curve::P256 => "p256",
     }
 }
 
@@ -471,7 +498,7 @@ fn sensor(plan: &Plan, index: usize) -> Result<Sensor> {
     let config = plan.folder.join(format!("sensor-{index}.toml"));
     let folder = config.with_extension("d");
     std::fs::create_dir_all(&folder)?;
-    let key = SigningKey::generate(Curve::Secp256k1, |bytes| rand::rng().fill_bytes(bytes))?;
+    let key = SigningKey::generate(plan.curve, |bytes| rand::rng().fill_bytes(bytes))?;
     write_key(&folder.join("device.key"), &key.to_bytes())?;
     let carrier = if index < plan.sensors.div_ceil(2) { Carrier::Mqtt } else { Carrier::Coap };
     let slot = folder.join("flash");
@@ -495,11 +522,12 @@ async fn vendor(plan: &Plan, chain: &Chain, sensors: &[Sensor]) -> Result<(Vendo
     let write = |factory: Option<&str>| {
         let factory = factory.map(|f| format!("factory = {f:?}\n")).unwrap_or_default();
         let toml = format!(
-            "state_dir = \"state\"\n[product]\nvendor_id = {VENDOR_ID:?}\nclass_id = {CLASS_ID:?}\n\
+            "state_dir = \"state\"\n[product]\nvendor_id = {VENDOR_ID:?}\nclass_id = {CLASS_ID:?}\ncurve = {curve:?}\n\
              [keys]\nethereum = \"ethereum.key\"\npeer = \"peer.key\"\nrelease = \"release.key\"\n\
              [chain]\nid = {CHAIN_ID}\nrpc = [{rpc:?}]\npoll_ms = 50\n{factory}\
              [dsn]\nlisten = [\"/ip4/127.0.0.1/tcp/{port}\"]\nfleet = \"testbed\"\n\
              [publish]\nshare = {SHARE:?}\n",
+            curve = curve(plan),
             rpc = chain.url(),
             port = listen.port(),
         );

@@ -1,6 +1,6 @@
 //! `cargo ci`: every check, in the order in which a mistake shows soonest.
 
-use std::{path::PathBuf, process::Command, time::Instant};
+use std::{process::Command, time::Instant};
 
 use anyhow::{Result, bail};
 
@@ -24,7 +24,7 @@ struct Step {
     run: fn() -> Result<Count>,
 }
 
-const STEPS: [Step; 15] = [
+const STEPS: [Step; 16] = [
     Step { name: "install", slow: false, run: || tools::install().map(|()| Count::default()) },
     Step { name: "format", slow: false, run: || quiet("cargo fmt --all --check") },
     Step { name: "shellcheck", slow: false, run: shellcheck },
@@ -48,7 +48,11 @@ const STEPS: [Step; 15] = [
     Step { name: "demo-large", slow: true, run: demo_large },
     Step { name: "helios", slow: true, run: || peer("helios") },
     Step { name: "lodestar", slow: true, run: || peer("lodestar") },
+    Step { name: "board", slow: true, run: board },
 ];
+
+/// One suite by its name, with the features of all others: nothing is built twice.
+const SUITE: &str = "cargo nextest run --workspace --all-features --no-fail-fast --test";
 
 pub(crate) fn check(full: bool, only: Option<&str>) -> Result<()> {
     let mut total = Count::default();
@@ -95,7 +99,7 @@ fn shellcheck() -> Result<Count> {
 }
 
 fn audit() -> Result<Count> {
-    match tools::advisories(&target().join("advisory-db"))? {
+    match tools::advisories(&tools::target()?.join("advisory-db"))? {
         Some(folder) => run(cmd("cargo audit --no-fetch --stale --db").arg(folder)),
         None => {
             println!("no advisories in {}; fetching them", tools::shared().display());
@@ -113,7 +117,7 @@ fn contracts() -> Result<Count> {
 
 /// Findings that are none have their reasons in `contracts/slither.config.json` or at their line; any other one fails.
 fn slither() -> Result<Count> {
-    let scratch = std::path::absolute(target())?.join("slither");
+    let scratch = tools::target()?.join("slither");
     let program = tools::slither(&scratch)?;
     // It calls forge by name, makes it build everything anew, and cleans up before: not in the folder of the tests.
     let mut path =
@@ -156,7 +160,7 @@ fn tests() -> Result<Count> {
 }
 
 fn demo_large() -> Result<Count> {
-    let folder = target().join("demo-large");
+    let folder = tools::target()?.join("demo-large");
     std::fs::create_dir_all(&folder)?;
     let firmware = folder.join("ten-mebibytes");
     // Not random, not constant: block numbers, so that a block in the wrong place shows.
@@ -171,12 +175,13 @@ fn demo_large() -> Result<Count> {
 /// A suite against somebody else's client, which plain test runs leave out.
 fn peer(name: &str) -> Result<Count> {
     tools::peers()?;
-    let line = "cargo nextest run --workspace --all-features --no-fail-fast --test";
-    counted(cmd(line).arg(name), "Summary [")
+    counted(cmd(SUITE).arg(name), "Summary [")
 }
 
-fn target() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from)
+/// The emulated Cortex-M3, with firmware that is built for it now.
+fn board() -> Result<Count> {
+    let firmware = crate::board::build()?;
+    counted(cmd(SUITE).arg("board").env("POSTHOUSE_BOARD", firmware), "Summary [")
 }
 
 /// Read the numbers from the summary lines of nextest (`Summary [ … s] 9 tests run: 9 passed, 0 skipped`) and forge

@@ -1,6 +1,7 @@
 //! What continuous integration runs, so that a person runs the same: `cargo ci`, `cargo xtask figures <area>`.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a tool for terminals")]
 
+mod board;
 mod ci;
 mod figures;
 mod run;
@@ -26,6 +27,8 @@ enum Command {
         #[arg(long)]
         only: Option<String>,
     },
+    /// Build the firmware for the emulated Cortex-M3, and print the folder where it is.
+    Board,
     /// Measure an area now and print one `name value unit` line for each figure.
     Figures {
         /// One of the areas that `--help` lists.
@@ -38,6 +41,7 @@ fn main() -> anyhow::Result<()> {
     std::env::set_current_dir(run::root()?)?;
     match Cli::parse().command {
         Command::Ci { full, only } => ci::check(full, only.as_deref()),
+        Command::Board => board::build().map(|folder| println!("{}", folder.display())),
         Command::Figures { area } => figures::run(area),
     }
 }

@@ -30,7 +30,7 @@ const CARGO: [(&str, &str); 3] = [
 const SLITHER: &str = "slither-analyzer==0.11.6";
 
 pub(crate) fn install() -> Result<()> {
-    debian()?;
+    debian(&DEBIAN)?;
     for (probe, krate) in CARGO {
         if !answers(probe) {
             // A debug build: the tools run for seconds, and optimising them takes minutes.
@@ -40,22 +40,28 @@ pub(crate) fn install() -> Result<()> {
     node()
 }
 
-fn debian() -> Result<()> {
+/// Installs by apt what is absent: of each, the program that shows that it is there, and the package.
+pub(crate) fn debian(packages: &[(&str, &str)]) -> Result<()> {
     let absent: Vec<&str> =
-        DEBIAN.iter().filter(|(probe, _)| !on_path(probe)).map(|(_, name)| *name).collect();
+        packages.iter().filter(|(probe, _)| !on_path(probe)).map(|(_, name)| *name).collect();
     if absent.is_empty() {
         return Ok(());
     }
     if !on_path("apt-get") {
         bail!("these programs are needed and apt-get is not here to install them: {}", absent.join(" "));
     }
-    let sudo = if on_path("sudo") && !is_root() { "sudo " } else { "" };
+    let sudo = sudo();
     run(&mut cmd(&format!("{sudo}apt-get update -qq")))?;
     // The broker is started by the tests on a port of their own; the package must not start one.
     run(cmd(&format!("{sudo}apt-get install -y -qq --no-install-recommends {}", absent.join(" ")))
         .env("DEBIAN_FRONTEND", "noninteractive")
         .env("RUNLEVEL", "1"))
     .map(drop)
+}
+
+/// What to put before a command that needs root.
+pub(crate) fn sudo() -> &'static str {
+    if on_path("sudo") && !is_root() { "sudo " } else { "" }
 }
 
 /// anvil, where `cargo ci` has not installed it.
@@ -66,8 +72,7 @@ pub(crate) fn anvil() -> Result<()> {
 /// forge, anvil and solc, by the lock file in `contracts/`.
 fn node() -> Result<()> {
     if !on_path("npm") {
-        let sudo = if on_path("sudo") && !is_root() { "sudo " } else { "" };
-        run(&mut cmd(&format!("{sudo}apt-get install -y -qq --no-install-recommends nodejs npm")))?;
+        run(&mut cmd(&format!("{}apt-get install -y -qq --no-install-recommends nodejs npm", sudo())))?;
     }
     run(cmd("npm ci --no-audit --no-fund --silent").current_dir("contracts")).map(drop)
 }
@@ -110,6 +115,12 @@ fn on_path(line: &str) -> bool {
 
 fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0)
+}
+
+/// Where cargo puts what it makes, as an absolute path.
+pub(crate) fn target() -> Result<PathBuf> {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
+    Ok(std::path::absolute(target)?)
 }
 
 /// Data that lies beside the repository and is never part of it: `$POSTHOUSE_SHARED`, by default `../shared`.

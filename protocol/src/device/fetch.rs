@@ -42,12 +42,14 @@ pub(super) struct Fetch {
     asked: Option<Asked>,
     /// Not before this, ms; `u64::MAX` until the next wake.
     not_before: u64,
+    /// Nor if the gateway says that the image is there.
+    until_wake: bool,
 }
 
 impl Fetch {
     /// Resumes at `next`, whose preceding bytes have been hashed.
     pub(super) fn new(u_id: UpdateId, size: u32, next: u32, hash: Sha256) -> Self {
-        Self { u_id, size, next, hash, asked: None, not_before: 0 }
+        Self { u_id, size, next, hash, asked: None, not_before: 0, until_wake: false }
     }
 
     pub(super) fn u_id(&self) -> UpdateId {
@@ -63,16 +65,32 @@ impl Fetch {
         self.asked.is_some() || self.not_before == 0
     }
 
-    /// Ask (again) at once: a wake, or a gateway that says the image is there.
+    /// Ask (again) at once: the sensor woke.
+    pub(super) fn wake(&mut self) {
+        self.until_wake = false;
+        self.resume();
+    }
+
+    /// Ask (again) at once: the gateway says that the image is there.
     pub(super) fn resume(&mut self) {
-        self.asked = None;
-        self.not_before = 0;
+        if !self.until_wake {
+            self.asked = None;
+            self.not_before = 0;
+        }
+    }
+
+    /// Not before the next wake, whatever the gateway says.
+    pub(super) fn rest(&mut self) {
+        self.hold(u64::MAX);
+        self.until_wake = true;
     }
 
     /// The gateway cannot serve before then.
     pub(super) fn hold(&mut self, until: u64) {
-        self.asked = None;
-        self.not_before = until;
+        if !self.until_wake {
+            self.asked = None;
+            self.not_before = until;
+        }
     }
 
     /// Takes a block. `Ok(None)` if it is not the one at `next`, else the offset to write it at.

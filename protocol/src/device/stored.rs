@@ -94,6 +94,7 @@ impl Stored {
     ///
     /// # Errors
     /// [`Error::DamagedState`].
+    #[inline(never)]
     pub fn from_bytes(bytes: &[u8; Self::LEN]) -> Result<Self, Error> {
         let mut r = Reader(bytes);
         let [LAYOUT] = r.take()? else { return Err(Error::DamagedState) };

@@ -48,93 +48,65 @@ impl SignRequest {
             }
         }
     }
-
-    /// The fields under the integer keys of the CDDL.
-    fn fields(&self) -> Fields {
-        match *self {
-            Self::Delegate { chain, bounty, gateway } => Fields {
-                kind: Kind::Delegate,
-                chain,
-                bounty,
-                gateway: Some(gateway),
-                payee: None,
-                u_id: None,
-                s: None,
-                attempt: None,
-            },
-            Self::Receipt { chain, bounty, payee, u_id, s, attempt } => Fields {
-                kind: Kind::Receipt,
-                chain,
-                bounty,
-                gateway: None,
-                payee: Some(payee),
-                u_id: Some(u_id),
-                s: Some(s),
-                attempt: Some(attempt),
-            },
-        }
-    }
 }
 
-/// Both kinds in one flat map, as a decoder in C would read it.
-#[derive(Encode, Decode)]
-#[cbor(map)]
-struct Fields {
-    #[n(0)]
-    kind: Kind,
-    #[n(1)]
-    chain: ChainId,
-    #[n(2)]
-    bounty: Bounty,
-    #[n(3)]
-    gateway: Option<PeerHash>,
-    #[n(4)]
-    payee: Option<Payee>,
-    #[n(5)]
-    u_id: Option<UpdateId>,
-    #[n(6)]
-    s: Option<LockHash>,
-    #[n(7)]
-    attempt: Option<Attempt>,
-}
-
-#[derive(Encode, Decode)]
-#[cbor(index_only)]
-enum Kind {
-    #[n(0)]
-    Delegate,
-    #[n(1)]
-    Receipt,
-}
-
-impl Fields {
-    /// The request, if exactly its kind's fields are there.
-    fn request(self) -> Option<SignRequest> {
-        let Self { chain, bounty, .. } = self;
-        match (self.kind, self.gateway, self.payee, self.u_id, self.s, self.attempt) {
-            (Kind::Delegate, Some(gateway), None, None, None, None) => {
-                Some(SignRequest::Delegate { chain, bounty, gateway })
-            }
-            (Kind::Receipt, None, Some(payee), Some(u_id), Some(s), Some(attempt)) => {
-                Some(SignRequest::Receipt { chain, bounty, payee, u_id, s, attempt })
-            }
-            _ => None,
-        }
-    }
-}
+/// `kind` in the CDDL.
+const DELEGATE: u8 = 0;
+const RECEIPT: u8 = 1;
 
 impl<C> Encode<C> for SignRequest {
     fn encode<W: Write>(&self, e: &mut Encoder<W>, ctx: &mut C) -> Result<(), encode::Error<W::Error>> {
-        self.fields().encode(e, ctx)
+        match self {
+            Self::Delegate { chain, bounty, gateway } => {
+                e.map(4)?.u8(0)?.u8(DELEGATE)?;
+                e.u8(1)?.encode_with(chain, ctx)?.u8(2)?.encode_with(bounty, ctx)?;
+                e.u8(3)?.encode_with(gateway, ctx)?;
+            }
+            Self::Receipt { chain, bounty, payee, u_id, s, attempt } => {
+                e.map(7)?.u8(0)?.u8(RECEIPT)?;
+                e.u8(1)?.encode_with(chain, ctx)?.u8(2)?.encode_with(bounty, ctx)?;
+                e.u8(4)?.encode_with(payee, ctx)?.u8(5)?.encode_with(u_id, ctx)?;
+                e.u8(6)?.encode_with(s, ctx)?.u8(7)?.encode_with(attempt, ctx)?;
+            }
+        }
+        Ok(())
     }
 }
 
+/// In the one order that there is: that the map is as long as its fields is seen when it is encoded again
+/// ([`crate::wire::decode`]). Nothing is skipped, so that a sensor carries no code that skips.
 impl<'b, C> Decode<'b, C> for SignRequest {
     fn decode(d: &mut Decoder<'b>, ctx: &mut C) -> Result<Self, decode::Error> {
-        Fields::decode(d, ctx)?
-            .request()
-            .ok_or_else(|| decode::Error::message("fields of another kind of sign request"))
+        d.map()?;
+        key(d, 0)?;
+        let kind = d.u8()?;
+        key(d, 1)?;
+        let chain = d.decode_with(ctx)?;
+        key(d, 2)?;
+        let bounty = d.decode_with(ctx)?;
+        match kind {
+            DELEGATE => {
+                key(d, 3)?;
+                Ok(Self::Delegate { chain, bounty, gateway: d.decode_with(ctx)? })
+            }
+            RECEIPT => {
+                key(d, 4)?;
+                let payee = d.decode_with(ctx)?;
+                key(d, 5)?;
+                let u_id = d.decode_with(ctx)?;
+                key(d, 6)?;
+                let s = d.decode_with(ctx)?;
+                key(d, 7)?;
+                Ok(Self::Receipt { chain, bounty, payee, u_id, s, attempt: d.decode_with(ctx)? })
+            }
+            _ => Err(decode::Error::message("no such kind of sign request")),
+        }
     }
+}
+
+fn key(d: &mut Decoder<'_>, key: u8) -> Result<(), decode::Error> {
+    let at = d.position();
+    if d.u8()? == key { Ok(()) } else { Err(decode::Error::message("another field was expected").at(at)) }
 }
 
 /// Up: the signature that was asked for.

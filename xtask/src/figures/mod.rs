@@ -3,6 +3,8 @@
 //! The measuring programs are examples of the crates they measure, built with optimisation wherever that changes a
 //! figure.
 
+mod sensors;
+
 use anyhow::{Result, ensure};
 use clap::ValueEnum;
 
@@ -17,6 +19,8 @@ pub(crate) enum Area {
     /// What the contracts cost, measured on anvil and equal on the devchain, and the paper's contract beside them;
     /// what a fleet of a million takes to enrol and to look up.
     Gas,
+    /// What a sensor's library and firmware take of flash and RAM, on an emulated Cortex-M3.
+    Sensors,
 }
 
 pub(crate) fn run(area: Area) -> Result<()> {
@@ -27,6 +31,7 @@ pub(crate) fn run(area: Area) -> Result<()> {
             line("cargo run --quiet -p posthouse-contracts --example gas")?;
             line("cargo run --quiet --release -p posthouse-market --example fleet")
         }
+        Area::Sensors => sensors::run(),
         Area::LightClient => {
             tools::peers()?;
             // Also the programs that it measures.

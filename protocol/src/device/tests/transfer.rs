@@ -123,6 +123,9 @@ fn a_wrong_image_is_never_activated_and_is_fetched_anew_at_the_next_wake() {
     board.serve(&wrong);
     assert_eq!(board.sensor.status().result, UpdateResult::IntegrityFailure);
     assert_eq!(board.active, firmware(0));
+    // Nor does a gateway that goes on and on make it fetch again before.
+    board.give(Input::Manifest(&envelope(NEW, &image))).unwrap();
+    board.give(Input::Later { retry_after: 0 }).unwrap();
     assert!(board.requests().is_empty());
     board.give(Input::Wake).unwrap();
     board.serve(&image);

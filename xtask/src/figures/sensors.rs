@@ -1,0 +1,35 @@
+//! `cargo xtask figures sensors`.
+
+use anyhow::{Context as _, Result};
+
+use crate::board;
+
+/// Everything of the area, one part after the other.
+pub(super) fn run() -> Result<()> {
+    device()
+}
+
+/// What a sensor needs: of the library with P-256 a whole round on an emulated Cortex-M3; of the firmware with CoAP and
+/// smoltcp its flash.
+fn device() -> Result<()> {
+    let folder = board::build()?;
+    let said = board::footprint(&folder)?;
+    println!("device_flash_KiB {:.1} KiB", kib(board::flash(&folder, "footprint")?));
+    println!("device_ram_KiB {:.1} KiB", kib(said_of(&said, "stack")?));
+    println!("device_state_B {} B", said_of(&said, "device")?);
+    println!("firmware_flash_KiB {:.1} KiB", kib(board::flash(&folder, "sensor-1")?));
+    println!("bootloader_flash_KiB {:.1} KiB", kib(board::flash(&folder, "boot")?));
+    Ok(())
+}
+
+/// The number that the board gave as `name=…`.
+fn said_of(said: &str, name: &str) -> Result<u64> {
+    let mark = format!(" {name}=");
+    let (_, rest) = said.split_once(&mark).with_context(|| format!("{name} in {said:?}"))?;
+    let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().with_context(|| format!("{name} in {said:?}"))
+}
+
+fn kib(bytes: u64) -> f64 {
+    bytes as f64 / 1024.0
+}
