@@ -201,7 +201,7 @@ impl Exchange {
     fn step_staged(&mut self, state: Staged) -> bool {
         let version = self.update.version;
         let heard = self.sensors.values().any(|sensor| sensor.seen.is_some());
-        let done = heard && !self.sensors.values().any(|sensor| sensor.needs(version));
+        let done = heard && !self.sensors.values().any(|sensor| sensor.lacks(version));
         if done {
             self.enter(State::Done(state));
         }
@@ -210,7 +210,7 @@ impl Exchange {
 
     fn step_done(&mut self, state: Staged) -> bool {
         let version = self.update.version;
-        let again = self.sensors.values().any(|sensor| sensor.needs(version));
+        let again = self.sensors.values().any(|sensor| sensor.lacks(version));
         if again {
             self.enter(State::Staged(state));
         }

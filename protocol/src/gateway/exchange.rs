@@ -168,6 +168,11 @@ impl Exchange {
             Input::BodyHeld => self.body = Body::Held,
             Input::BodyFailed => self.on_body_failed(now),
             Input::Sensor(view) => self.on_sensor(&view, now),
+            Input::Admission { device, admission } => {
+                if let Some(sensor) = self.sensors.get_mut(&device) {
+                    sensor.admission = admission;
+                }
+            }
             Input::Signature { device, digest, sig } => self.on_signature(device, digest, sig, now),
             Input::Status { device, installed, report } => {
                 self.on_status(device, installed, report, now);
@@ -279,6 +284,7 @@ impl Exchange {
         }
         let sensor = self.sensors.entry(view.device).or_default();
         let heard = sensor.seen.map_or(0, |seen| seen.heard);
+        sensor.admission = view.admission;
         sensor.seen = Some(Seen {
             curve: view.curve,
             installed: view.installed,

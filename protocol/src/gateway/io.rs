@@ -19,6 +19,18 @@ use crate::sensor::{ErrorCode, SignRequest};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(pub(super) u64);
 
+/// What the site lets a sensor have of an update at this time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Admission {
+    /// Nothing: it is as if the sensor were not there.
+    Held,
+    /// It may sign, so that the update is paid for and staged when its time comes.
+    Sign,
+    /// All.
+    #[default]
+    Open,
+}
+
 /// A sensor as its gateway knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SensorView {
@@ -30,6 +42,8 @@ pub struct SensorView {
     pub installed: Version,
     /// Whether it was heard just now, rather than remembered.
     pub awake: bool,
+    /// What it may have.
+    pub admission: Admission,
 }
 
 /// A sensor's word that it runs a version.
@@ -112,6 +126,13 @@ pub enum Input {
     BodyFailed,
     /// A sensor is known: it said hello, or the registry has it.
     Sensor(SensorView),
+    /// The site has decided anew what a sensor may have.
+    Admission {
+        /// Which.
+        device: DeviceKey,
+        /// What.
+        admission: Admission,
+    },
     /// A sensor signed something.
     Signature {
         /// Who.

@@ -40,8 +40,8 @@ mod update;
 
 pub use self::exchange::{Exchange, VerifyPath};
 pub use self::io::{
-    ClaimEntry, ClaimState, Decrypted, Event, Fault, Input, Intent, KeySource, Output, Report, RequestId,
-    SensorFault, SensorView,
+    Admission, ClaimEntry, ClaimState, Decrypted, Event, Fault, Input, Intent, KeySource, Output, Report,
+    RequestId, SensorFault, SensorView,
 };
 pub use self::offer::{Offer, OfferCheck, OfferFault, OfferVerdict, OfferVerifier, VerifiedOffer};
 pub use self::peer::Peer;

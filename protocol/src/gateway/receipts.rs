@@ -7,7 +7,7 @@
 use alloc::vec::Vec;
 
 use super::exchange::{Body, Exchange};
-use super::io::{ClaimEntry, ClaimState, Event, Intent, Output, SensorFault};
+use super::io::{Admission, ClaimEntry, ClaimState, Event, Intent, Output, SensorFault};
 use super::offer::VerifiedOffer;
 use super::record::Record;
 use super::reveals::Kept;
@@ -309,7 +309,7 @@ impl Exchange {
             Some((s, attempt)) if open => self.held.get(&s).map(|held| self.word(&held.offer, attempt)),
             _ => self.delegation_request(device),
         };
-        let image = self.is_entitled(device, open, now);
+        let image = sensor.admission == Admission::Open && self.is_entitled(device, open, now);
         Intent { manifest: true, sign, image }
     }
 

@@ -2,7 +2,7 @@
 
 use alloc::collections::{BTreeMap, BTreeSet};
 
-use super::io::{ClaimState, Intent, SensorFault};
+use super::io::{Admission, ClaimState, Intent, SensorFault};
 use super::peer::Peer;
 use crate::id::{Attempt, Curve, LockHash, Signature, Version};
 
@@ -52,6 +52,8 @@ pub(super) struct Sensor {
     pub(super) receipts: BTreeMap<LockHash, Receipt>,
     /// A report that it runs the update, signed.
     pub(super) report: Option<Signature>,
+    /// What the site lets it have.
+    pub(super) admission: Admission,
     /// What was last intended for it.
     pub(super) intent: Intent,
     pub(super) fault: Option<SensorFault>,
@@ -72,8 +74,13 @@ pub(super) struct Seen {
 
 impl Sensor {
     /// Whether it is here and does not run the version yet.
-    pub(super) fn needs(&self, version: Version) -> bool {
+    pub(super) fn lacks(&self, version: Version) -> bool {
         self.seen.is_some_and(|seen| seen.installed < version)
+    }
+
+    /// Whether something is to be done for it: it lacks the version, and the site does not hold it back.
+    pub(super) fn needs(&self, version: Version) -> bool {
+        self.lacks(version) && self.admission != Admission::Held
     }
 
     /// Whether it was heard less than `for_ms` ago.

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::exchange::{Exchange, Held};
-use super::io::{ClaimState, Fault, SensorFault};
+use super::io::{Admission, ClaimState, Fault, SensorFault};
 use super::peer::Peer;
 use super::roster::{Sensor, Step};
 use super::state::{Failure, State, StateName};
@@ -81,6 +81,8 @@ pub struct SensorStatus {
     pub served: bool,
     /// Whether it reported, signed, that it runs the update.
     pub reported: bool,
+    /// What the site lets it have.
+    pub admission: Admission,
     /// What is wrong with it.
     pub fault: Option<SensorFault>,
 }
@@ -128,6 +130,7 @@ fn sensor_status(device: DeviceKey, sensor: &Sensor) -> SensorStatus {
         claimed: matches!(sensor.claim, Some((ClaimState::Claimed, _))),
         served: sensor.intent.image,
         reported: sensor.report.is_some(),
+        admission: sensor.admission,
         fault: sensor.fault,
     }
 }

@@ -5,5 +5,6 @@
 mod distributor;
 mod hostile;
 mod properties;
+mod rollout;
 mod sensor;
 mod world;

@@ -1,6 +1,6 @@
 //! A sensor as strict as the real one about what it signs.
 
-use posthouse_protocol::gateway::{Input, Intent, Report, SensorView};
+use posthouse_protocol::gateway::{Admission, Input, Intent, Report, SensorView};
 use posthouse_protocol::id::{Curve, Digest, Version};
 use posthouse_protocol::key::SigningKey;
 use posthouse_protocol::sensor::SignRequest;
@@ -11,7 +11,8 @@ pub(crate) struct Sensor {
     pub(crate) key: SigningKey,
     pub(crate) installed: Version,
     pub(crate) intent: Intent,
-    signed: Vec<Digest>,
+    pub(crate) admission: Admission,
+    pub(crate) signed: Vec<Digest>,
 }
 
 impl Sensor {
@@ -19,7 +20,13 @@ impl Sensor {
         let mut scalar = [0; 32];
         scalar[31] = number + 1;
         let key = SigningKey::from_bytes(Curve::Secp256k1, &scalar).unwrap();
-        Self { key, installed: Version::new(1), intent: Intent::default(), signed: Vec::new() }
+        Self {
+            key,
+            installed: Version::new(1),
+            intent: Intent::default(),
+            admission: Admission::Open,
+            signed: Vec::new(),
+        }
     }
 
     pub(crate) fn hello(&self) -> Input {
@@ -28,6 +35,7 @@ impl Sensor {
             curve: Curve::Secp256k1,
             installed: self.installed,
             awake: true,
+            admission: self.admission,
         })
     }
 

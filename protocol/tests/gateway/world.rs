@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use posthouse_protocol::cose::ReleaseSigningKey;
 use posthouse_protocol::exchange::{Request, Response};
 use posthouse_protocol::gateway::{
-    CheckedRelease, ClaimEntry, ClaimState, Decrypted, Event, Exchange, Fault, Input, OfferVerifier, Output,
-    Peer, Policy, Record, RequestId, Slot, StateName, Update,
+    Admission, CheckedRelease, ClaimEntry, ClaimState, Decrypted, Event, Exchange, Fault, Input, Intent,
+    OfferVerifier, Output, Peer, Policy, Record, RequestId, Slot, StateName, Update,
 };
 use posthouse_protocol::id::{
     Attempt, BodyId, Bounty, ChainId, CircuitId, ContentId, Curve, DeviceKey, Digest, FleetRoot, KeyId,
@@ -290,6 +290,12 @@ impl World {
             Output::Intend { device, intent } => {
                 intent.sign.iter().for_each(|request| self.check_ask(device, request));
                 assert!(!intent.image || self.staged, "an image that is not staged");
+                let admission = self.sensors[&device].admission;
+                assert!(admission == Admission::Open || !intent.image, "an image against the site's will");
+                assert!(
+                    admission != Admission::Held || intent.sign.is_none(),
+                    "a request against the site's will"
+                );
                 self.sensors.get_mut(&device).unwrap().intent = intent;
             }
             Output::Decrypt { s, r, cipher } => {
@@ -418,6 +424,18 @@ impl World {
                 }
             }
         }
+    }
+
+    /// The site decides anew what a sensor may have; what it should find follows at once.
+    pub(crate) fn admit(&mut self, device: DeviceKey, admission: Admission) {
+        self.sensors.get_mut(&device).unwrap().admission = admission;
+        self.feed(Input::Admission { device, admission });
+        let intent = self.sensors[&device].intent;
+        assert!(admission == Admission::Open || !intent.image, "an image for a sensor that may not have it");
+        assert!(
+            admission != Admission::Held || intent == Intent::default(),
+            "something for a sensor that is held"
+        );
     }
 
     pub(crate) fn show_keys(&mut self) {
