@@ -19,8 +19,10 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use self::tls::FileError;
+use crate::campaign::{Campaign, CampaignError};
 use crate::mqtt;
 use crate::sensors::{Limits as HubLimits, Policy as HubPolicy};
+use crate::status::Token;
 
 mod tls;
 
@@ -42,6 +44,9 @@ pub struct Config {
     /// How long to wait for what, and how much of anything there may be.
     #[serde(default)]
     pub exchange: Exchange,
+    /// Which sensors get an update, and when.
+    #[serde(default)]
+    pub campaign: Campaign,
     /// Staged images.
     #[serde(default)]
     pub staging: Staging,
@@ -127,6 +132,21 @@ pub struct Coap {
 pub struct Status {
     /// Where to listen; nowhere if absent.
     pub listen: Option<SocketAddr>,
+    /// File with the token that whoever gives orders must bear; without it, none are taken.
+    pub token_file: Option<PathBuf>,
+}
+
+impl Status {
+    /// The token, if there is one.
+    ///
+    /// # Errors
+    /// The file cannot be used, or the token is too short to be secret.
+    pub fn token(&self) -> Result<Option<Token>, ConfigError> {
+        let Some(file) = &self.token_file else { return Ok(None) };
+        let failed = |error| ConfigError::TokenFile(file.clone(), error);
+        let bytes = tls::secret(file).map_err(failed)?;
+        Token::new(bytes.trim_ascii()).map(Some).ok_or(failed(FileError::Short(Token::MIN)))
+    }
 }
 
 impl Sensors {
@@ -387,6 +407,12 @@ pub enum ConfigError {
     /// A file for the broker cannot be used.
     #[error("sensors.mqtt: {0}: {1}")]
     MqttFile(PathBuf, FileError),
+    /// The token cannot be used.
+    #[error("status.token_file: {0}: {1}")]
+    TokenFile(PathBuf, FileError),
+    /// Rules that contradict themselves.
+    #[error(transparent)]
+    Campaign(#[from] CampaignError),
     /// An address that does not say who is behind it.
     #[error("dsn.{key}: {address} does not end in /p2p/<peer id>")]
     NoPeer {
@@ -414,6 +440,7 @@ impl Config {
             }
             product.release_key.check().map_err(|_| ConfigError::ReleaseKey(product.release_key))?;
         }
+        self.campaign.check()?;
         peers("bootstrap", &self.dsn.bootstrap)?;
         peers("distributors", &self.dsn.distributors).map(drop)
     }

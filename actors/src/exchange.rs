@@ -5,6 +5,7 @@
 //! rule lives here: facts go into a machine of [`posthouse_protocol::gateway`], and what comes out is
 //! done in its order. While the store fails nothing leaves; the write is repeated until it succeeds.
 
+mod campaign;
 mod follow;
 mod perform;
 mod registry;
@@ -22,8 +23,11 @@ use posthouse_light_client::words;
 use posthouse_protocol::gateway::{Input, PackageFault, Policy, Report};
 use posthouse_protocol::id::{Bounty, PeerHash, ProductId, ReleaseKey, UpdateId};
 
+use self::campaign::Campaigns;
+pub use self::campaign::{GiveOrder, OrderError, Retry};
 use self::follow::Follow;
 use self::registry::Registry;
+use crate::campaign::Campaign;
 use crate::chain::{Announced, Chain, ChainSeen, KeysRevealed, Watch};
 use crate::crash::crash_point;
 use crate::dsn::{Dsn, FetchPackage, FetchedPackage};
@@ -53,6 +57,8 @@ pub struct Site {
     pub policy: Policy,
     /// What is served: the vendor's Ethereum address and release key, by product.
     pub products: BTreeMap<ProductId, ([u8; 20], ReleaseKey)>,
+    /// Which sensors get an update, and when.
+    pub campaign: Campaign,
     /// Folder of encrypted images.
     pub bodies: PathBuf,
     /// Folder of staged images.
@@ -108,6 +114,7 @@ pub struct Exchanges {
     found: Option<Found>,
     follows: BTreeMap<Bounty, Follow>,
     registry: Registry,
+    campaigns: Campaigns,
     chain_seen: Option<ChainSeen>,
     staged: BTreeMap<UpdateId, u64>,
     started_at: u64,
@@ -124,6 +131,7 @@ impl Exchanges {
             found: Some(found),
             follows: BTreeMap::new(),
             registry: Registry::new(MAX_SENSORS),
+            campaigns: Campaigns::default(),
             chain_seen: None,
             staged: BTreeMap::new(),
             started_at: 0,
@@ -150,6 +158,7 @@ impl Exchanges {
             .map(|row| (row.u_id, row.size))
             .collect();
         self.registry.restore(found.loaded.sensors);
+        self.campaigns.restore(found.loaded.orders, found.loaded.failures);
         for announcement in found.loaded.announcements {
             if !self.site.serves(&announcement) {
                 continue;
@@ -188,7 +197,8 @@ impl Exchanges {
             self.drive(bounty, Input::ImageLost, ctx);
         }
         for view in self.registry.of_product(&product) {
-            self.drive(bounty, Input::Sensor(view), ctx);
+            let input = self.admit(bounty, view);
+            self.drive(bounty, input, ctx);
         }
     }
 
@@ -333,6 +343,7 @@ impl Actor for Exchanges {
         if let Some(found) = self.found.take() {
             self.resume(found, ctx);
         }
+        Self::watch_windows(ctx);
     }
 }
 
@@ -394,7 +405,8 @@ impl Handler<SensorHello> for Exchanges {
         let Some((view, changed)) = self.registry.hello(&said, now) else { return };
         self.save_sensor(changed);
         for bounty in self.of_product(&said.hello.product) {
-            self.drive(bounty, Input::Sensor(view), ctx);
+            let input = self.admit(bounty, view);
+            self.drive(bounty, input, ctx);
         }
     }
 }
@@ -421,6 +433,9 @@ impl Handler<SensorStatus> for Exchanges {
 
     fn handle(&mut self, SensorStatus { device, status }: SensorStatus, ctx: &mut Self::Context) {
         let now = self.now();
+        if let Some(before) = self.registry.rows.get(&device).cloned() {
+            self.count_failure(&before, &status, ctx);
+        }
         let Some((product, changed)) = self.registry.status(&device, &status, now) else { return };
         self.save_sensor(changed);
         let report = status.report.map(|report| Report {

@@ -194,7 +194,13 @@ async fn start_coap(config: &Config, hub: &Addr<Sensors>) -> Result<Option<Socke
 fn start_status(config: &Config, source: &Addr<Exchanges>) -> Result<Option<SocketAddr>, StartError> {
     let Some(listen) = config.status.listen else { return Ok(None) };
     let failed = |error| StartError::Listen { key: "status.listen", address: listen, error };
-    let (server, address) = status::serve(listen, source.clone().recipient()).map_err(failed)?;
+    let desk = status::Desk {
+        source: source.clone().recipient(),
+        orders: source.clone().recipient(),
+        retries: source.clone().recipient(),
+        token: config.status.token()?,
+    };
+    let (server, address) = status::serve(listen, desk).map_err(failed)?;
     actix::spawn(async move {
         if let Err(error) = server.await {
             tracing::error!(%error, "the status server ended");
@@ -254,6 +260,7 @@ fn site(config: &Config, folders: &Folders, peer: PeerId, trust: Trust) -> Site 
             .iter()
             .map(|product| (product.id(), (product.vendor.into_array(), product.release_key)))
             .collect(),
+        campaign: config.campaign.clone(),
         bodies: folders.bodies.clone(),
         images: folders.images.clone(),
         quota: config.staging.quota,

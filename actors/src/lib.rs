@@ -1,6 +1,7 @@
 //! The gateway's actors.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod campaign;
 pub mod chain;
 pub mod coap;
 pub mod config;

@@ -15,6 +15,8 @@ use posthouse_protocol::id::{Bounty, DeviceKey, UpdateId};
 use rusqlite::Connection;
 use thiserror::Error;
 
+use crate::campaign::Order;
+
 pub use self::rows::{Announcement, Loaded, SensorRow, StagedRow};
 
 /// Why the store could not do it.
@@ -173,6 +175,46 @@ impl Handler<ForgetSensor> for Store {
     }
 }
 
+/// Keeps what somebody ordered for an update.
+#[derive(Debug, Clone, PartialEq, Eq, Message)]
+#[rtype(result = "Result<(), StoreError>")]
+pub struct SaveOrder {
+    /// Which update.
+    pub bounty: Bounty,
+    /// For which group of sensors; for all if absent.
+    pub group: Option<String>,
+    /// What.
+    pub order: Order,
+}
+
+impl Handler<SaveOrder> for Store {
+    type Result = Result<(), StoreError>;
+
+    fn handle(&mut self, save: SaveOrder, _: &mut Self::Context) -> Self::Result {
+        rows::save_order(self.connection()?, &save)
+    }
+}
+
+/// Keeps how often an update failed on a sensor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
+#[rtype(result = "Result<(), StoreError>")]
+pub struct SaveFailures {
+    /// Which update.
+    pub bounty: Bounty,
+    /// Which sensor.
+    pub device: DeviceKey,
+    /// How often; 0 to forget it.
+    pub count: u8,
+}
+
+impl Handler<SaveFailures> for Store {
+    type Result = Result<(), StoreError>;
+
+    fn handle(&mut self, save: SaveFailures, _: &mut Self::Context) -> Self::Result {
+        rows::save_failures(self.connection()?, &save)
+    }
+}
+
 /// Keeps that an image is on disk: after its file and its folder are synced.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<(), StoreError>")]
@@ -284,6 +326,29 @@ mod tests {
         let kept: u32 =
             database.connection.query_row("SELECT count(*) FROM records", [], |row| row.get(0)).unwrap();
         assert_eq!(kept, 0);
+    }
+
+    #[test]
+    fn orders_and_failures_are_found_as_they_were_given() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut database = Database::open(&folder.path().join("db")).unwrap();
+        announce(&mut database);
+        let order =
+            |group: Option<&str>, order| SaveOrder { bounty: BOUNTY, group: group.map(str::to_owned), order };
+        let failures = |count| SaveFailures { bounty: BOUNTY, device: DEVICE, count };
+        for save in
+            [order(None, Order::Pause), order(Some("a"), Order::Pause), order(Some("a"), Order::Cancel)]
+        {
+            rows::save_order(&database.connection, &save).unwrap();
+        }
+        (1..=2).for_each(|count| rows::save_failures(&database.connection, &failures(count)).unwrap());
+        let loaded = reopened(&folder);
+        assert_eq!(loaded.orders, [order(None, Order::Pause), order(Some("a"), Order::Cancel)]);
+        assert_eq!(loaded.failures, [failures(2)]);
+        rows::save_order(&database.connection, &order(None, Order::Resume)).unwrap();
+        rows::save_failures(&database.connection, &failures(0)).unwrap();
+        let loaded = reopened(&folder);
+        assert_eq!((loaded.orders.len(), loaded.failures.len()), (1, 0));
     }
 
     #[test]

@@ -32,6 +32,26 @@ enum Command {
         #[arg(long)]
         address: Option<std::net::SocketAddr>,
     },
+    /// Hold an update back, let it go on, or end it, at a running gateway.
+    Update {
+        /// What to do with it.
+        #[arg(value_enum)]
+        order: Order,
+        /// The update, by its bounty: an address, as `status` shows it.
+        bounty: String,
+        /// Only for the sensors of this group of `campaign.groups`.
+        #[arg(long)]
+        group: Option<String>,
+        #[command(flatten)]
+        source: Source,
+    },
+    /// Give a sensor that failed too often another try, at a running gateway.
+    Retry {
+        /// The sensor, by its device id.
+        device: String,
+        #[command(flatten)]
+        source: Source,
+    },
     /// What the light client proves of the chain, and means to check it.
     #[command(subcommand)]
     Chain(Chain),
@@ -43,6 +63,26 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Order {
+    /// Sensors that do not have it wait; what is on its way to one stops there.
+    Pause,
+    /// It goes on where it stopped.
+    Resume,
+    /// It ends here. Sensors that have it keep it.
+    Cancel,
+}
+
+impl Order {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Cancel => "cancel",
+        }
+    }
 }
 
 #[derive(Subcommand)]
@@ -93,6 +133,15 @@ pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             let address = address.map_or_else(|| load(&source).and_then(|c| served_at(&c)), Ok);
             address.and_then(|a| status::print(a, json).map_err(Failure::Failed))
         }
+        Command::Update { order, bounty, group, source } => load(&source).and_then(|config| {
+            let address = served_at(&config)?;
+            status::order(&config, address, order.as_str(), &bounty, group.as_deref())
+                .map_err(Failure::Failed)
+        }),
+        Command::Retry { device, source } => load(&source).and_then(|config| {
+            let address = served_at(&config)?;
+            status::retry(&config, address, &device).map_err(Failure::Failed)
+        }),
         Command::Chain(command) => chain(command),
         Command::CheckConfig { source, json } => {
             load(&source).map(|c| check::explain(&source.config, &c, json))

@@ -228,7 +228,16 @@ mod tests {
         let text = std::fs::read_to_string(example).unwrap();
         let config = loaded(&text).unwrap();
         // The broker's credentials and authority are files that only a site has, and a checkpoint is of its time.
-        let of_a_site = ["username", "password_file", "tls_ca", "tls_cert", "tls_key", "checkpoint"];
+        let of_a_site = [
+            "username",
+            "password_file",
+            "tls_ca",
+            "tls_cert",
+            "tls_key",
+            "checkpoint",
+            "token_file",
+            "timezone",
+        ];
         let is_key = |line: &str| {
             line.split_once(" = ").is_some_and(|(key, _)| {
                 key.chars().all(|c| c.is_ascii_lowercase() || c == '_') && !of_a_site.contains(&key)

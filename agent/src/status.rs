@@ -6,9 +6,11 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, ensure};
-use posthouse_actors::status::{Device, Exchange, Status};
+use anyhow::{Context as _, Result, bail, ensure};
+use posthouse_actors::Config;
+use posthouse_actors::status::{Device, ErrorBody, Exchange, Status};
 use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
 
 /// The gateway answers from memory.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -51,20 +53,61 @@ pub(crate) fn print(address: SocketAddr, json: bool) -> Result<()> {
     }
     for device in &devices {
         let target = device.target.map_or_else(|| "-".into(), |t| t.to_string());
-        let fault = device.fault.as_deref().unwrap_or_default();
+        let fault = device.held.as_deref().or(device.fault.as_deref()).unwrap_or_default();
         println!("{:<34}{:<8}{:>10}{target:>10}  {fault}", device.device, device.carrier, device.installed);
     }
     Ok(())
 }
 
-/// One request on a connection of its own: a local status needs no HTTP library.
+/// Orders something for an update.
+pub(crate) fn order(
+    config: &Config,
+    address: SocketAddr,
+    order: &str,
+    bounty: &str,
+    group: Option<&str>,
+) -> Result<()> {
+    let bounty = bounty.strip_prefix("0x").unwrap_or(bounty);
+    let is_address = bounty.len() == 40 && bounty.bytes().all(|c| c.is_ascii_hexdigit());
+    ensure!(is_address, "{bounty}: an update is named by its bounty, 40 hex digits");
+    let query = group.map(|group| {
+        let pair = url::form_urlencoded::Serializer::new(String::new()).append_pair("group", group).finish();
+        format!("?{pair}")
+    });
+    let query = query.unwrap_or_default();
+    post(config, address, &format!("updates/{bounty}/{order}{query}"))
+}
+
+/// Gives a sensor another try.
+pub(crate) fn retry(config: &Config, address: SocketAddr, device: &str) -> Result<()> {
+    let is_id = device.len() == 32 && device.bytes().all(|c| c.is_ascii_hexdigit());
+    ensure!(is_id, "{device}: a sensor is named by its device id, 32 hex digits");
+    post(config, address, &format!("devices/{device}/retry"))
+}
+
+fn post(config: &Config, address: SocketAddr, resource: &str) -> Result<()> {
+    let file = config.status.token_file.as_ref();
+    let file = file.context("status.token_file is not set: the gateway takes no orders")?;
+    let token = Zeroizing::new(std::fs::read_to_string(file).with_context(|| file.display().to_string())?);
+    let bearer = Zeroizing::new(format!("Authorization: Bearer {}\r\nContent-Length: 0\r\n", token.trim()));
+    request(address, "POST", resource, &bearer).map(drop)
+}
+
 fn get<T: DeserializeOwned>(address: SocketAddr, resource: &str) -> Result<T> {
+    let body = request(address, "GET", resource, "")?;
+    serde_json::from_slice(&body).with_context(|| format!("http://{address}/v1/{resource}"))
+}
+
+/// One request on a connection of its own, and the body of its answer: a local status needs no HTTP library.
+fn request(address: SocketAddr, method: &str, resource: &str, headers: &str) -> Result<Vec<u8>> {
     let what = || format!("http://{address}/v1/{resource}");
     let mut stream = TcpStream::connect_timeout(&address, TIMEOUT).with_context(what)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
-    let request = format!("GET /v1/{resource} HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).with_context(what)?;
+    let head = format!("{method} /v1/{resource} HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n");
+    for part in [head.as_str(), headers, "\r\n"] {
+        stream.write_all(part.as_bytes()).with_context(what)?;
+    }
     let mut answer = Vec::new();
     stream.take(MAX_ANSWER).read_to_end(&mut answer).with_context(what)?;
     let split = answer
@@ -73,6 +116,11 @@ fn get<T: DeserializeOwned>(address: SocketAddr, resource: &str) -> Result<T> {
         .with_context(|| format!("{}: no HTTP answer", what()))?;
     let head = String::from_utf8_lossy(&answer[..split]);
     let first = head.lines().next().unwrap_or_default();
-    ensure!(first.contains(" 200 "), "{}: {first}", what());
-    serde_json::from_slice(&answer[split + 4..]).with_context(what)
+    let body = answer[split + 4..].to_vec();
+    if !first.split(' ').nth(1).is_some_and(|code| code.starts_with('2')) {
+        let said =
+            serde_json::from_slice(&body).map_or_else(|_| first.to_owned(), |said: ErrorBody| said.error);
+        bail!("{}: {said}", what());
+    }
+    Ok(body)
 }

@@ -28,6 +28,9 @@ pub enum FileError {
     /// Not UTF-8.
     #[error("not text")]
     Text,
+    /// A secret that can be guessed.
+    #[error("shorter than {0} characters")]
+    Short(usize),
     /// No PEM, or not of this kind.
     #[error("no {0} in PEM form")]
     Pem(&'static str),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use posthouse_protocol::gateway::SensorView;
+use posthouse_protocol::gateway::{Admission, SensorView};
 use posthouse_protocol::id::{DeviceKey, ProductId};
 use posthouse_protocol::sensor::Status;
 
@@ -99,8 +99,10 @@ impl Registry {
     }
 }
 
+/// Open to all: each exchange decides for itself.
 fn view(row: &SensorRow, awake: bool) -> SensorView {
-    SensorView { device: row.device, curve: row.curve, installed: row.installed, awake }
+    let admission = Admission::default();
+    SensorView { device: row.device, curve: row.curve, installed: row.installed, awake, admission }
 }
 
 #[cfg(test)]

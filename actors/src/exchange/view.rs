@@ -30,7 +30,7 @@ impl Exchanges {
             self.follows.values().map(|follow| (follow, follow.machine.status())).collect();
         status::Snapshot {
             status: self.status(&views),
-            updates: views.iter().map(|(follow, view)| update(follow, view)).collect(),
+            updates: views.iter().map(|(follow, view)| self.update(follow, view)).collect(),
             devices: self.registry.rows.values().map(|row| self.device(row, &views)).collect(),
             exchanges: views.iter().map(|(follow, view)| exchange(follow, view)).collect(),
         }
@@ -103,6 +103,20 @@ impl Exchanges {
             last_seen: row.last_seen,
             authenticated: row.authenticated,
             fault: fault.map(|fault| fault.to_string()),
+            group: self.site.campaign.group_of(&row.device.device_id()).map(str::to_owned),
+            held: newest
+                .and_then(|(follow, _)| self.hold(&follow.machine.update().bounty, &row.device))
+                .map(|hold| hold.to_string()),
+        }
+    }
+
+    fn update(&self, follow: &Follow, view: &ExchangeStatus) -> status::Update {
+        let orders = self.campaigns.orders(&follow.machine.update().bounty);
+        let groups = orders.groups.iter().map(|(group, order)| (group.clone(), order.to_string()));
+        status::Update {
+            order: orders.all.to_string(),
+            group_orders: groups.collect(),
+            ..update(follow, view)
         }
     }
 }
@@ -125,6 +139,7 @@ fn update(follow: &Follow, view: &ExchangeStatus) -> status::Update {
         claim_by: update.claim_by,
         state: view.state.to_string(),
         error: follow.trouble.clone().or_else(|| view.failure.map(|why| why.to_string())),
+        ..status::Update::default()
     }
 }
 

@@ -1,13 +1,15 @@
-//! The local REST status: what the gateway knows, read-only, under `/v1`.
+//! The local REST status: what the gateway knows, and orders to it, under `/v1`.
 //!
-//! Who sends: people and programs, over HTTP on loopback. Whom it asks: whoever answers [`GetSnapshot`]. When that one
-//! does not answer in five seconds, the client gets 503 with the reason and nothing is kept. It changes nothing, so that it
-//! needs no authentication; an address other than loopback is the site's own decision.
+//! Who sends: people and programs, over HTTP on loopback. Whom it asks: whoever answers [`GetSnapshot`] and takes
+//! orders. When that one does not answer in five seconds, the client gets 503 with the reason and nothing is kept. To read
+//! needs no authentication; an address other than loopback is the site's own decision. An order needs the site's token.
 
 mod server;
+mod token;
 mod view;
 
-pub use self::server::serve;
+pub use self::server::{Desk, serve};
+pub use self::token::Token;
 pub use self::view::{
     Agent, ChainStatus, Device, ErrorBody, Event, Exchange, Left, Offer, Sensor, Snapshot, Staging, Status,
     Update,

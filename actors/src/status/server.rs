@@ -2,16 +2,19 @@
 
 use std::{io, net::SocketAddr, time::Duration};
 
-use actix::Recipient;
+use actix::{MailboxError, Recipient};
 use actix_web::{
-    App, HttpResponse, HttpServer,
+    App, HttpRequest, HttpResponse, HttpServer,
     dev::Server,
     http::{Method, StatusCode, header},
     web,
 };
-use serde::Serialize;
+use posthouse_protocol::id::{Bounty, DeviceId};
+use serde::{Deserialize, Serialize};
 
-use super::{ANSWER, ErrorBody, GetSnapshot, Snapshot};
+use super::{ANSWER, ErrorBody, GetSnapshot, Snapshot, Token};
+use crate::campaign::Order;
+use crate::exchange::{GiveOrder, OrderError, Retry};
 
 /// Connections at once: a status page, a scraper and a script, many times over.
 const CONNECTIONS: usize = 64;
@@ -20,12 +23,28 @@ const REQUEST: Duration = Duration::from_secs(5);
 /// How long answers under way may take when the agent stops.
 const GRACE_SECS: u64 = 2;
 
-type Source = web::Data<Recipient<GetSnapshot>>;
+/// Longest body of an order: they have none.
+const MAX_BODY: usize = 1024;
 
-/// Listens on `listen` and answers from `source`. Returns the server, to be awaited or spawned, and the address that it
+/// Whom the server asks.
+#[derive(Clone)]
+pub struct Desk {
+    /// Who knows everything.
+    pub source: Recipient<GetSnapshot>,
+    /// Who takes orders for updates.
+    pub orders: Recipient<GiveOrder>,
+    /// Who gives a sensor another try.
+    pub retries: Recipient<Retry>,
+    /// What whoever gives orders must bear; without it, none are taken.
+    pub token: Option<Token>,
+}
+
+type Source = web::Data<Desk>;
+
+/// Listens on `listen` and answers by `desk`. Returns the server, to be awaited or spawned, and the address that it
 /// got (port 0 takes a free one).
-pub fn serve(listen: SocketAddr, source: Recipient<GetSnapshot>) -> io::Result<(Server, SocketAddr)> {
-    let source = web::Data::new(source);
+pub fn serve(listen: SocketAddr, desk: Desk) -> io::Result<(Server, SocketAddr)> {
+    let source = web::Data::new(desk);
     let http = HttpServer::new(move || {
         App::new()
             .app_data(source.clone())
@@ -34,6 +53,9 @@ pub fn serve(listen: SocketAddr, source: Recipient<GetSnapshot>) -> io::Result<(
             .route("/v1/updates", web::get().to(async |s: Source| answer(s, |all| all.updates).await))
             .route("/v1/devices", web::get().to(async |s: Source| answer(s, |all| all.devices).await))
             .route("/v1/exchanges", web::get().to(async |s: Source| answer(s, |all| all.exchanges).await))
+            .app_data(web::PayloadConfig::new(MAX_BODY))
+            .route("/v1/updates/{bounty}/{order}", web::post().to(order))
+            .route("/v1/devices/{device}/retry", web::post().to(retry))
             .default_service(web::to(elsewhere))
     })
     .workers(1)
@@ -47,7 +69,7 @@ pub fn serve(listen: SocketAddr, source: Recipient<GetSnapshot>) -> io::Result<(
 }
 
 async fn answer<T: Serialize>(source: Source, part: impl FnOnce(Snapshot) -> T) -> HttpResponse {
-    match source.send(GetSnapshot).timeout(ANSWER).await {
+    match source.source.send(GetSnapshot).timeout(ANSWER).await {
         Ok(all) => HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(part(all)),
         Err(why) => error(StatusCode::SERVICE_UNAVAILABLE, format!("the agent does not answer: {why}")),
     }
@@ -57,6 +79,69 @@ async fn healthz(source: Source) -> HttpResponse {
     answer(source, |_| serde_json::json!({ "ok": true })).await
 }
 
+/// For which sensors an order is.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Scope {
+    group: Option<String>,
+}
+
+async fn order(
+    desk: Source,
+    request: HttpRequest,
+    path: web::Path<(String, String)>,
+    scope: web::Query<Scope>,
+) -> HttpResponse {
+    if let Some(refused) = refused(&desk, &request) {
+        return refused;
+    }
+    let (bounty, verb) = path.into_inner();
+    let order = match verb.as_str() {
+        "resume" => Order::Resume,
+        "pause" => Order::Pause,
+        "cancel" => Order::Cancel,
+        _ => return error(StatusCode::NOT_FOUND, "an order is resume, pause or cancel"),
+    };
+    let Ok(bounty) = bounty.strip_prefix("0x").unwrap_or(&bounty).parse::<Bounty>() else {
+        return error(StatusCode::BAD_REQUEST, "the update is named by its bounty: 40 hex digits");
+    };
+    let order = GiveOrder { bounty, group: scope.into_inner().group, order };
+    done(desk.orders.send(order).timeout(ANSWER).await)
+}
+
+async fn retry(desk: Source, request: HttpRequest, device: web::Path<String>) -> HttpResponse {
+    if let Some(refused) = refused(&desk, &request) {
+        return refused;
+    }
+    let Ok(device) = device.parse::<DeviceId>() else {
+        return error(StatusCode::BAD_REQUEST, "a sensor is named by its device id: 32 hex digits");
+    };
+    done(desk.retries.send(Retry(device)).timeout(ANSWER).await)
+}
+
+/// The answer to whoever may not give orders.
+fn refused(desk: &Desk, request: &HttpRequest) -> Option<HttpResponse> {
+    let Some(token) = &desk.token else {
+        let why = "no orders are taken: status.token_file is not set";
+        return Some(error(StatusCode::FORBIDDEN, why));
+    };
+    let header = request.headers().get(header::AUTHORIZATION).and_then(|header| header.to_str().ok());
+    if header.is_some_and(|header| token.is_borne_by(header)) {
+        return None;
+    }
+    let refused = ErrorBody { error: "an order needs the token of status.token_file".into() };
+    Some(HttpResponse::Unauthorized().insert_header((header::WWW_AUTHENTICATE, "Bearer")).json(refused))
+}
+
+fn done(answer: Result<Result<(), OrderError>, MailboxError>) -> HttpResponse {
+    match answer {
+        Ok(Ok(())) => HttpResponse::NoContent().finish(),
+        Ok(Err(why @ OrderError::Store(_))) => error(StatusCode::INTERNAL_SERVER_ERROR, why.to_string()),
+        Ok(Err(why)) => error(StatusCode::NOT_FOUND, why.to_string()),
+        Err(why) => error(StatusCode::SERVICE_UNAVAILABLE, format!("the agent does not answer: {why}")),
+    }
+}
+
 async fn elsewhere(method: Method) -> HttpResponse {
     if method == Method::GET || method == Method::HEAD {
         return error(
@@ -64,7 +149,10 @@ async fn elsewhere(method: Method) -> HttpResponse {
             "no such resource; there are /v1/status, updates, devices, exchanges",
         );
     }
-    error(StatusCode::METHOD_NOT_ALLOWED, "the status is read-only")
+    error(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "only orders are taken: POST /v1/updates/{bounty}/pause, resume or cancel, /v1/devices/{device}/retry",
+    )
 }
 
 fn error(status: StatusCode, why: impl Into<String>) -> HttpResponse {
@@ -97,9 +185,86 @@ mod tests {
         }
     }
 
+    impl Handler<GiveOrder> for Fixed {
+        type Result = Result<(), OrderError>;
+
+        fn handle(&mut self, order: GiveOrder, _: &mut Context<Self>) -> Self::Result {
+            let known = order.bounty == Bounty::new([1; 20]) && order.order == Order::Pause;
+            match order.group {
+                Some(group) if group != "pilot" => Err(OrderError::Group(group)),
+                _ if known => Ok(()),
+                _ => Err(OrderError::Update(order.bounty)),
+            }
+        }
+    }
+
+    impl Handler<Retry> for Fixed {
+        type Result = Result<(), OrderError>;
+
+        fn handle(&mut self, Retry(device): Retry, _: &mut Context<Self>) -> Self::Result {
+            if device == DeviceId::new([2; 16]) { Ok(()) } else { Err(OrderError::Sensor(device)) }
+        }
+    }
+
+    fn desk(token: Option<&str>) -> Desk {
+        let fixed = Fixed.start();
+        Desk {
+            source: fixed.clone().recipient(),
+            orders: fixed.clone().recipient(),
+            retries: fixed.recipient(),
+            token: token.map(|token| Token::new(token.as_bytes()).unwrap()),
+        }
+    }
+
+    #[actix::test]
+    async fn an_order_needs_the_token_and_names_what_there_is() {
+        const TOKEN: &str = "0123456789abcdef";
+        let (server, address) = serve("127.0.0.1:0".parse().unwrap(), desk(Some(TOKEN))).unwrap();
+        let handle = server.handle();
+        let running = actix::spawn(server);
+        let bearer = format!("Authorization: Bearer {TOKEN}\r\n");
+        let update = format!("/v1/updates/0x{}", "01".repeat(20));
+        for (path, headers, expected) in [
+            (format!("{update}/pause"), "", "401"),
+            (format!("{update}/pause"), "Authorization: Bearer 0123456789abcdeg\r\n", "401"),
+            (format!("{update}/pause"), "Authorization: Basic 0123456789abcdef\r\n", "401"),
+            (format!("{update}/pause"), bearer.as_str(), "204"),
+            (format!("{update}/pause?group=pilot"), bearer.as_str(), "204"),
+            (format!("{update}/pause?group=none"), bearer.as_str(), "404"),
+            (format!("{update}/pause?groop=pilot"), bearer.as_str(), "400"),
+            (format!("{update}/stop"), bearer.as_str(), "404"),
+            (format!("/v1/updates/0x{}/pause", "02".repeat(20)), bearer.as_str(), "404"),
+            ("/v1/updates/7/pause".into(), bearer.as_str(), "400"),
+            (format!("/v1/devices/{}/retry", "02".repeat(16)), "", "401"),
+            (format!("/v1/devices/{}/retry", "02".repeat(16)), bearer.as_str(), "204"),
+            (format!("/v1/devices/{}/retry", "03".repeat(16)), bearer.as_str(), "404"),
+            ("/v1/devices/x/retry".into(), bearer.as_str(), "400"),
+        ] {
+            let answer = ask(address, &format!("POST {path}"), headers).await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {expected}")), "{path}: {answer}");
+        }
+        handle.stop(true).await;
+        running.await.unwrap().unwrap();
+    }
+
+    #[actix::test]
+    async fn without_a_token_no_orders_are_taken() {
+        let (server, address) = serve("127.0.0.1:0".parse().unwrap(), desk(None)).unwrap();
+        let handle = server.handle();
+        let running = actix::spawn(server);
+        let answer = ask(address, &format!("POST /v1/updates/{}/pause", "01".repeat(20)), "").await;
+        assert!(answer.starts_with("HTTP/1.1 403") && answer.contains("token_file"), "{answer}");
+        handle.stop(true).await;
+        running.await.unwrap().unwrap();
+    }
+
     async fn get(address: SocketAddr, request: &str) -> String {
+        ask(address, request, "").await
+    }
+
+    async fn ask(address: SocketAddr, request: &str, headers: &str) -> String {
         let mut stream = TcpStream::connect(address).await.unwrap();
-        let request = format!("{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let request = format!("{request} HTTP/1.1\r\nHost: x\r\n{headers}Connection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).await.unwrap();
@@ -108,8 +273,7 @@ mod tests {
 
     #[actix::test]
     async fn each_resource_answers_json_and_nothing_else_is_there() {
-        let source = Fixed.start().recipient();
-        let (server, address) = serve("127.0.0.1:0".parse().unwrap(), source).unwrap();
+        let (server, address) = serve("127.0.0.1:0".parse().unwrap(), desk(None)).unwrap();
         let handle = server.handle();
         let running = actix::spawn(server);
         let status = get(address, "GET /v1/status").await;

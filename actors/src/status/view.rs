@@ -1,5 +1,7 @@
 //! What the status shows, as JSON. Identifiers are lower-case hex, times Unix milliseconds, sizes bytes.
 
+use std::collections::BTreeMap;
+
 use actix::dev::{MessageResponse, OneshotSender};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -114,6 +116,12 @@ pub struct Update {
     pub state: String,
     /// Why it is not to be had, if so.
     pub error: Option<String>,
+    /// What somebody ordered for all sensors: `resume`, `pause` or `cancel`.
+    #[serde(default)]
+    pub order: String,
+    /// What somebody ordered for groups of sensors, by name.
+    #[serde(default)]
+    pub group_orders: BTreeMap<String, String>,
 }
 
 /// `/v1/devices`: one registered sensor.
@@ -143,6 +151,12 @@ pub struct Device {
     pub authenticated: bool,
     /// Why it gets nothing, if so.
     pub fault: Option<String>,
+    /// Its group, if it is in one.
+    #[serde(default)]
+    pub group: Option<String>,
+    /// Why it waits for the newest update, by the site's rules or somebody's order.
+    #[serde(default)]
+    pub held: Option<String>,
 }
 
 /// `/v1/exchanges`: one exchange, from its announcement on.

@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use super::StoreError;
 
 /// Every step, oldest first. A step that was released is never edited.
-const STEPS: [&str; 1] = [include_str!("schema-1.sql")];
+const STEPS: [&str; 2] = [include_str!("schema-1.sql"), include_str!("schema-2.sql")];
 
 /// Brings the schema up to date, each step in a transaction of its own.
 pub(super) fn apply(connection: &mut Connection) -> Result<(), StoreError> {
@@ -53,7 +53,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("gateway.db");
         Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
-        assert!(matches!(Database::open(&path), Err(StoreError::Newer { found: 99, known: 1 })));
+        assert!(matches!(Database::open(&path), Err(StoreError::Newer { found: 99, known: 2 })));
         let after: u32 =
             Connection::open(&path).unwrap().pragma_query_value(None, "user_version", |r| r.get(0)).unwrap();
         assert_eq!(after, 99);

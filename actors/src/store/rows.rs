@@ -8,7 +8,8 @@ use posthouse_protocol::id::{
 };
 use rusqlite::{Connection, Row, params};
 
-use super::{SaveAnnouncement, SavePackage, SaveRecords, StoreError};
+use super::{SaveAnnouncement, SaveFailures, SaveOrder, SavePackage, SaveRecords, StoreError};
+use crate::campaign::Order;
 use crate::messages::Carrier;
 
 /// Everything that is kept, to start from.
@@ -20,6 +21,10 @@ pub struct Loaded {
     pub sensors: Vec<SensorRow>,
     /// Staged images.
     pub staged: Vec<StagedRow>,
+    /// What somebody ordered.
+    pub orders: Vec<SaveOrder>,
+    /// How often updates failed on sensors.
+    pub failures: Vec<SaveFailures>,
 }
 
 /// An announced update and how far its exchange is.
@@ -219,7 +224,13 @@ pub(super) fn load(db: &Connection) -> Result<Loaded> {
     for announcement in &mut announcements {
         announcement.records = records.remove(&announcement.update.bounty).unwrap_or_default();
     }
-    Ok(Loaded { announcements, sensors: load_sensors(db)?, staged: load_staged(db)? })
+    Ok(Loaded {
+        announcements,
+        sensors: load_sensors(db)?,
+        staged: load_staged(db)?,
+        orders: load_orders(db)?,
+        failures: load_failures(db)?,
+    })
 }
 
 fn load_announcements(db: &Connection) -> Result<Vec<Announcement>> {
@@ -298,6 +309,66 @@ fn load_sensors(db: &Connection) -> Result<Vec<SensorRow>> {
         });
     }
     Ok(sensors)
+}
+
+pub(super) fn save_order(db: &Connection, save: &SaveOrder) -> Result<()> {
+    let verb = match save.order {
+        Order::Resume => None,
+        Order::Pause => Some("pause"),
+        Order::Cancel => Some("cancel"),
+    };
+    let (bounty, scope) = (save.bounty.as_ref(), save.group.as_deref().unwrap_or_default());
+    match verb {
+        Some(verb) => db.execute(
+            "INSERT OR REPLACE INTO orders (bounty, scope, verb) VALUES (?1, ?2, ?3)",
+            params![bounty, scope, verb],
+        )?,
+        None => db.execute("DELETE FROM orders WHERE bounty = ?1 AND scope = ?2", params![bounty, scope])?,
+    };
+    Ok(())
+}
+
+pub(super) fn save_failures(db: &Connection, save: &SaveFailures) -> Result<()> {
+    let (bounty, device) = (save.bounty.as_ref(), save.device.as_ref());
+    match save.count {
+        0 => db.execute("DELETE FROM failures WHERE bounty = ?1 AND device = ?2", params![bounty, device])?,
+        count => db.execute(
+            "INSERT OR REPLACE INTO failures (bounty, device, count) VALUES (?1, ?2, ?3)",
+            params![bounty, device, count],
+        )?,
+    };
+    Ok(())
+}
+
+fn load_orders(db: &Connection) -> Result<Vec<SaveOrder>> {
+    let mut statement = db.prepare("SELECT * FROM orders")?;
+    let mut rows = statement.query([])?;
+    let mut orders = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (scope, verb): (String, String) = (row.get("scope")?, row.get("verb")?);
+        let order = match verb.as_str() {
+            "pause" => Order::Pause,
+            "cancel" => Order::Cancel,
+            _ => return Err(StoreError::Damaged("orders")),
+        };
+        let group = (!scope.is_empty()).then_some(scope);
+        orders.push(SaveOrder { bounty: id(row, "bounty", "orders")?, group, order });
+    }
+    Ok(orders)
+}
+
+fn load_failures(db: &Connection) -> Result<Vec<SaveFailures>> {
+    let mut statement = db.prepare("SELECT * FROM failures")?;
+    let mut rows = statement.query([])?;
+    let mut failures = Vec::new();
+    while let Some(row) = rows.next()? {
+        failures.push(SaveFailures {
+            bounty: id(row, "bounty", "failures")?,
+            device: id(row, "device", "failures")?,
+            count: row.get("count")?,
+        });
+    }
+    Ok(failures)
 }
 
 fn load_staged(db: &Connection) -> Result<Vec<StagedRow>> {
