@@ -96,7 +96,7 @@ async fn a_group_waits_for_its_time_and_an_order_outlasts_a_kill() {
     );
 
     // Somebody holds the group back; the order outlasts a kill and a rule that would let it go on.
-    let bounty = format!("{}", site.exchanges().await[0].bounty);
+    let bounty = site.exchanges().await[0].bounty.clone();
     assert!(order(&site, &["update", "pause", &bounty, "--group", "nobody"]).await.is_err());
     order(&site, &["update", "pause", &bounty, "--group", "later"]).await.unwrap();
     site.gateway().unwrap().kill().await.unwrap();
