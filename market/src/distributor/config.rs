@@ -6,7 +6,7 @@ use alloy::primitives::Address;
 use posthouse_contracts::chain::RpcChain;
 use posthouse_contracts::receipts::MAX_BATCH;
 use posthouse_dsn::Multiaddr;
-use posthouse_protocol::distributor::{Limits, Policy, Wei};
+use posthouse_protocol::distributor::{Gas, Limits, Policy, Wei};
 use posthouse_protocol::id::{ProductId, ReleaseKey};
 use serde::Deserialize;
 
@@ -223,8 +223,11 @@ fn policy(
         let why = format!("must be 1 to {MAX_BATCH}, as much as one transaction holds");
         return Err(SettingsError::value(file, "sale.max_batch", sale.max_batch, why));
     }
-    if sale.min_receipts == 0 || sale.min_receipts > u32::from(sale.max_batch) {
-        let why = "must be at least 1 and at most sale.max_batch";
+    let most = Gas::fits_anywhere();
+    if sale.min_receipts == 0 || sale.min_receipts > u32::from(sale.max_batch).min(most) {
+        let why = format!(
+            "must be at least 1, at most sale.max_batch, and at most {most}: no more are sure to fit one transaction"
+        );
         return Err(SettingsError::value(file, "sale.min_receipts", sale.min_receipts, why));
     }
     for (key, value) in [
@@ -274,5 +277,23 @@ mod tests {
         let config = Config::load(&folder.join("distributor.toml")).unwrap();
         assert_eq!(config.policy, Policy::default());
         assert_eq!(config.vendors.len(), 1);
+    }
+
+    #[test]
+    fn no_more_receipts_are_waited_for_than_are_sure_to_fit_a_transaction() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, example) = (folder.path().join("distributor.toml"), Path::new(env!("CARGO_MANIFEST_DIR")));
+        let example = std::fs::read_to_string(example.join("../packaging/config/distributor.toml")).unwrap();
+        let load = |receipts: u32| {
+            let text = example.replace("max_batch = 100", "max_batch = 200");
+            let text = text.replace("min_receipts = 1", &format!("min_receipts = {receipts}"));
+            std::fs::write(&file, text).unwrap();
+            Config::load(&file)
+        };
+        let most = Gas::fits_anywhere();
+        assert!(example.contains(&format!("and at most {most}: so many fit one transaction")), "{most}");
+        assert_eq!(load(most).unwrap().policy.min_receipts, most);
+        let error = load(most + 1).unwrap_err().to_string();
+        assert!(error.contains("sale.min_receipts") && error.contains(&format!("at most {most}")), "{error}");
     }
 }

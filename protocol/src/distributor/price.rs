@@ -115,6 +115,18 @@ impl Gas {
         }
     }
 
+    /// So many receipts fit a transaction wherever their devices are in whatever fleet: each in a page of its own, and with
+    /// none of its path shared but what so many must share of a tree of 32 levels.
+    pub fn fits_anywhere() -> u32 {
+        let fits = |count: &u64| {
+            let nodes = count * u64::from(33 - count.ilog2());
+            let gas =
+                RESERVE.of(&Devices { count: *count, rows: *count, pages: *count, nodes }) + P256 * count;
+            gas <= BATCH_GAS
+        };
+        (1..=u64::from(PAGE)).take_while(fits).last().map_or(1, |count| count as u32)
+    }
+
     /// Gas that transactions ask for which are expected to take this: what is left over costs nothing, but the wallet must
     /// have it, and a call that runs out of it shows what it shows for nothing.
     #[must_use]
@@ -243,6 +255,17 @@ mod tests {
         assert!((7_804_190..8_300_000).contains(&scattered.reserve), "{scattered:?}");
         assert!((1_237_637..1_350_000).contains(&scattered.reveal), "{scattered:?}");
         assert!(Gas::of(&[7], 20, Curve::P256).reserve > one.reserve);
+    }
+
+    #[test]
+    fn what_fits_anywhere_fits_at_the_worst_places() {
+        let count = Gas::fits_anywhere();
+        assert!((140..150).contains(&count), "{count}");
+        let apart = |count: u32| (0..count).map(|i| u32::MAX / count * i).collect::<Vec<u32>>();
+        let gas = |indices: &[u32]| Gas::of(indices, 32, Curve::P256);
+        let most = gas(&apart(count));
+        assert!(most.reserve.max(most.reveal).max(most.claim) <= BATCH_GAS, "{most:?}");
+        assert!(gas(&apart(count + 8)).reserve > BATCH_GAS, "and not many more do");
     }
 
     fn policy() -> Policy {
