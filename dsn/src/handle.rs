@@ -170,6 +170,12 @@ impl Dsn {
         Ok(FileAdded { cid: added.cid, size: added.size, sha256: added.sha256 })
     }
 
+    /// Serves the file at `path` no longer, wherever it came from; to be called before it is deleted. Nothing is done to the
+    /// file, nor to others with the same content.
+    pub async fn forget_file(&self, path: impl AsRef<Path>) -> Result<(), StoreError> {
+        self.inner.store.forget_file(path.as_ref()).await
+    }
+
     /// Fetches the file `cid` of `size` bytes to `dest`, from the peers in `from` and from whom the DHT names.
     ///
     /// Blocks are verified, written at their place in `<dest>.part`, synced and recorded; a call after an

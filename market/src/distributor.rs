@@ -169,7 +169,9 @@ async fn start(
     let shelf = Shelf::default();
     let prover = Prover::default();
     let (runtime, sender) = (Handle::current(), engine.clone());
-    let tasks = Tasks::new(runtime, sender, reader.clone(), dsn.clone(), prover.clone());
+    let places = (shelf.clone(), config.state_dir.clone());
+    let tasks = Tasks::new(runtime, sender, reader.clone(), dsn.clone(), prover.clone(), places);
+    store.over_bounties()?.into_iter().for_each(|bounty| tasks.clear(bounty, None));
     let core = Engine { machine, store, payee, shelf: shelf.clone(), tasks };
     let core = tokio::task::spawn_blocking(move || core.run(inbox));
 

@@ -42,6 +42,20 @@ impl Store {
         let (store, path) = (self.clone(), path.to_owned());
         blocking(move || add(&store, &path)).await
     }
+
+    /// Forgets what was added from, or fetched to, this path.
+    pub(crate) async fn forget_file(&self, path: &Path) -> Result<(), StoreError> {
+        let failed = |source| StoreError::Io { path: path.to_owned(), source };
+        let absolute = std::path::absolute(path).map_err(failed)?;
+        // The one by which it was fetched, the other by which it was added; the file may be gone.
+        let canonical = path.canonicalize().unwrap_or_else(|_| absolute.clone());
+        let paths = [path_bytes(&absolute), path_bytes(&canonical)];
+        self.call(move |db| {
+            db.execute("DELETE FROM file WHERE path IN (?1, ?2)", paths)?;
+            Ok(())
+        })
+        .await
+    }
 }
 
 fn add(store: &Store, path: &Path) -> Result<Added, StoreError> {
@@ -199,6 +213,28 @@ mod tests {
         assert_eq!(store.get(&file.cid).await.unwrap(), None);
         let file = added(&store, folder.path(), b"after.").await;
         assert_eq!(store.get(&file.cid).await.unwrap().unwrap(), "after.");
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_forgotten_leaves_its_blocks_to_others_that_have_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("store")).await.unwrap();
+        let paths: Vec<_> = (0..12).map(|i| folder.path().join(i.to_string())).collect();
+        let mut cid = None;
+        for path in &paths {
+            std::fs::write(path, b"shared").unwrap();
+            cid = Some(store.add_file(path).await.unwrap().cid);
+        }
+        let cid = cid.unwrap();
+        for path in &paths[..11] {
+            store.forget_file(path).await.unwrap();
+            std::fs::remove_file(path).unwrap();
+        }
+        // More than the places that are looked at for one block.
+        assert_eq!(store.get(&cid).await.unwrap().unwrap(), "shared");
+        store.forget_file(&paths[11]).await.unwrap();
+        assert_eq!(store.get(&cid).await.unwrap(), None);
+        assert!(!store.has(&cid).await.unwrap());
     }
 
     #[tokio::test]

@@ -4,6 +4,8 @@
 //! is anything else acted on. Chain, network and proofs run elsewhere and come back as messages.
 
 use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -11,7 +13,7 @@ use alloy::primitives::B256;
 use posthouse_circuits::cipher::apply_payload;
 use posthouse_circuits::{ProvingKey, Statement, SystemRandomness};
 use posthouse_contracts::chain::{At, Health};
-use posthouse_dsn::{Codec, Dsn, Inbound, Reply};
+use posthouse_dsn::{Cid, Codec, Dsn, Inbound, Reply};
 use posthouse_protocol::distributor::{
     Call, Change, Distributor, Event, Fate, Head, Input, Observation, Output, Slot, Standing, Watch, Wei,
     look_up,
@@ -23,6 +25,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
 use zeroize::Zeroizing;
 
+use super::join::package_folder;
 use super::market::{Gateway, Goods, LookUps, Members, Prover, Shelf, campaign, proving_key};
 use super::reader::Reader;
 use super::store::{CampaignRow, Store};
@@ -164,11 +167,14 @@ impl Engine {
     }
 
     fn over(&mut self, bounty: Bounty) -> Result<(), DatabaseError> {
-        if let Some(goods) = self.shelf.take(&bounty) {
-            self.tasks.withdraw(goods);
-        }
+        let goods = self.shelf.take(&bounty);
         self.feed(Input::Leave(bounty));
-        self.store.over(&bounty)
+        // Its exchanges' rows go first: nobody takes up those of a bounty that is over.
+        self.carry_out(HashMap::new())?;
+        self.store.over(&bounty)?;
+        crash_point("distributor.over");
+        self.tasks.clear(bounty, goods);
+        Ok(())
     }
 
     /// Commits the rows, then does the rest in order; again for what that brings.
@@ -326,6 +332,8 @@ pub(super) struct Tasks {
     looking_up: LookUps,
     announcing: Arc<Mutex<()>>,
     prover: Prover,
+    shelf: Shelf,
+    state_dir: PathBuf,
 }
 
 impl Tasks {
@@ -335,10 +343,11 @@ impl Tasks {
         reader: Reader,
         dsn: Dsn,
         prover: Prover,
+        (shelf, state_dir): (Shelf, PathBuf),
     ) -> Self {
         let (readings, announcing) = (Arc::new(Semaphore::new(READINGS)), Arc::default());
         let looking_up = LookUps::default();
-        Self { runtime, inbox, reader, dsn, readings, looking_up, announcing, prover }
+        Self { runtime, inbox, reader, dsn, readings, looking_up, announcing, prover, shelf, state_dir }
     }
 
     async fn send(&self, message: Message) {
@@ -447,26 +456,31 @@ impl Tasks {
         });
     }
 
-    /// Serves the package and says so in the DHT, until that has worked once; from then on the peer
+    /// Serves the package and says so in the DHT, until that has worked once or the bounty is over; from then on the peer
     /// repeats it. One at a time: releases share files. What is for sale is withheld first.
     fn announce(&self, goods: Arc<Goods>) {
         let tasks = self.clone();
         self.runtime.spawn(async move {
             let bounty = goods.bounty;
-            while let Err(error) = tasks.in_turn(&goods).await {
-                tracing::warn!(%bounty, %error, "not announced yet");
-                tokio::time::sleep(ANNOUNCE_AGAIN).await;
-                if tasks.inbox.is_closed() {
-                    return;
+            while !tasks.inbox.is_closed() {
+                match tasks.in_turn(&goods).await {
+                    Ok(true) => return tracing::info!(%bounty, u_id = %goods.release.u_id, "for sale"),
+                    Ok(false) => return,
+                    Err(error) => tracing::warn!(%bounty, %error, "not announced yet"),
                 }
+                tokio::time::sleep(ANNOUNCE_AGAIN).await;
             }
-            tracing::info!(%bounty, u_id = %goods.release.u_id, "for sale");
         });
     }
 
-    async fn in_turn(&self, goods: &Goods) -> anyhow::Result<()> {
+    /// False if the bounty is over.
+    async fn in_turn(&self, goods: &Goods) -> anyhow::Result<bool> {
         let _turn = self.announcing.lock().await;
-        self.provide(goods).await
+        let sold = self.shelf.get(&goods.bounty).is_some();
+        if sold {
+            self.provide(goods).await?;
+        }
+        Ok(sold)
     }
 
     async fn provide(&self, goods: &Goods) -> anyhow::Result<()> {
@@ -476,27 +490,61 @@ impl Tasks {
         for file in &goods.files {
             self.dsn.add_file(file).await?;
         }
-        let root = self.dsn.put_block(goods.package.to_vec(), Codec::DagCbor).await?;
-        if let Some(body) = &goods.package.body {
-            self.dsn.provide(cid(body)).await?;
+        self.dsn.put_block(goods.package.to_vec(), Codec::DagCbor).await?;
+        for told in announced(goods) {
+            self.dsn.provide(told).await?;
         }
-        self.dsn.provide(root).await?;
-        Ok(self.dsn.provide(cid(&ContentId::raw(goods.release.u_id.to_bytes()))).await?)
+        Ok(())
     }
 
-    fn withdraw(&self, goods: Arc<Goods>) {
+    /// Announces a bounty that is over no longer, and deletes its package. In turn, so that nothing announces it after that; and
+    /// again at each start, as a crash may have been first.
+    pub(super) fn clear(&self, bounty: Bounty, goods: Option<Arc<Goods>>) {
         let tasks = self.clone();
         self.runtime.spawn(async move {
-            let u_id = cid(&ContentId::raw(goods.release.u_id.to_bytes()));
-            let root = cid(&goods.package.content_id());
-            let body = goods.package.body.as_ref().map(cid);
-            for gone in [Some(u_id), Some(root), body].into_iter().flatten() {
-                if let Err(error) = tasks.dsn.unprovide(gone).await {
-                    tracing::debug!(%error, "still announced");
-                }
+            let _turn = tasks.announcing.lock().await;
+            if let Some(goods) = goods {
+                tasks.withdraw(&goods).await;
+            }
+            match tasks.delete(&bounty).await {
+                Ok(true) => tracing::info!(%bounty, "over, and its package deleted"),
+                Ok(false) => {}
+                Err(error) => tracing::warn!(%bounty, %error, "its package is deleted at the next start"),
             }
         });
     }
+
+    /// But what another bounty announces too, as where an image was published twice.
+    async fn withdraw(&self, goods: &Goods) {
+        let kept: Vec<Cid> = self.shelf.all().iter().flat_map(|other| announced(other)).collect();
+        for gone in announced(goods).into_iter().filter(|gone| !kept.contains(gone)) {
+            if let Err(error) = self.dsn.unprovide(gone).await {
+                tracing::debug!(%error, "still announced");
+            }
+        }
+    }
+
+    /// False if it is gone already.
+    async fn delete(&self, bounty: &Bounty) -> anyhow::Result<bool> {
+        let folder = package_folder(&self.state_dir, bounty);
+        let mut files = match tokio::fs::read_dir(&folder).await {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            files => files?,
+        };
+        // First all of them: what a crash leaves is forgotten or still there.
+        while let Some(file) = files.next_entry().await? {
+            self.dsn.forget_file(file.path()).await?;
+        }
+        tokio::fs::remove_dir_all(&folder).await?;
+        Ok(true)
+    }
+}
+
+/// Under what a bounty's goods are found: body, package, and image.
+fn announced(goods: &Goods) -> Vec<Cid> {
+    let body = goods.package.body.as_ref().map(cid);
+    let u_id = cid(&ContentId::raw(goods.release.u_id.to_bytes()));
+    body.into_iter().chain([cid(&goods.package.content_id()), u_id]).collect()
 }
 
 /// Cipher and proof for one exchange: `Û = Enc(secret, r)` and that it is (paper, 4.4.3, 4).

@@ -196,7 +196,7 @@ impl Joiner {
         bound("body", release.body_size, self.max.body)?;
         bound("proving key", release.pk_size, self.max.key)?;
         bound("fleet", fleet_size, self.max.fleet)?;
-        let folder = self.state_dir.join("packages").join(bounty.to_string());
+        let folder = package_folder(&self.state_dir, bounty);
         let keys = self.state_dir.join("proving-keys");
         for folder in [&folder, &keys] {
             let io = |source| JoinError::Io { path: folder.clone(), source };
@@ -354,6 +354,11 @@ impl Joiner {
         });
         Ok(Arc::new(checked.await??))
     }
+}
+
+/// What is fetched for a bounty, and for no other; but the proving key, which serves many.
+pub(super) fn package_folder(state_dir: &Path, bounty: &Bounty) -> PathBuf {
+    state_dir.join("packages").join(bounty.to_string())
 }
 
 /// A file that the release or the package names.

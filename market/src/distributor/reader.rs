@@ -55,9 +55,9 @@ impl Reader {
         Ok(Head { timestamp, latest_nonce, final_nonce, base_fee, balance })
     }
 
-    /// Number of the newest final block.
-    pub(super) async fn finalized(&self) -> Result<u64, ReadError> {
-        Ok(self.chain.head(At::Finalized).await?.number)
+    /// The newest final block.
+    pub(super) async fn finalized(&self) -> Result<Block, ReadError> {
+        Ok(self.chain.head(At::Finalized).await?)
     }
 
     /// Everything that the machine watches in one bounty, and the final block up to which that tells

@@ -271,6 +271,13 @@ impl Store {
         Ok(())
     }
 
+    /// Those after which nothing more is redeemed.
+    pub(super) fn over_bounties(&self) -> Result<Vec<Bounty>> {
+        let mut rows = self.0.prepare("SELECT bounty FROM campaigns WHERE over = 1")?;
+        let rows = rows.query_map([], |row| Ok(Bounty::from(row.get::<_, [u8; 20]>(0)?)))?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
     /// Those that are not over.
     pub(super) fn campaigns(&self) -> Result<Vec<CampaignRow>> {
         let mut rows = self.0.prepare(

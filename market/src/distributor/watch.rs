@@ -52,7 +52,7 @@ impl Poll {
         let (finalized, open) = (self.reader.finalized().await?, self.shelf.all());
         let watches = watches(&self.engine).await;
         for goods in open.iter().filter(|goods| !watches.contains_key(&goods.bounty)) {
-            self.has_read(goods.bounty, finalized).await;
+            self.has_read(goods.bounty, finalized.number).await;
         }
         for (bounty, watches) in watches {
             // One bounty that cannot be read keeps no other waiting.
@@ -61,7 +61,9 @@ impl Poll {
             }
         }
         for goods in self.shelf.all() {
-            if head.timestamp >= goods.terms.refund_from() {
+            // Final, and all payments up to there told: nothing that is ours is still to come, nor can be taken back.
+            let told = self.read_to.get(&goods.bounty).is_some_and(|read| *read >= finalized.number);
+            if told && finalized.timestamp >= goods.terms.refund_from() {
                 self.read_to.remove(&goods.bounty);
                 let _ = self.engine.send(Message::Over(goods.bounty)).await;
             }

@@ -112,3 +112,36 @@ async fn buy(gateway: &mut Gateway, world: &World) -> Option<Vec<u8>> {
         other => panic!("{other:?}"),
     }
 }
+
+/// Two versions of one image for one fleet; the first is over, and the distributor dies when that is on disk.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_package_of_a_bounty_that_is_over_is_deleted_and_no_other() {
+    let mut world = World::new();
+    world.set_up_vendor();
+    let image = world.image("image", 2000);
+    let seeder = world.seed();
+    world.write_distributor("d1", 1, &seeder);
+    let mut command = world.distributor_command("d1", &["run"]);
+    command.env("POSTHOUSE_CRASH_AT", "distributor.over");
+    let mut killed = Running::start(command);
+    let sold = || world.distributor("d1", &["status"])["bounties"].as_array().unwrap().len();
+    let first = world.vendor(&["publish", &image, "--claim-by", "2h", "--lock", "30m"]);
+    until("the first is joined", || sold() == 1);
+    let second = world.vendor(&["publish", &image, "--version", "2"]);
+    until("the second is joined", || sold() == 2);
+    let folder = |published: &serde_json::Value| {
+        let bounty = published["bounty"].as_str().unwrap().trim_start_matches("0x").to_lowercase();
+        world.path("d1/packages").join(bounty)
+    };
+    assert!(folder(&first).join("body").exists() && folder(&second).join("body").exists());
+
+    world.chain.increase_time(std::time::Duration::from_secs(86_400)).unwrap();
+    killed.wait();
+    assert!(folder(&first).join("body").exists());
+    let _restarted = Running::start(world.distributor_command("d1", &["run"]));
+    until("the first is deleted", || !folder(&first).exists());
+    assert_eq!(sold(), 1);
+    let mut gateway = Gateway::start(&world, &seeder, &second).await;
+    assert_eq!(buy(&mut gateway, &world).await.unwrap(), std::fs::read(&image).unwrap());
+    assert!(folder(&second).join("body").exists());
+}
