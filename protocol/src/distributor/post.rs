@@ -66,8 +66,9 @@ impl Distributor {
         let call = if still == Still::Late { &Call::Cancel } else { &slot.call };
         let most = self.most(&slot.bounty, call).min(self.most_again(slot, call));
         let fee = self.head.and_then(|head| self.policy.fee(slot.fee, head.base_fee, most));
-        if let Some(lacks) = self.lacks(slot)
-            && *call != Call::Cancel
+        if *call != Call::Cancel
+            && self.is_worth(slot)
+            && let Some(lacks) = self.lacks(slot)
         {
             self.short((slot.bounty, slot.gateway), lacks);
         }
@@ -126,10 +127,12 @@ impl Distributor {
         }
     }
 
-    /// What the wallet lacks for a transaction in flight when those before it are paid for: nodes do not take it so.
+    /// What the wallet lacks for a transaction in flight when those before it are paid for, at what it offers or what the chain
+    /// asks for now.
     fn lacks(&self, slot: &Slot) -> Option<Wei> {
         let head = self.head?;
-        let need = self.outbox.owed_before(slot.nonce, &head).saturating_add(slot.cost());
+        let asked = Fee { max: head.base_fee, priority: Wei::ZERO }.cost(slot.limit());
+        let need = self.outbox.owed_before(slot.nonce, &head).saturating_add(slot.cost().max(asked));
         Some(need.saturating_sub(head.balance)).filter(|lacks| *lacks > Wei::ZERO)
     }
 
@@ -241,12 +244,15 @@ impl Distributor {
     /// Whether the chain asks for more than a call is worth, or for more than the wallet has, and others wait for its nonce; or
     /// it has waited long, and shows nothing.
     fn is_in_the_way(&self, slot: &Slot) -> bool {
-        let Some(head) = self.head else { return false };
-        let worth = |slot: &Slot| self.most(&slot.bounty, &slot.call) >= head.base_fee;
-        let payable = |slot: &Slot| worth(slot) && self.lacks(slot).is_none();
+        let payable = |slot: &Slot| self.is_worth(slot) && self.lacks(slot).is_none();
         let waits = || self.is_turn() || self.outbox.behind(slot.nonce).any(payable);
         let patience = matches!(slot.call, Call::Reveal { .. }) || slot.bumps < PATIENCE;
         !payable(slot) && (!patience || waits())
+    }
+
+    /// Whether its call brings what the chain asks for.
+    fn is_worth(&self, slot: &Slot) -> bool {
+        self.head.is_some_and(|head| self.most(&slot.bounty, &slot.call) >= head.base_fee)
     }
 
     /// Whether an exchange waits to show its secret.

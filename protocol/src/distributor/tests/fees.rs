@@ -320,6 +320,28 @@ fn a_replacement_offers_no_more_than_the_wallet_pays_for() {
     assert_eq!((world.mined(), state(&world, 0)), (vec![("reserve", true), ("reveal", true)], "paid"));
 }
 
+/// The chain asks for less than it is worth, and for more than the wallet has.
+#[test]
+fn what_the_wallet_cannot_raise_any_more_is_called_off() {
+    let mut world = World::new(Policy { max_tries: 1, ..policy() });
+    world.base_fee(1_000);
+    world.offer(0, 0);
+    world.receipt(0, 0);
+    world.seal(0);
+    world.balance(price_of(&[0], 1_000));
+    world.observe();
+    world.settle();
+    assert_eq!(state(&world, 0), "reserving");
+    world.base_fee(5_000);
+    world.calm();
+    assert_eq!((world.mined(), state(&world, 0)), (vec![("cancel", false)], "collecting"));
+    assert_eq!(world.shorts, 2, "of the one in flight, and of the next");
+    world.base_fee(500);
+    world.calm();
+    assert_eq!(state(&world, 0), "paid");
+    world.check_settled(1);
+}
+
 /// Somebody takes money out of the wallet while a reservation waits for its block.
 #[test]
 fn what_the_wallet_cannot_pay_for_any_more_is_called_off() {
