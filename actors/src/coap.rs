@@ -1,34 +1,36 @@
-//! The CoAP carrier: sensors ask, it answers.
+//! The CoAP carrier: sensors ask, it answers, and tells those that observe what has changed.
 //!
-//! The socket's datagrams go through the message layer ([`Endpoint`], no I/O) to the hub, and the
-//! hub's answers back. Datagrams that find the socket's buffer full are lost, as on any bad day of a
-//! radio: sensors repeat what is not acknowledged. It is not authenticated: DTLS comes before it.
+//! The socket's datagrams go through DTLS, where the site wants it ([`Sessions`], no I/O), and the message layer
+//! ([`Endpoint`], no I/O) to the hub, and the hub's answers back. Datagrams that find the socket's buffer full are lost, as
+//! on any bad day of a radio: sensors repeat what is not acknowledged, and so does the endpoint.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix::{
-    Actor, ActorFutureExt as _, Addr, AsyncContext as _, Context, MailboxError, Recipient, StreamHandler,
-    WrapFuture as _,
+    Actor, ActorFutureExt as _, Addr, AsyncContext as _, Context, Handler, MailboxError, Recipient,
+    SpawnHandle, StreamHandler, WrapFuture as _,
 };
 use bytes::Bytes;
 use coap_lite::ResponseType;
 use futures::Stream;
-use posthouse_protocol::id::UpdateId;
+use posthouse_protocol::id::{DeviceId, UpdateId};
 use posthouse_protocol::sensor::{ErrorCode, ErrorMsg};
 use tokio::net::UdpSocket;
 use tracing::{debug, warn};
 
-pub use self::endpoint::{Endpoint, Incoming, Limits, Received, Ticket};
+pub use self::dtls::{KeyFileError, Keys, SessionLimits, Sessions};
+pub use self::endpoint::{Endpoint, Incoming, Limits, Output, Ticket};
 pub use self::message::{Format, Method, Request, Response};
 pub use self::option::BlockOption;
 use self::option::MAX_SZX;
-use self::resource::Route;
+use self::resource::{Route, Who};
 use crate::messages::Carrier;
-use crate::sensors::{Link, ReadImage, Sensors, Up, Uplink};
+use crate::sensors::{Attach, Link, Push, ReadImage, Sensors, Up, Uplink};
 
+mod dtls;
 mod endpoint;
 mod message;
 mod option;
@@ -37,13 +39,11 @@ mod resource;
 
 /// Longer datagrams are not read whole, and none of ours is as long.
 const MAX_DATAGRAM: usize = 2048;
-/// What comes over plain UDP.
-const LINK: Link = Link { carrier: Carrier::Coap, authenticated: false, live: true };
 
 /// How the carrier is set up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Config {
-    /// Where to listen; port 5683 is CoAP's own.
+    /// Where to listen; port 5683 is CoAP's own, 5684 that of CoAP over DTLS.
     pub listen: SocketAddr,
     /// Bounds of the message layer.
     pub limits: Limits,
@@ -51,12 +51,14 @@ pub struct Config {
     pub max_szx: u8,
     /// When a sensor should come back for what is not there yet, s.
     pub retry_after: u32,
+    /// Over DTLS, with these keys.
+    pub dtls: Option<(Keys, SessionLimits)>,
 }
 
 impl Config {
-    /// Listens there, with blocks of any size.
+    /// Listens there, with blocks of any size, without DTLS.
     pub fn new(listen: SocketAddr) -> Self {
-        Self { listen, limits: Limits::default(), max_szx: MAX_SZX, retry_after: 5 }
+        Self { listen, limits: Limits::default(), max_szx: MAX_SZX, retry_after: 5, dtls: None }
     }
 }
 
@@ -67,10 +69,15 @@ type Datagram = (SocketAddr, Bytes);
 pub struct Coap {
     words: Recipient<Uplink>,
     images: Recipient<ReadImage>,
+    attach: Recipient<Attach>,
     socket: Arc<UdpSocket>,
+    sessions: Option<Sessions>,
     endpoint: Endpoint,
-    config: Config,
+    max_szx: u8,
+    retry_after: u32,
     started: Instant,
+    /// When the timer goes off, ms, and what ends it.
+    timer: Option<(u64, SpawnHandle)>,
 }
 
 impl Coap {
@@ -81,13 +88,19 @@ impl Coap {
     pub async fn start(config: Config, hub: &Addr<Sensors>) -> io::Result<(Addr<Self>, SocketAddr)> {
         let socket = Arc::new(UdpSocket::bind(config.listen).await?);
         let address = socket.local_addr()?;
+        let started = Instant::now();
+        let sessions = config.dtls.map(|(keys, limits)| Sessions::new(keys, limits, started, rand::random()));
         let actor = Self {
             words: hub.clone().recipient(),
             images: hub.clone().recipient(),
+            attach: hub.clone().recipient(),
             socket,
-            endpoint: Endpoint::new(config.limits, rand::random()),
-            config,
-            started: Instant::now(),
+            endpoint: Endpoint::new(config.limits, sessions.is_some(), rand::random()),
+            sessions,
+            max_szx: config.max_szx,
+            retry_after: config.retry_after,
+            started,
+            timer: None,
         };
         Ok((Actor::start(actor), address))
     }
@@ -103,36 +116,92 @@ impl Coap {
         }
     }
 
-    fn respond(&mut self, ticket: Ticket, response: Response) {
-        let to = ticket.peer();
-        let datagram = self.endpoint.respond(ticket, response);
-        self.send(to, &datagram);
+    /// Carries out whatever the layers want, until they want nothing more.
+    fn flush(&mut self, ctx: &mut Context<Self>) {
+        let now = self.now();
+        loop {
+            self.hear(now);
+            match (self.endpoint.poll(), &mut self.sessions) {
+                (Some(Output::Send(to, datagram)), None) => self.send(to, &datagram),
+                (Some(Output::Send(to, datagram)), Some(sessions)) => sessions.send(to, &datagram, now),
+                (Some(Output::Request(incoming)), _) => self.work(*incoming, ctx),
+                (None, _) => break,
+            }
+        }
+        self.hear(now);
+        self.set_timer(ctx);
+    }
+
+    /// Takes what the sessions have.
+    fn hear(&mut self, now: u64) {
+        while let Some(event) = self.sessions.as_mut().and_then(Sessions::poll) {
+            match event {
+                dtls::Event::Send(to, datagram) => self.send(to, &datagram),
+                // Message ids and tokens mean something within a session only (RFC 7252 §9.1.1).
+                dtls::Event::Began(peer) | dtls::Event::Ended(peer) => self.endpoint.forget(peer),
+                dtls::Event::Data(peer, datagram) => self.endpoint.receive(peer, &datagram, now),
+            }
+        }
+    }
+
+    /// Wakes in time for the layer that wants it first. A timer that goes off too early sets the next one.
+    fn set_timer(&mut self, ctx: &mut Context<Self>) {
+        let sessions = self.sessions.as_ref().and_then(Sessions::deadline);
+        let Some(at) = self.endpoint.deadline().into_iter().chain(sessions).min() else { return };
+        if let Some((set, handle)) = self.timer {
+            if set <= at {
+                return;
+            }
+            ctx.cancel_future(handle);
+        }
+        let wait = Duration::from_millis(at.saturating_sub(self.now()).max(1));
+        let handle = ctx.run_later(wait, |carrier, ctx| {
+            carrier.timer = None;
+            let now = carrier.now();
+            carrier.endpoint.tick(now);
+            if let Some(sessions) = &mut carrier.sessions {
+                sessions.tick(now);
+            }
+            carrier.flush(ctx);
+        });
+        self.timer = Some((at, handle));
+    }
+
+    fn who(&self, ticket: &Ticket, said: Option<DeviceId>) -> Who {
+        let shown = self.sessions.as_ref().and_then(|sessions| sessions.device(&ticket.peer()));
+        shown.map_or(Who::Said(said), Who::Shown)
     }
 
     fn work(&mut self, incoming: Incoming, ctx: &mut Context<Self>) {
         let Incoming { ticket, request, device } = incoming;
-        match resource::route(&request, device) {
-            Ok(Route::Discover) => self.respond(ticket, resource::links(&request)),
-            Ok(Route::Word { device, up }) => {
-                self.word(ticket, request, Uplink { device, link: LINK, up }, ctx);
-            }
+        let now = self.now();
+        match resource::route(&request, self.who(&ticket, device)) {
+            Ok(Route::Discover) => self.endpoint.respond(ticket, resource::links(&request), now),
+            Ok(Route::Word { device, up }) => self.word(ticket, request, device, up, ctx),
             Ok(Route::Image { u_id, block, device }) => self.image(ticket, &u_id, block, device, ctx),
-            Err(response) => self.respond(ticket, response),
+            Err(response) => self.endpoint.respond(ticket, response, now),
         }
     }
 
-    fn word(&mut self, ticket: Ticket, request: Request, uplink: Uplink, ctx: &mut Context<Self>) {
-        if matches!(uplink.up, Up::Hello(_)) {
-            self.endpoint.identify(&ticket, uplink.device);
+    fn word(&mut self, ticket: Ticket, request: Request, device: DeviceId, up: Up, ctx: &mut Context<Self>) {
+        let authenticated = self.sessions.is_some();
+        let link = Link { carrier: Carrier::Coap, authenticated, live: ticket.is_live() };
+        let peer = ticket.peer();
+        if matches!(up, Up::Hello(_)) {
+            self.endpoint.identify(peer, device);
         }
-        let answer = self.words.send(uplink).into_actor(self).map(move |downs, carrier, _| {
+        let answer = self.words.send(Uplink { device, link, up }).into_actor(self);
+        ctx.spawn(answer.map(move |downs, carrier, ctx| {
             let response = match downs {
-                Ok(downs) => resource::answer(&request, &uplink.up, &downs),
+                Ok(downs) => resource::answer(&request, device, &up, &downs),
                 Err(error) => unavailable(&error),
             };
-            carrier.respond(ticket, response);
-        });
-        ctx.spawn(answer);
+            carrier.endpoint.respond(ticket, response, carrier.now());
+            if matches!(up, Up::Status(status) if status.next_wake > 0) {
+                carrier.endpoint.sleep(peer);
+            }
+            carrier.flush(ctx);
+        }));
     }
 
     fn image(
@@ -140,23 +209,24 @@ impl Coap {
         ticket: Ticket,
         u_id: &UpdateId,
         asked: BlockOption,
-        device: Option<posthouse_protocol::id::DeviceId>,
+        device: Option<DeviceId>,
         ctx: &mut Context<Self>,
     ) {
-        let block = asked.no_larger(self.config.max_szx);
+        let block = asked.no_larger(self.max_szx.min(ticket.max_szx()));
         if block.number > BlockOption::MAX_NUMBER {
             let late = Response::diagnostic(ResponseType::BadRequest, "past the last block of this size");
-            return self.respond(ticket, late);
+            return self.endpoint.respond(ticket, late, self.now());
         }
-        let (u_id, retry_after) = (*u_id, self.config.retry_after);
+        let (u_id, retry_after) = (*u_id, self.retry_after);
         let read = ReadImage { u_id, offset: block.offset(), len: block.size(), device };
-        let answer = self.images.send(read).into_actor(self).map(move |part, carrier, _| {
+        let answer = self.images.send(read).into_actor(self).map(move |part, carrier, ctx| {
             let response = match part {
                 Ok(Ok(part)) => resource::block(&u_id, block, part),
                 Ok(Err(code)) => resource::refusal(&later(code, retry_after)),
                 Err(error) => unavailable(&error),
             };
-            carrier.respond(ticket, response);
+            carrier.endpoint.respond(ticket, response, carrier.now());
+            carrier.flush(ctx);
         });
         ctx.spawn(answer);
     }
@@ -174,14 +244,13 @@ fn unavailable(error: &MailboxError) -> Response {
 
 /// The socket's datagrams, without end.
 fn datagrams(socket: Arc<UdpSocket>) -> impl Stream<Item = Datagram> {
-    futures::stream::unfold(socket, |socket| async move {
-        let mut buffer = vec![0; MAX_DATAGRAM];
+    futures::stream::unfold((socket, vec![0; MAX_DATAGRAM]), |(socket, mut buffer)| async move {
         loop {
             match socket.recv_from(&mut buffer).await {
                 Ok((len, _)) if len == MAX_DATAGRAM => debug!("datagram too long"),
                 Ok((len, peer)) => {
                     let datagram = Bytes::copy_from_slice(&buffer[..len]);
-                    return Some(((peer, datagram), socket));
+                    return Some(((peer, datagram), (socket, buffer)));
                 }
                 // A port that answers with ICMP says so here; the next datagram may be another's.
                 Err(error) => debug!(%error, "receive"),
@@ -195,16 +264,27 @@ impl Actor for Coap {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         ctx.add_stream(datagrams(Arc::clone(&self.socket)));
+        self.attach.do_send(Attach { carrier: Carrier::Coap, recipient: ctx.address().recipient() });
     }
 }
 
 impl StreamHandler<Datagram> for Coap {
     fn handle(&mut self, (peer, datagram): Datagram, ctx: &mut Context<Self>) {
         let now = self.now();
-        match self.endpoint.receive(peer, &datagram, now) {
-            Received::Nothing => {}
-            Received::Send(answer) => self.send(peer, &answer),
-            Received::Request(incoming) => self.work(*incoming, ctx),
+        match &mut self.sessions {
+            None => self.endpoint.receive(peer, &datagram, now),
+            Some(sessions) => sessions.receive(peer, &datagram, now),
         }
+        self.flush(ctx);
+    }
+}
+
+/// What is wanted of a device has changed. Who observes it is told what it would be told if it asked.
+impl Handler<Push> for Coap {
+    type Result = ();
+
+    fn handle(&mut self, push: Push, ctx: &mut Context<Self>) {
+        self.endpoint.changed(&push.device, self.now());
+        self.flush(ctx);
     }
 }

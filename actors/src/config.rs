@@ -20,6 +20,7 @@ use zeroize::Zeroizing;
 
 use self::tls::FileError;
 use crate::campaign::{Campaign, CampaignError};
+use crate::coap;
 use crate::mqtt;
 use crate::sensors::{Limits as HubLimits, Policy as HubPolicy};
 use crate::status::Token;
@@ -118,12 +119,30 @@ pub struct Mqtt {
     pub mirror: Vec<mqtt::Mirror>,
 }
 
-/// The gateway's CoAP endpoint.
+/// The gateway's CoAP endpoints.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Coap {
-    /// Where to listen.
+    /// Where to listen without DTLS; nowhere if absent.
+    pub listen: Option<SocketAddr>,
+    /// The endpoint that knows each sensor by its key.
+    pub dtls: Option<Dtls>,
+}
+
+/// CoAP over DTLS 1.2 with pre-shared keys.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dtls {
+    /// Where to listen; port 5684 is its own.
     pub listen: SocketAddr,
+    /// File of the keys, or a directory of such files, that only the owner may read: a line `<identity> <device> <key>` each.
+    pub keys: PathBuf,
+    /// Sessions at once; further ones push out the one that was silent longest.
+    #[serde(default = "dtls_sessions")]
+    pub max_sessions: usize,
+    /// A session ends after so long without a word, seconds.
+    #[serde(default = "dtls_idle")]
+    pub idle_secs: u32,
 }
 
 /// The REST status.
@@ -175,6 +194,31 @@ impl Sensors {
             mirrors: mqtt.mirror.clone(),
         }))
     }
+
+    /// The CoAP endpoints as the carrier takes them, with the keys read, and the key in the configuration of each.
+    ///
+    /// # Errors
+    /// The keys cannot be used, or there is nowhere to listen.
+    pub fn coap(&self) -> Result<Vec<(&'static str, coap::Config)>, ConfigError> {
+        let Some(Coap { listen, dtls }) = &self.coap else { return Ok(Vec::new()) };
+        let settings =
+            |listen| coap::Config { retry_after: self.retry_after_secs, ..coap::Config::new(listen) };
+        let mut endpoints = Vec::new();
+        if let Some(listen) = listen {
+            endpoints.push(("sensors.coap.listen", settings(*listen)));
+        }
+        if let Some(dtls) = dtls {
+            let keys = coap::Keys::load(&dtls.keys).map_err(|why| ConfigError::DtlsKeys(why.to_string()))?;
+            let limits = coap::SessionLimits {
+                max_sessions: dtls.max_sessions.max(1),
+                idle_secs: dtls.idle_secs.max(60),
+                ..coap::SessionLimits::default()
+            };
+            let over = coap::Config { dtls: Some((keys, limits)), ..settings(dtls.listen) };
+            endpoints.push(("sensors.coap.dtls.listen", over));
+        }
+        if endpoints.is_empty() { Err(ConfigError::NoCoap) } else { Ok(endpoints) }
+    }
 }
 
 impl Mqtt {
@@ -209,6 +253,14 @@ impl Mqtt {
 
 const fn mqtt_port() -> u16 {
     1883
+}
+
+fn dtls_sessions() -> usize {
+    coap::SessionLimits::default().max_sessions
+}
+
+fn dtls_idle() -> u32 {
+    coap::SessionLimits::default().idle_secs
 }
 
 fn mqtt_client() -> String {
@@ -413,6 +465,12 @@ pub enum ConfigError {
     /// Rules that contradict themselves.
     #[error(transparent)]
     Campaign(#[from] CampaignError),
+    /// An endpoint without an address.
+    #[error("sensors.coap: neither listen nor dtls is there")]
+    NoCoap,
+    /// The keys of sensors cannot be used.
+    #[error("sensors.coap.dtls.keys: {0}")]
+    DtlsKeys(String),
     /// An address that does not say who is behind it.
     #[error("dsn.{key}: {address} does not end in /p2p/<peer id>")]
     NoPeer {

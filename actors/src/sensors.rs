@@ -75,7 +75,7 @@ pub struct Push {
     pub downs: Vec<Down>,
 }
 
-/// A carrier that can speak first says where.
+/// A carrier that can speak first says where; there may be several of one kind.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Attach {
@@ -120,7 +120,7 @@ pub struct Sensors {
     signatures: Recipient<SensorSignature>,
     statuses: Recipient<SensorStatus>,
     refusals: Recipient<SensorRefusal>,
-    carriers: HashMap<Carrier, Recipient<Push>>,
+    carriers: HashMap<Carrier, Vec<Recipient<Push>>>,
     mirror: Option<Recipient<Changed>>,
     registry: Registry,
     /// Words that the exchange has not taken yet.
@@ -236,8 +236,10 @@ impl Handler<SetIntent> for Sensors {
     fn handle(&mut self, SetIntent { device, intent }: SetIntent, _: &mut Context<Self>) {
         let now = self.now();
         let (carrier, downs) = self.registry.set_intent(device, intent, now);
-        if let (Some(recipient), false) = (carrier.and_then(|c| self.carriers.get(&c)), downs.is_empty()) {
-            recipient.do_send(Push { device, downs });
+        // Over CoAP it is also of interest that something is wanted no more: who observes it asks again.
+        let carrier = carrier.filter(|carrier| *carrier == Carrier::Coap || !downs.is_empty());
+        for recipient in carrier.and_then(|carrier| self.carriers.get(&carrier)).into_iter().flatten() {
+            recipient.do_send(Push { device, downs: downs.clone() });
         }
         self.reflect(&device);
     }
@@ -256,7 +258,7 @@ impl Handler<Attach> for Sensors {
     type Result = ();
 
     fn handle(&mut self, attach: Attach, _: &mut Context<Self>) {
-        self.carriers.insert(attach.carrier, attach.recipient);
+        self.carriers.entry(attach.carrier).or_default().push(attach.recipient);
     }
 }
 

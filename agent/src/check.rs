@@ -22,6 +22,9 @@ pub(crate) fn explain(file: &Path, config: &Config, json: bool) {
 /// What is allowed and still unwise, one line each.
 pub(crate) fn warnings(config: &Config) -> Vec<&'static str> {
     let mqtt_open = config.sensors.mqtt.as_ref().is_some_and(|m| !m.authenticated);
+    let coap_open = config.sensors.coap.as_ref().is_some_and(|coap| coap.listen.is_some());
+    let coap_keys = config.sensors.coap.as_ref().is_some_and(|coap| coap.dtls.is_some());
+    let mqtt_known = config.sensors.mqtt.is_some() && !mqtt_open;
     let open = [
         (
             config.chain.trust == Trust::Rpc,
@@ -36,12 +39,12 @@ pub(crate) fn warnings(config: &Config) -> Vec<&'static str> {
             "chain.checkpoint is not set: the first start has nothing to begin with",
         ),
         (
-            config.sensors.allow_unauthenticated_signing && (mqtt_open || config.sensors.coap.is_some()),
+            config.sensors.allow_unauthenticated_signing && (mqtt_open || coap_open),
             "sensors.allow_unauthenticated_signing: whoever speaks on the carriers can have receipts signed for himself",
         ),
         (
-            !config.sensors.allow_unauthenticated_signing && mqtt_open && config.sensors.coap.is_none(),
-            "mqtt.authenticated is false: no sensor will be asked to sign, so that none is updated",
+            !config.sensors.allow_unauthenticated_signing && !mqtt_known && !coap_keys,
+            "no carrier authenticates sensors (sensors.mqtt.authenticated, sensors.coap.dtls): none will be asked to sign, so that none is updated",
         ),
         (
             config.status.listen.is_some_and(|at| !at.ip().is_loopback()),

@@ -25,6 +25,7 @@ pub fn load(file: &Path) -> Result<Config, ConfigError> {
     config.check().map_err(|why| wrong(&why))?;
     config.chain.network().map_err(|why| wrong(&why))?;
     config.sensors.mqtt().map_err(|why| wrong(&why))?;
+    config.sensors.coap().map_err(|why| wrong(&why))?;
     if config.sensors.mqtt.is_none() && config.sensors.coap.is_none() {
         return Err(wrong(&"sensors: neither mqtt nor coap is there, so that no sensor could be reached"));
     }

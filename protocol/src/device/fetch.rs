@@ -17,6 +17,8 @@ struct Asked {
     at: u64,
     /// Where its last block ends.
     until: u32,
+    /// Bytes of each block.
+    len: u16,
     /// Times that it was sent without an answer.
     tries: u8,
 }
@@ -113,13 +115,14 @@ impl Fetch {
         }
         self.hash.update(bytes);
         self.next += len;
-        self.progress(now);
+        self.progress(len, now);
         Ok(Some(offset))
     }
 
-    fn progress(&mut self, now: u64) {
+    /// A block that is shorter than asked for is the last that this request brings: the gateway cuts them smaller.
+    fn progress(&mut self, len: u32, now: u64) {
         let next = self.next;
-        self.asked = self.asked.filter(|asked| next < asked.until);
+        self.asked = self.asked.filter(|asked| next < asked.until && len >= asked.len.into());
         if let Some(asked) = &mut self.asked {
             asked.at = now;
             asked.tries = 1;
@@ -157,7 +160,7 @@ impl Fetch {
         let left = (self.size - self.next).div_ceil(len);
         let count = u32::from(config.window.max(1)).min(left);
         let until = self.next.saturating_add(len.saturating_mul(count)).min(self.size);
-        self.asked = Some(Asked { at: now, until, tries });
+        self.asked = Some(Asked { at: now, until, len: config.block.max(1), tries });
         Next::Ask { offset: self.next, len: config.block.max(1), count: count as u16 }
     }
 }

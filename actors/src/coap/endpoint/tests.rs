@@ -2,8 +2,12 @@ use std::net::Ipv4Addr;
 
 use coap_lite::{CoapOption, Packet, RequestType};
 
-use super::message::{Format, Method};
+use super::super::message::{Format, Method};
 use super::*;
+
+mod late;
+mod observe;
+mod strangers;
 
 const PEER: (Ipv4Addr, u16) = (Ipv4Addr::new(127, 0, 0, 1), 40_000);
 
@@ -11,8 +15,66 @@ fn peer() -> SocketAddr {
     PEER.into()
 }
 
-fn endpoint() -> Endpoint {
-    Endpoint::new(Limits::default(), 0)
+/// What one datagram leads to, where it leads to one thing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Received {
+    Nothing,
+    Send(Bytes),
+    Request(Box<Incoming>),
+}
+
+/// An endpoint, and what comes out of it at once.
+struct Tested(Endpoint);
+
+impl Tested {
+    fn with(limits: Limits) -> Self {
+        Self(Endpoint::new(limits, true, [7; 32]))
+    }
+
+    /// One that does not know who is where.
+    fn open() -> Self {
+        Self(Endpoint::new(Limits::default(), false, [7; 32]))
+    }
+
+    fn outputs(&mut self) -> Vec<Output> {
+        std::iter::from_fn(|| self.0.poll()).collect()
+    }
+
+    fn datagrams(&mut self) -> Vec<Bytes> {
+        let sent = |output| if let Output::Send(_, datagram) = output { Some(datagram) } else { None };
+        self.outputs().into_iter().filter_map(sent).collect()
+    }
+
+    fn receive(&mut self, from: SocketAddr, datagram: &[u8], now: u64) -> Received {
+        self.0.receive(from, datagram, now);
+        let mut outputs = self.outputs();
+        match (outputs.pop(), outputs.is_empty()) {
+            (None, _) => Received::Nothing,
+            (Some(Output::Send(to, datagram)), true) if to == from => Received::Send(datagram),
+            (Some(Output::Request(incoming)), true) => Received::Request(incoming),
+            other => panic!("{other:?} and {outputs:?}"),
+        }
+    }
+
+    fn respond(&mut self, ticket: Ticket, response: Response) -> Bytes {
+        self.0.respond(ticket, response, 0);
+        let mut datagrams = self.datagrams();
+        assert_eq!(datagrams.len(), 1, "{datagrams:?}");
+        datagrams.remove(0)
+    }
+
+    fn tick(&mut self, now: u64) -> Vec<Bytes> {
+        self.0.tick(now);
+        self.datagrams()
+    }
+
+    fn peers(&self) -> usize {
+        self.0.peers()
+    }
+}
+
+fn endpoint() -> Tested {
+    Tested::with(Limits::default())
 }
 
 fn packet(method: RequestType, id: u16, path: &[&str]) -> Packet {
@@ -190,18 +252,20 @@ fn what_is_remembered_of_a_peer_is_bounded() {
 
 #[test]
 fn peers_are_bounded() {
-    let limits = Limits { max_peers: 100, max_working: usize::MAX };
-    let mut endpoint = Endpoint::new(limits, 0);
+    let limits = Limits { max_peers: 100, ..Limits::default() };
+    let mut endpoint = Tested::with(limits);
     let datagram = packet(RequestType::Get, 1, &["ph"]).to_bytes().unwrap();
     for port in 1..5000 {
-        let _ = endpoint.receive(SocketAddr::from((PEER.0, port)), &datagram, port.into());
+        let from = SocketAddr::from((PEER.0, port));
+        let incoming = incoming(endpoint.receive(from, &datagram, port.into()));
         assert!(endpoint.peers() <= 100);
+        let _ = endpoint.respond(incoming.ticket, Response::code(ResponseType::NotFound));
     }
 }
 
 #[test]
 fn too_many_requests_at_once_are_told_to_come_back() {
-    let mut endpoint = Endpoint::new(Limits { max_working: 1, ..Limits::default() }, 0);
+    let mut endpoint = Tested::with(Limits { max_working: 1, ..Limits::default() });
     let get = |id| packet(RequestType::Get, id, &["ph"]).to_bytes().unwrap();
     let first = incoming(endpoint.receive(peer(), &get(1), 0));
     let refused = sent(endpoint.receive(peer(), &get(2), 0));
@@ -220,7 +284,7 @@ fn critical_options_that_are_not_understood_are_refused_and_elective_ones_skippe
         }
         endpoint().receive(peer(), &packet.to_bytes().unwrap(), 0)
     };
-    for number in [1, 5, 9, 21, 2049] {
+    for number in [1, 5, 9, 21, 33, 0xfffd] {
         assert_eq!(code(&sent(with(number, 1))), ResponseType::BadOption, "{number}");
     }
     assert_eq!(code(&sent(with(35, 1))), ResponseType::ProxyingNotSupported);
@@ -243,6 +307,66 @@ fn other_methods_and_bad_values_have_their_codes() {
     assert_eq!(code(&answer(&path)), ResponseType::BadRequest);
     let deep = packet(RequestType::Get, 1, &["a"; 9]);
     assert_eq!(code(&answer(&deep)), ResponseType::NotFound);
+    // RFC 7252 §5.8: methods that nobody has defined yet; §4.2: classes that are none.
+    for undefined in [8, 31] {
+        let answer = sent(endpoint().receive(peer(), &[0x41, undefined, 0, 1, 7], 0));
+        assert_eq!((code(&answer), answer.get_token()), (ResponseType::MethodNotAllowed, &[7][..]));
+    }
+    for reserved in [0x20, 0xc1, 0xff] {
+        let answer = endpoint().receive(peer(), &[0x40, reserved, 0, 1], 0);
+        assert_eq!(answer, Received::Send(Bytes::from_static(&[0x70, 0, 0, 1])));
+    }
+}
+
+/// RFC 7252 §5.4.3: a length that an option cannot have makes a critical one not understood, and an elective one absent.
+#[test]
+fn options_of_lengths_that_they_cannot_have() {
+    let with = |option, value: Vec<u8>| {
+        let mut packet = packet(RequestType::Get, 1, &["ph"]);
+        packet.add_option(option, value);
+        endpoint().receive(peer(), &packet.to_bytes().unwrap(), 0)
+    };
+    for (option, len) in [
+        (CoapOption::UriHost, 0),
+        (CoapOption::UriHost, 256),
+        (CoapOption::UriPort, 3),
+        (CoapOption::UriPath, 256),
+        (CoapOption::UriQuery, 256),
+        (CoapOption::Accept, 3),
+        (CoapOption::Block1, 4),
+        (CoapOption::Block2, 4),
+    ] {
+        assert_eq!(code(&sent(with(option, vec![0; len]))), ResponseType::BadOption, "{option:?} of {len}");
+    }
+    for (option, len) in
+        [(CoapOption::ETag, 0), (CoapOption::ETag, 9), (CoapOption::Observe, 4), (CoapOption::Size1, 5)]
+    {
+        let request = incoming(with(option, vec![0; len])).request;
+        assert!(request.etags.is_empty() && request.observe.is_none(), "{option:?} of {len}");
+    }
+}
+
+/// RFC 7252 §5.4.1: nothing answers a message that is not confirmable and says what is not understood.
+#[test]
+fn a_bad_option_in_a_message_that_is_not_confirmable_is_ignored() {
+    let mut packet = packet(RequestType::Get, 1, &["ph"]);
+    packet.header.set_type(MessageType::NonConfirmable);
+    packet.add_option(CoapOption::Unknown(2049), vec![1]);
+    assert_eq!(endpoint().receive(peer(), &packet.to_bytes().unwrap(), 0), Received::Nothing);
+}
+
+/// RFC 7252 §4.5, §4.8.2: one that is repeated is not answered twice, until its id may mean another.
+#[test]
+fn a_repeated_message_that_is_not_confirmable_is_ignored() {
+    let mut endpoint = endpoint();
+    let mut packet = packet(RequestType::Post, 1, &["ph"]);
+    packet.header.set_type(MessageType::NonConfirmable);
+    let datagram = packet.to_bytes().unwrap();
+    let ticket = incoming(endpoint.receive(peer(), &datagram, 0)).ticket;
+    assert_eq!(endpoint.receive(peer(), &datagram, 1), Received::Nothing);
+    let _ = endpoint.respond(ticket, text("x"));
+    assert_eq!(endpoint.receive(peer(), &datagram, 144_999), Received::Nothing);
+    assert!(matches!(endpoint.receive(peer(), &datagram, 145_000), Received::Request(_)), "NON_LIFETIME");
 }
 
 /// RFC 7959 §3.2, figure 6 in small: each block is acknowledged with 2.31, the last with the answer.
@@ -277,7 +401,7 @@ fn a_repeated_block_of_a_body_is_not_added_twice() {
 #[test]
 fn a_missing_forgotten_or_short_block_of_a_body_is_refused() {
     let refused =
-        |endpoint: &mut Endpoint, datagram: &[u8], now| code(&sent(endpoint.receive(peer(), datagram, now)));
+        |endpoint: &mut Tested, datagram: &[u8], now| code(&sent(endpoint.receive(peer(), datagram, now)));
     let incomplete = ResponseType::RequestEntityIncomplete;
     assert_eq!(refused(&mut endpoint(), &post(1, 1, true, &[0; 16]), 0), incomplete, "no first one");
     let mut gap = endpoint();
@@ -351,13 +475,16 @@ proptest::proptest! {
     fn rubbish_does_no_harm(datagrams in proptest::collection::vec(proptest::collection::vec(proptest::num::u8::ANY, 0..64), 1..20)) {
         let mut endpoint = endpoint();
         for (now, datagram) in datagrams.iter().enumerate() {
-            match endpoint.receive(peer(), datagram, now as u64) {
-                Received::Send(answer) => proptest::prop_assert!(answer.len() < 64),
-                Received::Request(incoming) => {
-                    let _ = endpoint.respond(incoming.ticket, Response::code(ResponseType::NotFound));
+            endpoint.0.receive(peer(), datagram, now as u64);
+            for output in endpoint.outputs() {
+                match output {
+                    Output::Send(_, answer) => proptest::prop_assert!(answer.len() < 64),
+                    Output::Request(incoming) => {
+                        endpoint.0.respond(incoming.ticket, Response::code(ResponseType::NotFound), now as u64);
+                    }
                 }
-                Received::Nothing => {}
             }
+            endpoint.0.tick(now as u64);
         }
     }
 }

@@ -79,6 +79,11 @@ impl Client {
             let ours = packet.header.message_id == self.message_id;
             match (packet.header.get_type(), packet.header.code) {
                 (MessageType::Reset, _) if ours => return Err(CoapError::Reset),
+                // A ping (RFC 7252 §4.3). A gateway that does not know yet whether anybody is here sends small blocks until
+                // it is answered.
+                (MessageType::Confirmable, MessageClass::Empty) => {
+                    self.reset(packet.header.message_id).await?
+                }
                 // It was received; the response comes by itself, and takes its time.
                 (MessageType::Acknowledgement, MessageClass::Empty) if ours => {
                     until = Instant::now() + self.ack_timeout * (1 << MAX_RETRANSMIT);
@@ -98,6 +103,11 @@ impl Client {
 
     fn has_token(&self, packet: &Packet) -> bool {
         packet.get_token() == self.token.to_be_bytes()
+    }
+
+    async fn reset(&self, message_id: u16) -> Result<(), CoapError> {
+        let [high, low] = message_id.to_be_bytes();
+        self.socket.send(&[0x70, 0, high, low]).await.map(drop).map_err(CoapError::Io)
     }
 
     async fn acknowledge(&self, message_id: u16) -> Result<(), CoapError> {

@@ -71,6 +71,19 @@ fn progress_resets_the_tries() {
     assert_eq!(board.sensor.status().next, 640);
 }
 
+/// CoAP's early negotiation (RFC 7959 §2.4): what a gateway cuts smaller is gone on with at once.
+#[test]
+fn blocks_that_are_smaller_than_asked_for_need_no_timeout() {
+    let image = firmware(1);
+    let mut board = started(&image);
+    for (at, part) in image.chunks(usize::from(BLOCK) / 2).enumerate().take(5) {
+        let requests = board.requests();
+        let offset = at as u32 * u32::from(BLOCK) / 2;
+        assert_eq!(requests.last().unwrap().offset, offset);
+        board.give(Input::Block(Block { u_id: u_id(&image), offset, bytes: part })).unwrap();
+    }
+}
+
 #[test]
 fn duplicates_and_blocks_from_elsewhere_change_nothing() {
     let image = firmware(1);

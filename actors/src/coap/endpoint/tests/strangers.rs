@@ -1,0 +1,135 @@
+//! Peers that may not be where they say (RFC 7252 §11.3, RFC 9175).
+
+use super::*;
+
+fn image(id: u16, echo: Option<Vec<u8>>) -> Vec<u8> {
+    let mut packet = packet(RequestType::Get, id, &["ph", "image", &"ab".repeat(32)]);
+    packet.add_option(CoapOption::Block2, BlockOption { number: 0, more: false, szx: 6 }.to_bytes());
+    if let Some(echo) = echo {
+        packet.add_option(CoapOption::Unknown(252), echo);
+    }
+    packet.to_bytes().unwrap()
+}
+
+fn long() -> Response {
+    Response::content(Format::Octets, vec![1; 5000]).with_etag([1; 8])
+}
+
+/// The answer, and the ping beside it.
+fn fetch(endpoint: &mut Tested, datagram: &[u8], now: u64) -> (Packet, Option<u16>) {
+    endpoint.0.receive(peer(), datagram, now);
+    let mut outputs = endpoint.outputs();
+    let Some(Output::Request(incoming)) = outputs.pop() else { panic!("{outputs:?}") };
+    endpoint.0.respond(incoming.ticket, long(), now);
+    let mut datagrams = endpoint.datagrams();
+    let answer = datagrams.pop().unwrap();
+    let all: usize = datagrams.iter().map(Bytes::len).sum::<usize>() + answer.len();
+    let answer = Packet::from_bytes(&answer).unwrap();
+    if answer.payload.len() < 1024 {
+        assert!(all <= 3 * datagram.len(), "{all} for {}", datagram.len());
+    }
+    let ping = datagrams.pop().map(|ping| {
+        assert_eq!(ping[..2], [0x40, 0]);
+        u16::from_be_bytes([ping[2], ping[3]])
+    });
+    assert!(datagrams.is_empty());
+    (answer, ping)
+}
+
+fn reset(endpoint: &mut Tested, id: u16, now: u64) {
+    let [high, low] = id.to_be_bytes();
+    endpoint.0.receive(peer(), &[0x70, 0, high, low], now);
+}
+
+#[test]
+fn whoever_sends_the_echo_back_gets_what_it_asks_for() {
+    let mut endpoint = Tested::open();
+    let (first, _) = fetch(&mut endpoint, &image(1, None), 0);
+    assert_eq!(first.payload.len(), 128);
+    let echo = first.get_first_option(CoapOption::Unknown(252)).unwrap().clone();
+    let (second, ping) = fetch(&mut endpoint, &image(2, Some(echo.clone())), 1);
+    assert_eq!((second.payload.len(), ping), (1024, None));
+    assert!(second.get_first_option(CoapOption::Unknown(252)).is_none());
+    let (third, _) = fetch(&mut endpoint, &image(3, None), 2);
+    assert_eq!(third.payload.len(), 1024, "it is remembered");
+    let elsewhere = SocketAddr::from((PEER.0, 9));
+    endpoint.0.receive(elsewhere, &image(4, Some(echo)), 3);
+    let Some(Output::Request(incoming)) = endpoint.outputs().pop() else { panic!() };
+    assert!(incoming.ticket.is_bounded(), "another's echo shows nothing");
+}
+
+#[test]
+fn whoever_answers_the_ping_gets_what_it_asks_for() {
+    let mut endpoint = Tested::open();
+    let (_, ping) = fetch(&mut endpoint, &image(1, None), 0);
+    reset(&mut endpoint, ping.unwrap(), 1);
+    assert_eq!(fetch(&mut endpoint, &image(2, None), 2).0.payload.len(), 1024);
+    let (after, _) = fetch(&mut endpoint, &image(3, None), VERIFIED + 2);
+    assert_eq!(after.payload.len(), 128, "that was long ago");
+}
+
+#[test]
+fn who_guesses_has_one_guess_a_ping_and_few_pings() {
+    let mut endpoint = Tested::open();
+    let (_, ping) = fetch(&mut endpoint, &image(1, None), 0);
+    let ping = ping.unwrap();
+    reset(&mut endpoint, ping.wrapping_add(1), 1);
+    reset(&mut endpoint, ping, 2);
+    let (answer, ping) = fetch(&mut endpoint, &image(2, None), 3);
+    assert_eq!((answer.payload.len(), ping), (128, None));
+    assert!(fetch(&mut endpoint, &image(3, None), PING_PAUSE).1.is_some());
+}
+
+/// Blocks that are asked for small are served as asked, and need no proof.
+#[test]
+fn small_blocks_are_for_everybody() {
+    let mut endpoint = Tested::open();
+    let mut ask = packet(RequestType::Get, 1, &["ph", "image", &"ab".repeat(32)]);
+    ask.add_option(CoapOption::Block2, BlockOption { number: 7, more: false, szx: 2 }.to_bytes());
+    let (answer, ping) = fetch(&mut endpoint, &ask.to_bytes().unwrap(), 0);
+    assert_eq!((answer.payload.len(), ping), (64, None));
+    assert!(answer.get_first_option(CoapOption::Unknown(252)).is_none());
+}
+
+#[test]
+fn a_short_question_gets_no_diagnostic() {
+    let mut endpoint = Tested::open();
+    let put = [0x40, 3, 0, 1];
+    let answer = sent(endpoint.receive(peer(), &put, 0));
+    assert_eq!((code(&answer), answer.payload.len()), (ResponseType::MethodNotAllowed, 0));
+}
+
+#[test]
+fn an_observer_is_told_nothing_before_it_has_shown_where_it_is() {
+    let device = DeviceId::new([1; 16]);
+    let mut endpoint = Tested::open();
+    let mut ask = packet(RequestType::Get, 1, &["ph", "manifest"]);
+    ask.add_option(CoapOption::Observe, vec![]);
+    let ticket = incoming(endpoint.receive(peer(), &ask.to_bytes().unwrap(), 0)).ticket;
+    endpoint.0.respond(ticket, Response { watch: Some(device), ..text("old") }, 0);
+    let ping = endpoint.datagrams().remove(0);
+    endpoint.0.changed(&device, 1);
+    assert!(endpoint.outputs().is_empty());
+    reset(&mut endpoint, u16::from_be_bytes([ping[2], ping[3]]), 2);
+    assert!(matches!(&endpoint.outputs()[..], [Output::Request(incoming)] if !incoming.ticket.is_live()));
+}
+
+/// A flood of forged addresses pushes out none that was shown.
+#[test]
+fn peers_that_were_shown_outlive_those_that_were_not() {
+    let mut endpoint = Tested(Endpoint::new(Limits { max_peers: 64, ..Limits::default() }, false, [7; 32]));
+    let (_, ping) = fetch(&mut endpoint, &image(1, None), 0);
+    reset(&mut endpoint, ping.unwrap(), 1);
+    for port in 1..10_000 {
+        let from = SocketAddr::from((PEER.0, port));
+        endpoint.0.receive(from, &image(1, None), 2);
+        for output in endpoint.outputs() {
+            if let Output::Request(incoming) = output {
+                endpoint.0.respond(incoming.ticket, Response::code(ResponseType::NotFound), 2);
+            }
+        }
+        endpoint.outputs();
+        assert!(endpoint.peers() <= 64);
+    }
+    assert_eq!(fetch(&mut endpoint, &image(2, None), 3).0.payload.len(), 1024);
+}
