@@ -1,0 +1,52 @@
+//! P-256 in software, for boards without a secure element.
+
+use p256::ecdsa::signature::hazmat::PrehashSigner as _;
+use p256::ecdsa::{Signature, SigningKey};
+
+use crate::PhResult;
+
+/// # Safety
+/// `scalar` is null or points to 32 bytes.
+unsafe fn key(scalar: *const u8) -> Option<SigningKey> {
+    // SAFETY: by the caller.
+    let scalar = unsafe { scalar.cast::<[u8; 32]>().as_ref() }?;
+    SigningKey::from_slice(scalar).ok()
+}
+
+/// The public key of a P-256 scalar, 32 bytes big-endian: 33 bytes, SEC1 compressed.
+///
+/// # Safety
+/// `scalar` is null or points to 32 bytes, `public` is null or points to 33 bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ph_p256_public(scalar: *const u8, public: *mut u8) -> PhResult {
+    // SAFETY: by the caller.
+    let (Some(key), Some(out)) = (unsafe { key(scalar) }, unsafe { public.cast::<[u8; 33]>().as_mut() })
+    else {
+        return PhResult::Invalid;
+    };
+    out.copy_from_slice(key.verifying_key().to_encoded_point(true).as_bytes());
+    PhResult::Ok
+}
+
+/// Signs a digest of 32 bytes with a P-256 scalar: deterministic (RFC 6979), low s, 64 bytes. What `sign` of a `ph_board` is
+/// to do.
+///
+/// # Safety
+/// `scalar` and `digest` are null or point to 32 bytes, `signature` is null or points to 64 bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ph_p256_sign(scalar: *const u8, digest: *const u8, signature: *mut u8) -> PhResult {
+    // SAFETY: by the caller.
+    let (Some(key), Some(digest), Some(out)) =
+        (unsafe { key(scalar) }, unsafe { digest.cast::<[u8; 32]>().as_ref() }, unsafe {
+            signature.cast::<[u8; 64]>().as_mut()
+        })
+    else {
+        return PhResult::Invalid;
+    };
+    let signed: Result<Signature, _> = key.sign_prehash(digest);
+    let Ok(signed) = signed.map(|signed| signed.normalize_s().unwrap_or(signed)) else {
+        return PhResult::Invalid;
+    };
+    out.copy_from_slice(&signed.to_bytes());
+    PhResult::Ok
+}
