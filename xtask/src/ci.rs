@@ -24,7 +24,7 @@ struct Step {
     run: fn() -> Result<Count>,
 }
 
-const STEPS: [Step; 16] = [
+const STEPS: [Step; 17] = [
     Step { name: "install", slow: false, run: || tools::install().map(|()| Count::default()) },
     Step { name: "format", slow: false, run: || quiet("cargo fmt --all --check") },
     Step { name: "shellcheck", slow: false, run: shellcheck },
@@ -49,6 +49,7 @@ const STEPS: [Step; 16] = [
     Step { name: "helios", slow: true, run: || peer("helios") },
     Step { name: "lodestar", slow: true, run: || peer("lodestar") },
     Step { name: "board", slow: true, run: board },
+    Step { name: "coap-peers", slow: true, run: coap_peers },
 ];
 
 /// One suite by its name, with the features of all others: nothing is built twice.
@@ -176,6 +177,13 @@ fn demo_large() -> Result<Count> {
 fn peer(name: &str) -> Result<Count> {
     tools::peers()?;
     counted(cmd(SUITE).arg(name), "Summary [")
+}
+
+/// Other people's CoAP clients.
+fn coap_peers() -> Result<Count> {
+    let python = tools::aiocoap(&std::path::absolute(tools::target())?)?;
+    tools::npm_coap()?;
+    counted(cmd(SUITE).arg("coap-peers").env("POSTHOUSE_AIOCOAP", python), "Summary [")
 }
 
 /// The emulated Cortex-M3, with firmware that is built for it now.

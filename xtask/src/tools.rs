@@ -28,6 +28,8 @@ const CARGO: [(&str, &str); 3] = [
 
 /// The release whose findings the contracts answer.
 const SLITHER: &str = "slither-analyzer==0.11.6";
+/// The CoAP client that the gateway is held against.
+const AIOCOAP: &str = "aiocoap==0.4.17";
 
 pub(crate) fn install() -> Result<()> {
     debian(&DEBIAN)?;
@@ -79,20 +81,41 @@ fn node() -> Result<()> {
 
 /// slither in a Python environment of its own under `folder`, from PyPI.
 pub(crate) fn slither(folder: &Path) -> Result<PathBuf> {
-    let environment = folder.join(SLITHER);
-    let program = environment.join("bin/slither");
-    if !program.is_file() {
+    python(folder, SLITHER).map(|programs| programs.join("slither"))
+}
+
+/// A Python under `folder` that has aiocoap.
+pub(crate) fn aiocoap(folder: &Path) -> Result<PathBuf> {
+    python(folder, AIOCOAP).map(|programs| programs.join("python"))
+}
+
+/// The programs of an environment under `folder` that holds one package of PyPI.
+fn python(folder: &Path, package: &str) -> Result<PathBuf> {
+    let environment = folder.join(package);
+    let programs = environment.join("bin");
+    let done = environment.join("installed");
+    if !done.is_file() {
         run(cmd("python3 -m venv").arg(&environment)).context("python3 with venv is needed")?;
-        run(Command::new(environment.join("bin/pip")).args(["install", "--quiet", SLITHER]))?;
+        run(Command::new(programs.join("pip")).args(["install", "--quiet", package]))?;
+        std::fs::write(&done, package)?;
     }
-    Ok(program)
+    Ok(programs)
+}
+
+/// npm's CoAP client, by the lock file beside the suite that uses it.
+pub(crate) fn npm_coap() -> Result<()> {
+    npm(Path::new("actors/tests/coap-peers"))
 }
 
 /// Other people's clients, by the lock file in `tests/peers`: half a gigabyte, so only where they are needed.
 ///
 /// No scripts: they would compile optional native parts, and nothing here needs them.
 pub(crate) fn peers() -> Result<()> {
-    let home = Path::new("tests/peers");
+    npm(Path::new("tests/peers"))
+}
+
+/// Puts in place what a folder's lock file says.
+fn npm(home: &Path) -> Result<()> {
     if installed(home) {
         return Ok(());
     }

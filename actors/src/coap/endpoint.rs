@@ -2,9 +2,9 @@
 //! observers. No I/O: datagrams and the time go in, [`Output`]s come out.
 //!
 //! Who has not shown that it is where it says may not have much sent there (RFC 7252 §11.3): it gets no answer of more than
-//! three times its question, long ones in smaller blocks, and no notification. With the first answer that is cut it gets
-//! an Echo option (RFC 9175) to send back, and beside it a ping (RFC 7252 §4.3), which any endpoint answers that knows no
-//! Echo: either shows it, and from then on it gets what it asks for.
+//! three times its question, long ones in smaller blocks, and a notification no more than twice. With the first answer that is
+//! cut it gets an Echo option (RFC 9175) to send back, and beside it a ping (RFC 7252 §4.3), which other endpoints answer. One
+//! of them shows it, or the acknowledgement of a notification, and from then on it gets what it asks for.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -395,6 +395,9 @@ impl Endpoint {
                 // RFC 7641 §3.6: it does not want it any more.
                 peer.observers.retain(|observer| observer.token != token);
             }
+            if outgoing.proves && !reset {
+                peer.verified_until = now + VERIFIED;
+            }
             self.timers.remove(&(outgoing.deadline, address, Timer::Resend));
             return self.go_on(address, now);
         }
@@ -413,9 +416,9 @@ impl Endpoint {
             return;
         }
         if let Some((id, datagram)) = peer.queued.pop_front() {
-            return self.transmit(address, id, datagram, None, now);
+            return self.transmit(address, id, datagram, None, false, now);
         }
-        if peer.asleep || !verified || peer.observers.iter().any(|observer| observer.running) {
+        if peer.asleep || peer.observers.iter().any(|observer| observer.running) {
             return;
         }
         let Some(observer) = peer.observers.iter_mut().find(|observer| observer.due) else { return };
@@ -427,7 +430,7 @@ impl Endpoint {
             token: observer.token.clone(),
             block1: None,
             block2: request.block2,
-            max_szx: MAX_SZX,
+            max_szx: if verified { MAX_SZX } else { observer.max_szx },
             len: 0,
             idempotent: true,
             observe: None,
@@ -442,13 +445,17 @@ impl Endpoint {
         id: u16,
         datagram: Bytes,
         notifies: Option<Vec<u8>>,
+        proves: bool,
         now: u64,
     ) {
         let timeout = ACK_TIMEOUT + self.dice.throw() % (ACK_RANDOM + 1);
         let deadline = now + timeout;
         let Some(peer) = self.peers.find(&address) else { return };
+        // Nobody may be there: one more, for one that is lost.
+        let retransmitted = if proves { MAX_RETRANSMIT - 1 } else { 0 };
+        let out = datagram.clone();
         peer.outgoing =
-            Some(Outgoing { id, datagram: datagram.clone(), notifies, retransmitted: 0, timeout, deadline });
+            Some(Outgoing { id, datagram: out, notifies, proves, retransmitted, timeout, deadline });
         self.timers.insert((deadline, address, Timer::Resend));
         self.send(address, datagram);
     }
@@ -487,7 +494,8 @@ impl Endpoint {
             None => {}
         }
         let token = ticket.token.clone();
-        peer.observers.push(Observer { token, request, device, due: false, running: false });
+        let max_szx = ticket.max_szx;
+        peer.observers.push(Observer { token, request, device, max_szx, due: false, running: false });
         self.watch(device, ticket.peer);
         response.observe = Some(self.own_place());
     }
@@ -514,7 +522,10 @@ impl Endpoint {
     /// Sends a notification: always confirmable, so that nobody is told for long who is gone (RFC 7641 §4.5).
     fn notify(&mut self, ticket: Ticket, response: Response, now: u64) {
         let mut response = slice(response, ticket.block2, ticket.max_szx);
-        let (id, place) = (self.own_id(), self.own_place());
+        // An id that cannot be foreseen, so that its acknowledgement shows that somebody is there.
+        let proves = ticket.is_bounded();
+        let id = if proves { self.dice.throw() as u16 } else { self.own_id() };
+        let place = self.own_place();
         let Some(peer) = self.peers.find(&ticket.peer) else { return };
         let Some(at) = peer.observers.iter().position(|observer| observer.token == ticket.token) else {
             return self.go_on(ticket.peer, now);
@@ -533,7 +544,7 @@ impl Endpoint {
         }
         let envelope = Envelope { kind: MessageType::Confirmable, id, token: ticket.token.clone() };
         let datagram = encode(response, &envelope, None);
-        self.transmit(ticket.peer, id, datagram, Some(ticket.token), now);
+        self.transmit(ticket.peer, id, datagram, Some(ticket.token), proves, now);
     }
 
     fn verify(&mut self, request: &Request, address: SocketAddr, now: u64) {

@@ -59,6 +59,8 @@ pub(super) struct Outgoing {
     pub(super) datagram: Bytes,
     /// The observer's token, if it is a notification.
     pub(super) notifies: Option<Vec<u8>>,
+    /// Whether its acknowledgement shows that the peer is where it says.
+    pub(super) proves: bool,
     pub(super) retransmitted: u32,
     /// Between this transmission and the next, ms.
     pub(super) timeout: u64,
@@ -71,6 +73,8 @@ pub(super) struct Observer {
     pub(super) token: Vec<u8>,
     pub(super) request: Request,
     pub(super) device: DeviceId,
+    /// Exponent of the largest block that it may be sent before it has shown where it is.
+    pub(super) max_szx: u8,
     /// Whether there is something to tell.
     pub(super) due: bool,
     /// Whether the telling is being worked on.

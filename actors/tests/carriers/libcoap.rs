@@ -1,89 +1,156 @@
-//! libcoap's client, which shares no line with us, fetches what is staged.
+//! libcoap's clients, which share no line with us, fetch what is staged: without TLS, with GnuTLS's and with OpenSSL's DTLS.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::ffi::OsStr;
 use std::path::Path;
 use std::time::Duration;
 
-use posthouse_actors::coap::{Coap, Config};
-use posthouse_protocol::id::DeviceId;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use super::site::Site;
+use super::served::{IDENTITY, SECRET, Served, Watching};
 
-async fn serve(dir: &Path, len: usize, max_szx: u8) -> (Site, SocketAddr) {
-    let site = Site::start(dir, len);
-    let config = Config { max_szx, ..Config::new((Ipv4Addr::LOCALHOST, 0).into()) };
-    let (_, address) = Coap::start(config, &site.hub).await.unwrap();
-    site.stage_for(DeviceId::new([1; 16]));
-    (site, address)
+const MIB: usize = 1 << 20;
+
+/// Which of the three: where DTLS is, they have the key.
+pub(crate) const CLIENTS: [&str; 3] = ["coap-client-notls", "coap-client-gnutls", "coap-client-openssl"];
+
+pub(crate) fn with_key<'a>(client: &str, more: &[&'a str]) -> Vec<&'a OsStr> {
+    let key = ["-u", IDENTITY, "-k", SECRET];
+    let key = if client.ends_with("notls") { &[][..] } else { &key[..] };
+    key.iter().chain(more).map(|argument| OsStr::new(*argument)).collect()
 }
 
-/// Output of the client; nothing if it is not installed.
-async fn client(arguments: &[&str]) -> Option<(Vec<u8>, String)> {
-    let program = super::find("coap-client-notls")?;
-    let running = Command::new(program).args(arguments).kill_on_drop(true).output();
-    let output = timeout(Duration::from_secs(120), running).await.expect("the client ends").unwrap();
-    Some((output.stdout, String::from_utf8_lossy(&output.stderr).into_owned()))
+/// Fetches an image of so many bytes in blocks of so many.
+pub(crate) async fn fetch(client: &str, len: usize, block: u16, max_szx: u8, more: &[&str]) {
+    let Some(program) = super::find(client) else { return };
+    let served = Served::start(len, max_szx, !client.ends_with("notls")).await;
+    let (url, out, block) = (served.image_url(), served.out(), block.to_string());
+    let fixed = ["-B", "280", "-b", &block, "-o", out.to_str().unwrap()];
+    let arguments: Vec<&str> = fixed.iter().chain(more).copied().chain([url.as_str()]).collect();
+    served.fetches(&program, &with_key(client, &arguments)).await;
 }
 
-async fn fetch(len: usize, block: &str, max_szx: u8) {
-    let dir = tempfile::tempdir().unwrap();
-    let (site, address) = serve(dir.path(), len, max_szx).await;
-    let url = format!("coap://{address}/ph/image/{}", site.u_id);
-    let out = dir.path().join("fetched");
-    let arguments = ["-B", "100", "-b", block, "-o", out.to_str().unwrap(), &url];
-    let Some((_, errors)) = client(&arguments).await else { return };
-    let fetched = std::fs::read(&out).unwrap_or_default();
-    assert!(fetched == site.firmware, "{} of {len} bytes: {errors}", fetched.len());
+/// Observes the manifest while it changes.
+async fn observe(client: &str) {
+    let Some(program) = super::find(client) else { return };
+    let served = Served::start(100, 6, !client.ends_with("notls")).await;
+    served.hello().await;
+    served.publish(b"the first".to_vec());
+    let url = served.url(&format!("ph/manifest?d={}", served.device));
+    let mut watching = Watching::start(&program, &with_key(client, &["-w", "-s", "60", "-B", "60", &url]));
+    assert_eq!(watching.line().await, "the first");
+    for round in 0..3 {
+        let long = format!("{round}").repeat(1500);
+        served.publish(long.clone().into_bytes());
+        assert_eq!(watching.line().await, long, "in two blocks");
+        served.publish(b"short".to_vec());
+        assert_eq!(watching.line().await, "short");
+    }
 }
 
 #[actix::test]
 async fn an_image_in_large_blocks() {
-    fetch(1 << 20, "1024", 6).await;
+    fetch(CLIENTS[0], MIB, 1024, 6, &[]).await;
+}
+
+#[actix::test]
+async fn an_image_over_dtls_with_gnutls() {
+    fetch(CLIENTS[1], MIB, 1024, 6, &[]).await;
+}
+
+#[actix::test]
+async fn an_image_over_dtls_with_openssl() {
+    fetch(CLIENTS[2], MIB, 1024, 6, &[]).await;
 }
 
 /// 6,250 blocks: coap-lite's own option ends at 4,095.
 #[actix::test]
 async fn an_image_of_more_than_4095_blocks() {
-    fetch(400_000, "64", 6).await;
+    fetch(CLIENTS[0], 400_000, 64, 6, &[]).await;
 }
 
 /// 65,626 blocks: more than 16 bits count.
 #[actix::test]
 async fn an_image_of_more_than_65535_blocks() {
-    fetch(1_050_001, "16", 6).await;
+    fetch(CLIENTS[0], 1_050_001, 16, 6, &[]).await;
 }
 
 /// The client asks for 1024 bytes at a time and is given 128: RFC 7959 §2.3.
 #[actix::test]
 async fn an_image_in_smaller_blocks_than_asked_for() {
-    fetch(100_003, "1024", 3).await;
+    fetch(CLIENTS[0], 100_003, 1024, 3, &[]).await;
+}
+
+/// An image never changes: who would observe it is given it, and no more.
+#[actix::test]
+async fn an_image_that_is_observed() {
+    fetch(CLIENTS[0], 100_003, 512, 6, &["-s", "1"]).await;
+}
+
+/// The third datagram that the client sends is lost, and repeated after its timeout.
+#[actix::test]
+async fn an_image_with_datagrams_lost() {
+    fetch(CLIENTS[0], 20_000, 1024, 6, &["-l", "3"]).await;
 }
 
 #[actix::test]
-async fn an_image_with_datagrams_lost() {
-    let dir = tempfile::tempdir().unwrap();
-    let (site, address) = serve(dir.path(), 20_000, 6).await;
-    let url = format!("coap://{address}/ph/image/{}", site.u_id);
-    let out = dir.path().join("fetched");
-    // The third datagram that the client sends is lost, and repeated after its timeout.
-    let arguments = ["-l", "3", "-b", "1024", "-o", out.to_str().unwrap(), &url];
-    let Some((_, errors)) = client(&arguments).await else { return };
-    assert!(std::fs::read(&out).unwrap_or_default() == site.firmware, "{errors}");
+async fn a_manifest_that_changes_is_observed() {
+    observe(CLIENTS[0]).await;
+}
+
+#[actix::test]
+async fn a_manifest_that_changes_is_observed_over_dtls() {
+    observe(CLIENTS[1]).await;
+    observe(CLIENTS[2]).await;
+}
+
+/// Output of the client without TLS.
+async fn client(program: &Path, arguments: &[&str]) -> (String, String) {
+    let running = Command::new(program).args(arguments).kill_on_drop(true).output();
+    let output = timeout(Duration::from_secs(120), running).await.expect("the client ends").unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (text(&output.stdout), text(&output.stderr))
 }
 
 #[actix::test]
 async fn discovery_and_errors() {
-    let dir = tempfile::tempdir().unwrap();
-    let (_site, address) = serve(dir.path(), 100, 6).await;
-    let url = |path: &str| format!("coap://{address}/{path}");
-    let Some((links, _)) = client(&[&url(".well-known/core?rt=ph.*")]).await else { return };
-    let links = String::from_utf8(links).unwrap();
+    let Some(program) = super::find(CLIENTS[0]) else { return };
+    let served = Served::start(100, 6, false).await;
+    let (links, _) = client(&program, &[&served.url(".well-known/core?rt=ph.*")]).await;
     assert!(links.contains("</ph/image>;rt=\"ph.image\""), "{links}");
-    let unknown = url(&format!("ph/image/{}", "00".repeat(32)));
-    for (path, code) in [(unknown, "4.04"), (url("ph/nothing"), "4.04"), (url("ph/hello"), "4.")] {
-        let (_, errors) = client(&[&path]).await.unwrap();
+    let unknown = format!("ph/image/{}", "00".repeat(32));
+    for (path, code) in [(unknown.as_str(), "4.04"), ("ph/nothing", "4.04"), ("ph/hello", "4.05")] {
+        let (_, errors) = client(&program, &[&served.url(path)]).await;
         assert!(errors.starts_with(code), "{path}: {errors}");
     }
+}
+
+/// A wrong key, or one that nobody knows, gets nothing at all.
+#[actix::test]
+async fn who_has_no_key_gets_nothing() {
+    let Some(program) = super::find(CLIENTS[2]) else { return };
+    let served = Served::start(100, 6, true).await;
+    let url = served.url(".well-known/core");
+    for (identity, secret) in [(IDENTITY, "0123456789abcdeX"), ("nobody", SECRET)] {
+        let arguments = ["-B", "2", "-u", identity, "-k", secret, &url];
+        let (links, _) = client(&program, &arguments).await;
+        assert!(!links.contains("ph.image"), "{identity}: {links}");
+    }
+    let (links, _) = client(&program, &["-B", "5", "-u", IDENTITY, "-k", SECRET, &url]).await;
+    assert!(links.contains("ph.image"), "{links}");
+}
+
+/// Its own device's resources, and no other's.
+#[actix::test]
+async fn a_key_is_one_devices() {
+    let Some(program) = super::find(CLIENTS[1]) else { return };
+    let served = Served::start(100, 6, true).await;
+    served.hello().await;
+    served.publish(b"mine".to_vec());
+    let key = ["-B", "5", "-u", IDENTITY, "-k", SECRET];
+    let ask = async |path: String| client(&program, &[&key[..], &[&served.url(&path)]].concat()).await;
+    assert_eq!(ask("ph/manifest".into()).await.0.trim(), "mine", "whose it is needs no saying");
+    assert_eq!(ask(format!("ph/manifest?d={}", served.device)).await.0.trim(), "mine");
+    let (_, errors) = ask(format!("ph/manifest?d={}", "ab".repeat(16))).await;
+    assert!(errors.starts_with("4.03"), "{errors}");
 }

@@ -7,6 +7,7 @@ mod broker;
 mod fleet;
 mod libcoap;
 mod mirror;
+mod served;
 mod site;
 mod update;
 

@@ -99,19 +99,39 @@ fn a_short_question_gets_no_diagnostic() {
     assert_eq!((code(&answer), answer.payload.len()), (ResponseType::MethodNotAllowed, 0));
 }
 
+/// An observer that may be nowhere is sent little, twice, and then no more; its acknowledgement shows where it is.
 #[test]
-fn an_observer_is_told_nothing_before_it_has_shown_where_it_is() {
+fn a_notification_to_nobody_is_short_and_not_repeated_for_long() {
     let device = DeviceId::new([1; 16]);
-    let mut endpoint = Tested::open();
-    let mut ask = packet(RequestType::Get, 1, &["ph", "manifest"]);
-    ask.add_option(CoapOption::Observe, vec![]);
-    let ticket = incoming(endpoint.receive(peer(), &ask.to_bytes().unwrap(), 0)).ticket;
-    endpoint.0.respond(ticket, Response { watch: Some(device), ..text("old") }, 0);
-    let ping = endpoint.datagrams().remove(0);
-    endpoint.0.changed(&device, 1);
-    assert!(endpoint.outputs().is_empty());
-    reset(&mut endpoint, u16::from_be_bytes([ping[2], ping[3]]), 2);
-    assert!(matches!(&endpoint.outputs()[..], [Output::Request(incoming)] if !incoming.ticket.is_live()));
+    let observed = || {
+        let mut endpoint = Tested::open();
+        let mut ask = packet(RequestType::Get, 1, &["ph", "manifest"]);
+        ask.add_option(CoapOption::Observe, vec![]);
+        let ticket = incoming(endpoint.receive(peer(), &ask.to_bytes().unwrap(), 0)).ticket;
+        endpoint.0.respond(ticket, Response { watch: Some(device), ..text("old") }, 0);
+        assert_eq!(endpoint.datagrams().len(), 2, "a ping and the answer");
+        endpoint
+    };
+    let tell = |endpoint: &mut Tested, now| {
+        endpoint.0.changed(&device, now);
+        let Some(Output::Request(incoming)) = endpoint.outputs().pop() else { return None };
+        endpoint.0.respond(incoming.ticket, Response { watch: Some(device), ..long() }, now);
+        endpoint.datagrams().pop().map(|told| Packet::from_bytes(&told).unwrap())
+    };
+    let mut nobody = observed();
+    assert_eq!(tell(&mut nobody, 1).unwrap().payload.len(), 16);
+    let mut again = 0;
+    while let Some(at) = nobody.0.deadline() {
+        again += nobody.tick(at).len();
+    }
+    assert_eq!(again, 1);
+    assert!(tell(&mut nobody, 100_000).is_none());
+
+    let mut somebody = observed();
+    let told = tell(&mut somebody, 1).unwrap();
+    let [high, low] = told.header.message_id.to_be_bytes();
+    somebody.0.receive(peer(), &[0x60, 0, high, low], 2);
+    assert_eq!(tell(&mut somebody, 3).unwrap().payload.len(), 1024);
 }
 
 /// A flood of forged addresses pushes out none that was shown.
