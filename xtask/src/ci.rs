@@ -181,7 +181,7 @@ fn peer(name: &str) -> Result<Count> {
 
 /// Other people's CoAP clients.
 fn coap_peers() -> Result<Count> {
-    let python = tools::aiocoap(&std::path::absolute(tools::target())?)?;
+    let python = tools::aiocoap(&std::path::absolute(tools::target()?)?)?;
     tools::npm_coap()?;
     counted(cmd(SUITE).arg("coap-peers").env("POSTHOUSE_AIOCOAP", python), "Summary [")
 }
