@@ -1,6 +1,6 @@
 //! A Cortex-M3 with 256 KiB of flash and 64 KiB of RAM is a sensor of a site: its firmware updates itself through the
 //! gateway, and refuses what a lying gateway tells it.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 use std::{path::Path, time::Duration};
 
@@ -129,4 +129,9 @@ async fn a_cortex_m3_updates_itself_through_the_gateway_and_refuses_what_is_not_
     assert_eq!(board.said().matches("build=2 reverted").count(), 2, "{}", board.said());
     // What it says is installed is what runs.
     assert!(board.said().ends_with('\n') && !board.said().contains(&format!("installed={next}")));
+
+    // For `cargo xtask figures sensors`.
+    let depths = board.said();
+    let depths = depths.split("stack=").skip(1).filter_map(|rest| rest.lines().next()?.parse::<u32>().ok());
+    println!("board deepest_stack={} B", depths.max().unwrap());
 }

@@ -36,6 +36,7 @@ export PATH=/usr/bin:/bin HOME=/root CARGO_HOME=/cargo CARGO_TARGET_DIR=/target
 export RUSTC_BOOTSTRAP=1 POSTHOUSE_BOARD_BUILD=\"$1\"
 cd /project/device/board
 cargo build --release --locked --offline -Zbuild-std=core
+cargo build --release --locked --offline -Zbuild-std=core --manifest-path ../ffi/Cargo.toml --no-default-features
 cd /target/thumbv7m-none-eabi/release
 for program in boot sensor footprint; do arm-none-eabi-objcopy -O binary $program $program.bin; done
 ";
@@ -49,9 +50,11 @@ mount --bind \"$4\" \"$1/cargo/registry\"
 exec chroot \"$1\" /bin/sh -c \"$6\" build \"$5\"
 ";
 
-/// Builds the firmware twice, as build 1 and as build 2, and returns the folder with `boot.bin`, `sensor-1.bin`,
-/// `sensor-2.bin`, `footprint.bin` and the ELF files beside them.
+/// Builds the firmware twice, as build 1 and as build 2, and the library for firmware in C, which must build without std
+/// as well; returns the folder with `boot.bin`, `sensor-1.bin`, `sensor-2.bin`, `footprint.bin` and the ELF files beside
+/// them.
 pub(crate) fn build() -> Result<PathBuf> {
+    run(&mut cmd(&format!("cargo fmt --check --manifest-path {MANIFEST}")))?;
     tools::debian(&DEBIAN)?;
     let cache = cache()?;
     let root = chroot(&cache)?;
@@ -93,9 +96,11 @@ fn chroot(cache: &Path) -> Result<PathBuf> {
     Ok(root)
 }
 
-/// What the firmware depends on, and what `core`'s workspace names, although little of it is built.
+/// What the firmware and the library for C depend on, and what `core`'s workspace names, although little of it is built.
 fn fetch(root: &Path) -> Result<()> {
-    run(&mut cmd(&format!("cargo fetch --locked --manifest-path {MANIFEST}")))?;
+    for manifest in [MANIFEST, "device/ffi/Cargo.toml"] {
+        run(&mut cmd(&format!("cargo fetch --locked --manifest-path {manifest}")))?;
+    }
     let sources = fs::canonicalize(root.join("usr/src"))?;
     let newest = fs::read_dir(sources)?.flatten().map(|entry| entry.path().join("library/Cargo.toml")).max();
     let library = newest.filter(|manifest| manifest.is_file()).context("the chroot has rust-web-src")?;
@@ -115,6 +120,11 @@ fn enter(root: &Path, made: &Path, number: &str) -> Result<()> {
 /// A command line that needs root: mounts and chroots do.
 fn as_root(line: &str) -> Command {
     cmd(&format!("{}{line}", tools::sudo()))
+}
+
+/// The suite that lets the board live; what it prints has the depth of its stack.
+pub(crate) fn live(folder: &Path) -> Result<String> {
+    run(cmd("cargo nextest run -p posthouse-tests --no-capture --test board").env("POSTHOUSE_BOARD", folder))
 }
 
 /// Bytes of flash that a program takes: code, constants, and what statics begin with.

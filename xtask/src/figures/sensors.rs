@@ -9,8 +9,8 @@ pub(super) fn run() -> Result<()> {
     device()
 }
 
-/// What a sensor needs: of the library with P-256 a whole round on an emulated Cortex-M3; of the firmware with CoAP and
-/// smoltcp its flash.
+/// What a sensor needs: of the library with P-256 for a whole round on an emulated Cortex-M3; of the firmware with CoAP and
+/// smoltcp for an update through a gateway.
 fn device() -> Result<()> {
     let folder = board::build()?;
     let said = board::footprint(&folder)?;
@@ -18,6 +18,7 @@ fn device() -> Result<()> {
     println!("device_ram_KiB {:.1} KiB", kib(said_of(&said, "stack")?));
     println!("device_state_B {} B", said_of(&said, "device")?);
     println!("firmware_flash_KiB {:.1} KiB", kib(board::flash(&folder, "sensor-1")?));
+    println!("firmware_ram_KiB {:.1} KiB", kib(said_of(&board::live(&folder)?, "deepest_stack")?));
     println!("bootloader_flash_KiB {:.1} KiB", kib(board::flash(&folder, "boot")?));
     Ok(())
 }
