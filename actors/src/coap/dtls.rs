@@ -6,7 +6,7 @@
 //! key is bound to.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,7 @@ use tracing::debug;
 use self::cookie::{Baker, Hello};
 use self::keys::Ring;
 pub use self::keys::{KeyFileError, Keys};
+use super::endpoint::allowance::host;
 
 mod cookie;
 mod keys;
@@ -406,16 +407,6 @@ impl Sessions {
             self.put_back(peer, live, next, now);
         }
     }
-}
-
-/// Whom an address is taken to belong to: an IPv6 host has 64 bits to choose from.
-fn host(address: IpAddr) -> [u8; 8] {
-    let mut host = [0; 8];
-    match address.to_canonical() {
-        IpAddr::V4(address) => host[..4].copy_from_slice(&address.octets()),
-        IpAddr::V6(address) => host.copy_from_slice(&address.octets()[..8]),
-    }
-    host
 }
 
 #[cfg(test)]

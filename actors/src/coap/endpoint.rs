@@ -1,10 +1,10 @@
 //! The message layer: confirmable messages both ways, duplicates, piggybacked and separate answers, blocks both ways,
 //! observers. No I/O: datagrams and the time go in, [`Output`]s come out.
 //!
-//! Who has not shown that it is where it says may not have much sent there (RFC 7252 §11.3): it gets no answer of more than
-//! three times its question, long ones in smaller blocks, and a notification no more than twice. With the first answer that is
-//! cut it gets an Echo option (RFC 9175) to send back, and beside it a ping (RFC 7252 §4.3), which other endpoints answer. One
-//! of them shows it, or the acknowledgement of a notification, and from then on it gets what it asks for.
+//! Who has not shown that it is where it says may not have much sent there (RFC 7252 §11.3): after a few answers
+//! ([`allowance`]) it gets none of more than three times its question, long ones in smaller blocks, and a notification no more
+//! than twice. With the first it gets an Echo option (RFC 9175) to send back, and beside it a ping (RFC 7252 §4.3), which other
+//! endpoints answer. One of them shows it, or the acknowledgement of a notification, and then it gets what it asks for.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -13,11 +13,13 @@ use bytes::Bytes;
 use coap_lite::{MessageClass, MessageType, ResponseType};
 use posthouse_protocol::id::DeviceId;
 
+use self::allowance::Allowance;
 use self::dice::Dice;
 use super::message::{self, Envelope, Refusal, Request, Response};
 use super::option::{BlockOption, MAX_SZX};
 use super::peer::{MAX_BODY, MAX_OBSERVERS, Observer, Outgoing, Peers, Seen, too_large};
 
+pub(super) mod allowance;
 mod dice;
 
 /// First wait for an acknowledgement, ms, and how much longer it may be by lot (RFC 7252 §4.8).
@@ -87,6 +89,8 @@ pub struct Ticket {
     block2: Option<BlockOption>,
     /// Exponent of the largest block that may be sent there.
     max_szx: u8,
+    /// Whether somebody is known to be there.
+    verified: bool,
     /// Bytes of the question.
     len: usize,
     /// Whether a repeat may be worked on again instead of being answered from memory.
@@ -109,10 +113,6 @@ impl Ticket {
     /// Whether somebody asked just now; otherwise it is a notification.
     pub fn is_live(&self) -> bool {
         self.kind != Kind::Notification
-    }
-
-    fn is_bounded(&self) -> bool {
-        self.max_szx < MAX_SZX
     }
 }
 
@@ -147,6 +147,7 @@ pub struct Endpoint {
     timers: BTreeSet<(u64, SocketAddr, Timer)>,
     out: VecDeque<Output>,
     dice: Dice,
+    allowance: Allowance,
     /// Of the messages that are not acknowledgements.
     next_id: u16,
     /// In the order of notifications.
@@ -167,6 +168,7 @@ impl Endpoint {
             timers: BTreeSet::new(),
             out: VecDeque::new(),
             dice,
+            allowance: Allowance::default(),
             next_id,
             next_notification: 1,
         }
@@ -250,7 +252,8 @@ impl Endpoint {
             token,
             block1,
             block2: request.block2,
-            max_szx: if self.is_verified(&peer, now) { MAX_SZX } else { szx_for(len) },
+            max_szx: self.max_szx(&request, peer, len, now),
+            verified: self.is_verified(&peer, now),
             len,
             idempotent: request.method == message::Method::Get,
             observe: request.observes().then(|| Box::new(request.clone())),
@@ -327,13 +330,16 @@ impl Endpoint {
         if let Some(request) = ticket.observe.take() {
             self.register(&ticket, *request, &mut response);
         }
-        let cut = response.block2.is_some_and(|block| block.more && block.szx == ticket.max_szx);
-        if ticket.is_bounded() && (cut || response.observe.is_some()) {
-            response.echo = Some(self.dice.proof(ticket.peer, now));
-            self.ping(ticket.peer, now);
+        if !ticket.verified {
+            // More will be wanted: of an image, of a manifest when it is there, or after a hello.
+            let more = response.block2.is_some_and(|block| block.more) || response.observe.is_some();
+            response.echo = more.then(|| self.dice.proof(ticket.peer, now));
+            if more || !ticket.idempotent {
+                self.ping(ticket.peer, now);
+            }
         }
         let late = self.peers.find(&ticket.peer).is_some_and(|peer| confirmable && peer.is_acknowledged(id));
-        let bound = ticket.is_bounded().then_some(ticket.len);
+        let bound = (!ticket.verified).then_some(ticket.len);
         if late {
             let own = self.own_id();
             let envelope = Envelope { kind: MessageType::Confirmable, id: own, token: ticket.token };
@@ -431,6 +437,7 @@ impl Endpoint {
             block1: None,
             block2: request.block2,
             max_szx: if verified { MAX_SZX } else { observer.max_szx },
+            verified,
             len: 0,
             idempotent: true,
             observe: None,
@@ -494,7 +501,7 @@ impl Endpoint {
             None => {}
         }
         let token = ticket.token.clone();
-        let max_szx = ticket.max_szx;
+        let max_szx = szx_for(ticket.len);
         peer.observers.push(Observer { token, request, device, max_szx, due: false, running: false });
         self.watch(device, ticket.peer);
         response.observe = Some(self.own_place());
@@ -523,7 +530,7 @@ impl Endpoint {
     fn notify(&mut self, ticket: Ticket, response: Response, now: u64) {
         let mut response = slice(response, ticket.block2, ticket.max_szx);
         // An id that cannot be foreseen, so that its acknowledgement shows that somebody is there.
-        let proves = ticket.is_bounded();
+        let proves = !ticket.verified;
         let id = if proves { self.dice.throw() as u16 } else { self.own_id() };
         let place = self.own_place();
         let Some(peer) = self.peers.find(&ticket.peer) else { return };
@@ -555,7 +562,19 @@ impl Endpoint {
     }
 
     fn is_verified(&mut self, address: &SocketAddr, now: u64) -> bool {
-        self.trusted || self.peers.find(address).is_some_and(|peer| now < peer.verified_until)
+        // No datagram comes from outside with an address of this machine's own loopback.
+        self.trusted
+            || address.ip().to_canonical().is_loopback()
+            || self.peers.find(address).is_some_and(|peer| now < peer.verified_until)
+    }
+
+    /// Exponent of the largest block that may be sent in answer to a request of `len` bytes.
+    fn max_szx(&mut self, request: &Request, address: SocketAddr, len: usize, now: u64) -> u8 {
+        let asked = request.block2.map_or(MAX_SZX, |block| block.szx);
+        let modest = szx_for(len);
+        let free =
+            self.is_verified(&address, now) || asked <= modest || request.method != message::Method::Get;
+        if free || self.allowance.take(address, now) { MAX_SZX } else { modest }
     }
 
     fn ping(&mut self, address: SocketAddr, now: u64) {

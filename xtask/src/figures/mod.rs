@@ -19,7 +19,8 @@ pub(crate) enum Area {
     /// What the contracts cost, measured on anvil and equal on the devchain, and the paper's contract beside them;
     /// what a fleet of a million takes to enrol and to look up.
     Gas,
-    /// What a sensor's library and firmware take of flash and RAM, on an emulated Cortex-M3.
+    /// What a sensor's library and firmware take of flash and RAM, on an emulated Cortex-M3; how fast blocks of an image are
+    /// served, beside libcoap's server.
     Sensors,
 }
 

@@ -6,7 +6,8 @@ use crate::board;
 
 /// Everything of the area, one part after the other.
 pub(super) fn run() -> Result<()> {
-    device()
+    device()?;
+    super::line("cargo run --quiet --release -p posthouse-actors --example blocks")
 }
 
 /// What a sensor needs: of the library with P-256 for a whole round on an emulated Cortex-M3; of the firmware with CoAP and

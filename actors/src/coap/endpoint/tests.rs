@@ -9,7 +9,7 @@ mod late;
 mod observe;
 mod strangers;
 
-const PEER: (Ipv4Addr, u16) = (Ipv4Addr::new(127, 0, 0, 1), 40_000);
+const PEER: (Ipv4Addr, u16) = (Ipv4Addr::new(192, 0, 2, 1), 40_000);
 
 fn peer() -> SocketAddr {
     PEER.into()
