@@ -140,9 +140,16 @@ impl Distributor {
     /// wallet cannot pay for it: the latter is told once.
     pub(super) fn funded(&mut self, key: Key, call: &Call) -> Option<(Fee, u64)> {
         let head = self.head?;
-        let fee = self.policy.fee(None, head.base_fee, self.most(&key.0, call))?;
         let gas = self.limit(&key.0, call)?;
-        let mut need = fee.cost(gas).saturating_add(self.outbox.owed(&head));
+        let owed = self.outbox.owed(&head);
+        let mut most = self.most(&key.0, call);
+        if let Call::Reveal { .. } = call {
+            // What was set aside for it may be less than twice the base fee: while the chain takes it, it goes.
+            let left = at_most(head.balance.saturating_sub(owed), gas);
+            most = most.min(left.max(head.base_fee));
+        }
+        let fee = self.policy.fee(None, head.base_fee, most)?;
+        let mut need = fee.cost(gas).saturating_add(owed);
         if let Call::Reserve { items, .. } = call
             && need <= head.balance
         {

@@ -293,6 +293,27 @@ fn no_reservation_takes_what_a_reveal_will_cost() {
     assert_eq!((state(&world, 0), state(&world, 1)), ("paid", "paid"), "by what the first brought");
 }
 
+/// What was set aside for a reveal pays for it at the fee of then, not at twice the fee of now.
+#[test]
+fn a_reveal_offers_what_the_wallet_has_left() {
+    for (base, waits) in [(1_000, 0), (1_140, 0), (1_500, 0), (1_930, 0), (2_100, 1)] {
+        let mut world = World::new(policy());
+        world.base_fee(1_000);
+        world.balance(price_of(&[0], 1_000));
+        reserved(&mut world);
+        world.base_fee(base);
+        world.calm();
+        assert_eq!(world.shorts, waits, "at {base}");
+        if waits > 0 {
+            assert_eq!((state(&world, 0), world.mined()), ("locked", vec![("reserve", true)]));
+            world.base_fee(1_500);
+            world.calm();
+        }
+        assert_eq!(world.mined(), [("reserve", true), ("reveal", true)], "at {base}");
+        assert_eq!(state(&world, 0), "paid");
+    }
+}
+
 #[test]
 fn a_replacement_offers_no_more_than_the_wallet_pays_for() {
     let mut world = World::new(policy());
