@@ -117,22 +117,43 @@ impl Distributor {
     /// together. What calls it off may at least cost what its call would.
     fn most_again(&self, slot: &Slot, call: &Call) -> Wei {
         let Some(head) = self.head else { return Wei::ZERO };
-        let behind =
-            self.outbox.behind(slot.nonce).fold(Wei::ZERO, |sum, slot| sum.saturating_add(slot.cost()));
         let first = head.balance.saturating_sub(self.outbox.owed_before(slot.nonce, &head));
-        let left = first.saturating_sub(behind);
+        let left = first.saturating_sub(self.kept(slot, call, &head));
         match call {
             Call::Cancel => at_most(left.max(first.min(slot.cost())), TRANSFER),
             _ => at_most(left, slot.limit()),
         }
     }
 
-    /// What the wallet lacks for a transaction in flight when those before it are paid for, at what it offers or what the chain
-    /// asks for now.
+    /// What the wallet must have left when it raises a transaction in flight: for what stands behind it and, as for a new one,
+    /// for all reveals beside a reservation.
+    fn kept(&self, slot: &Slot, call: &Call, head: &Head) -> Wei {
+        let behind = self.outbox.behind(slot.nonce);
+        let behind = behind.fold(Wei::ZERO, |sum, slot| sum.saturating_add(slot.cost()));
+        match call {
+            Call::Reserve { .. } => behind.saturating_add(self.reveals(head)),
+            _ => behind,
+        }
+    }
+
+    /// The least fee at which the chain takes a transaction in flight: what it offers, or what takes its place.
+    fn asked(slot: &Slot, head: &Head) -> Wei {
+        match slot.fee {
+            Some(fee) if fee.max < head.base_fee => fee.raised().max.max(head.base_fee),
+            Some(fee) => fee.max,
+            None => head.base_fee,
+        }
+    }
+
+    /// What the wallet lacks for a transaction in flight at [`Self::asked`] when those before it are paid for; where that is
+    /// more than it offers, beside what must be left, as [`Self::most_again`] has it.
     fn lacks(&self, slot: &Slot) -> Option<Wei> {
         let head = self.head?;
-        let asked = Fee { max: head.base_fee, priority: Wei::ZERO }.cost(slot.limit());
-        let need = self.outbox.owed_before(slot.nonce, &head).saturating_add(slot.cost().max(asked));
+        let asked = Self::asked(slot, &head);
+        let offered = slot.fee.is_some_and(|fee| fee.max >= asked);
+        let kept = if offered { Wei::ZERO } else { self.kept(slot, &slot.call, &head) };
+        let need = Fee { max: asked, priority: Wei::ZERO }.cost(slot.limit());
+        let need = need.saturating_add(self.outbox.owed_before(slot.nonce, &head)).saturating_add(kept);
         Some(need.saturating_sub(head.balance)).filter(|lacks| *lacks > Wei::ZERO)
     }
 
@@ -257,9 +278,10 @@ impl Distributor {
         !payable(slot) && (!patience || waits())
     }
 
-    /// Whether its call brings what the chain asks for.
+    /// Whether its call brings what it must offer now.
     fn is_worth(&self, slot: &Slot) -> bool {
-        self.head.is_some_and(|head| self.most(&slot.bounty, &slot.call) >= head.base_fee)
+        let most = self.most(&slot.bounty, &slot.call).max(slot.fee.map_or(Wei::ZERO, |fee| fee.max));
+        self.head.is_some_and(|head| Self::asked(slot, &head) <= most)
     }
 
     /// Whether an exchange waits to show its secret.

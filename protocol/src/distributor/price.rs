@@ -155,7 +155,7 @@ pub struct Fee {
 
 impl Fee {
     /// The least that takes its place in the nodes' pools, and a little more.
-    fn raised(self) -> Self {
+    pub(super) fn raised(self) -> Self {
         let raise = |fee: Wei| Wei::new(fee.get().saturating_add(fee.get() / 8).saturating_add(1));
         Self { max: raise(self.max), priority: raise(self.priority) }
     }

@@ -314,31 +314,88 @@ fn a_reveal_offers_what_the_wallet_has_left() {
     }
 }
 
+/// Its reveal is set aside for at the fee of now.
 #[test]
 fn a_replacement_offers_no_more_than_the_wallet_pays_for() {
+    for (wallets, base, raised) in [(2, 2_500, true), (1, 2_900, false)] {
+        let mut world = World::new(policy());
+        world.base_fee(1_000);
+        world.offer(0, 0);
+        world.receipt(0, 0);
+        world.seal(0);
+        let balance = wallets * price_of(&[0], 1_000);
+        world.balance(balance);
+        world.observe();
+        world.settle();
+        let first = world.fees[0].1;
+        world.base_fee(base);
+        world.calm();
+        if raised {
+            let limits = Gas::of(&[0], 3, Curve::Secp256k1).limits();
+            let second = world.fees.iter().map(|(_, fee)| *fee).find(|fee| *fee != first).unwrap();
+            let costs = second.max.get() * u128::from(limits.reserve);
+            let reveal = (base + 1) * u128::from(limits.reveal);
+            assert!(second.max < Wei::new(2 * base) && costs + reveal <= balance, "{second:?}");
+            assert_eq!((world.mined(), world.shorts), (vec![("reserve", true), ("reveal", true)], 0));
+        } else {
+            assert_eq!((world.mined(), state(&world, 0)), (vec![("cancel", false)], "collecting"));
+            world.balance(2 * world::SHARE);
+            world.calm();
+            assert_eq!(world.mined(), [("cancel", false), ("reserve", true), ("reveal", true)]);
+        }
+        assert_eq!(state(&world, 0), "paid");
+    }
+}
+
+#[test]
+fn a_replacement_takes_nothing_that_is_set_aside_for_another_lock() {
     let mut world = World::new(policy());
     world.base_fee(1_000);
+    world.offer(1, 1);
+    world.receipt(1, 1);
+    world.seal(1);
+    world.observe();
+    world.settle();
+    (0..4).for_each(|_| world.mine());
     world.offer(0, 0);
     world.receipt(0, 0);
     world.seal(0);
-    world.balance(price_of(&[0], 1_000));
+    let reveal = 1_001 * u128::from(Gas::of(&[1], 3, Curve::Secp256k1).limits().reveal);
+    world.balance(price_of(&[0], 1_000) + reveal);
     world.observe();
     world.settle();
-    let first = world.fees[0].1;
-    // Twice that is more than the wallet has.
-    world.base_fee(2_900);
-    for _ in 0..6 {
-        world.settle();
-        world.mine();
-        world.observe();
-    }
-    assert_eq!((world.mined(), world.shorts), (vec![("reserve", true)], 1), "its reveal waits");
-    let limit = u128::from(Gas::of(&[0], 3, Curve::Secp256k1).limits().reserve);
-    let last = world.fees[world.fees.len() - 1].1;
-    assert!(last.max > first.max && last.max.get() * limit <= price_of(&[0], 1_000), "{last:?}");
-    world.balance(world::SHARE);
+    assert_eq!((state(&world, 0), state(&world, 1)), ("reserving", "locked"));
+    world.base_fee(2_400);
     world.calm();
-    assert_eq!((world.mined(), state(&world, 0)), (vec![("reserve", true), ("reveal", true)], "paid"));
+    assert_eq!(world.mined()[..3], [("reserve", true), ("cancel", false), ("reveal", true)]);
+    assert_eq!((state(&world, 0), state(&world, 1)), ("paid", "paid"), "by what the first brought");
+}
+
+/// The wallet can raise none of them beside the others; at the higher fee not even the last.
+#[test]
+fn reservations_that_cannot_be_raised_together_are_called_off_until_one_can() {
+    for (count, base, one) in [(2, 2_500, true), (4, 2_500, true), (2, 5_000, false)] {
+        let mut world = World::new(Policy { max_tries: 1, ..policy() });
+        world.base_fee(1_000);
+        world.balance(count as u128 * price_of(&[0], 1_000));
+        for g in 0..count {
+            world.offer(g, g);
+            world.receipt(g, g);
+            world.seal(g);
+        }
+        world.observe();
+        world.settle();
+        assert!((0..count).all(|g| state(&world, g) == "reserving"));
+        world.base_fee(base);
+        world.calm();
+        let mined = world.mined();
+        assert_eq!(mined[0], ("cancel", false));
+        assert_eq!(mined.contains(&("reserve", true)), one, "{mined:?}");
+        world.base_fee(1_000);
+        world.calm();
+        assert!((0..count).all(|g| state(&world, g) == "paid"), "{:?}", world.mined());
+        world.check_settled(1);
+    }
 }
 
 /// The chain asks for less than it is worth, and for more than the wallet has.
