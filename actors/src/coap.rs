@@ -4,6 +4,7 @@
 //! ([`Endpoint`], no I/O) to the hub, and the hub's answers back. Datagrams that find the socket's buffer full are lost, as
 //! on any bad day of a radio: sensors repeat what is not acknowledged, and so does the endpoint.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -28,7 +29,7 @@ pub use self::option::BlockOption;
 use self::option::MAX_SZX;
 use self::resource::{Route, Who};
 use crate::messages::Carrier;
-use crate::sensors::{Attach, Link, Push, ReadImage, Sensors, Up, Uplink};
+use crate::sensors::{Attach, ImagePart, Link, OpenImage, Push, ReadImage, Sensors, Staged, Up, Uplink};
 
 mod dtls;
 mod endpoint;
@@ -39,6 +40,11 @@ mod resource;
 
 /// Longer datagrams are not read whole, and none of ours is as long.
 const MAX_DATAGRAM: usize = 2048;
+
+/// For so long the hub is not asked again whether an image is still wanted, ms: a block that need not go there comes sooner.
+const STAGED_MS: u64 = 1_000;
+/// Images read from at once; further ones go through the hub.
+const MAX_STAGED: usize = 8;
 
 /// How the carrier is set up.
 #[derive(Debug, Clone)]
@@ -69,6 +75,9 @@ type Datagram = (SocketAddr, Bytes);
 pub struct Coap {
     words: Recipient<Uplink>,
     images: Recipient<ReadImage>,
+    open: Recipient<OpenImage>,
+    /// Images that the hub has opened, each until then, ms.
+    staged: HashMap<UpdateId, (Staged, u64)>,
     attach: Recipient<Attach>,
     socket: Arc<UdpSocket>,
     sessions: Option<Sessions>,
@@ -93,6 +102,8 @@ impl Coap {
         let actor = Self {
             words: hub.clone().recipient(),
             images: hub.clone().recipient(),
+            open: hub.clone().recipient(),
+            staged: HashMap::new(),
             attach: hub.clone().recipient(),
             socket,
             endpoint: Endpoint::new(config.limits, sessions.is_some(), rand::random()),
@@ -217,18 +228,47 @@ impl Coap {
             let late = Response::diagnostic(ResponseType::BadRequest, "past the last block of this size");
             return self.endpoint.respond(ticket, late, self.now());
         }
-        let (u_id, retry_after) = (*u_id, self.retry_after);
+        let (u_id, retry_after, now) = (*u_id, self.retry_after, self.now());
+        self.staged.retain(|_, (_, until)| now < *until);
+        if let Some((staged, _)) = self.staged.get(&u_id) {
+            let response = served(&u_id, block, staged.read(block.offset(), block.size()), retry_after);
+            return self.endpoint.respond(ticket, response, now);
+        }
+        self.open(u_id, ctx);
         let read = ReadImage { u_id, offset: block.offset(), len: block.size(), device };
         let answer = self.images.send(read).into_actor(self).map(move |part, carrier, ctx| {
             let response = match part {
-                Ok(Ok(part)) => resource::block(&u_id, block, part),
-                Ok(Err(code)) => resource::refusal(&later(code, retry_after)),
+                Ok(part) => served(&u_id, block, part, retry_after),
                 Err(error) => unavailable(&error),
             };
             carrier.endpoint.respond(ticket, response, carrier.now());
             carrier.flush(ctx);
         });
         ctx.spawn(answer);
+    }
+
+    /// Has the hub open an image, for the blocks that follow.
+    fn open(&mut self, u_id: UpdateId, ctx: &mut Context<Self>) {
+        let opened = self.open.send(OpenImage(u_id)).into_actor(self).map(move |staged, carrier, _| {
+            if let Ok(Ok(staged)) = staged
+                && carrier.staged.len() < MAX_STAGED
+            {
+                carrier.staged.insert(u_id, (staged, carrier.now() + STAGED_MS));
+            }
+        });
+        ctx.spawn(opened);
+    }
+}
+
+fn served(
+    u_id: &UpdateId,
+    block: BlockOption,
+    part: Result<ImagePart, ErrorCode>,
+    retry_after: u32,
+) -> Response {
+    match part {
+        Ok(part) => resource::block(u_id, block, part),
+        Err(code) => resource::refusal(&later(code, retry_after)),
     }
 }
 

@@ -20,7 +20,7 @@ use posthouse_protocol::id::{DeviceId, UpdateId};
 use posthouse_protocol::sensor::{BlockRequest, ErrorCode, ErrorMsg, Hello, SignatureMsg, Status};
 use tracing::{debug, warn};
 
-pub use self::images::ImagePart;
+pub use self::images::{ImagePart, Staged};
 pub use self::registry::{Down, Limits, Link, Policy, Registry, SensorView};
 pub use self::twin::{Changed, Progress, Twin};
 use crate::messages::{Carrier, SensorHello, SensorRefusal, SensorSignature, SensorStatus, SetIntent};
@@ -98,6 +98,11 @@ pub struct ReadImage {
     /// Who asks, if that is known.
     pub device: Option<DeviceId>,
 }
+
+/// A staged image, for a carrier to read from by itself for a moment.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<Staged, ErrorCode>")]
+pub struct OpenImage(pub UpdateId);
 
 /// All that a carrier with retained messages should hold, after it has lost what it held.
 #[derive(Debug, Clone, Copy, Message)]
@@ -269,6 +274,14 @@ impl Handler<ReadImage> for Sensors {
         let part = self.registry.read(&read.u_id, read.offset, read.len, read.device.as_ref());
         read.device.iter().for_each(|device| self.reflect(device));
         part
+    }
+}
+
+impl Handler<OpenImage> for Sensors {
+    type Result = Result<Staged, ErrorCode>;
+
+    fn handle(&mut self, OpenImage(u_id): OpenImage, _: &mut Context<Self>) -> Self::Result {
+        self.registry.staged(&u_id)
     }
 }
 

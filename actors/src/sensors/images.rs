@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use posthouse_protocol::id::UpdateId;
@@ -23,11 +24,39 @@ pub struct ImagePart {
     pub total: u64,
 }
 
+/// An image that is open: what is read of it is the image whether or not it is still wanted, as it has its digest's name.
+#[derive(Debug, Clone)]
+pub struct Staged {
+    u_id: UpdateId,
+    file: Arc<File>,
+    total: u64,
+}
+
+impl Staged {
+    /// At most `len` and [`MAX_BLOCK`] bytes from `offset`.
+    ///
+    /// # Errors
+    /// [`ErrorCode::OutOfRange`], [`ErrorCode::NotStaged`].
+    pub fn read(&self, offset: u64, len: u16) -> Result<ImagePart, ErrorCode> {
+        let Self { u_id, file, total } = self;
+        if offset >= *total || len == 0 || usize::from(len) > MAX_BLOCK {
+            return Err(ErrorCode::OutOfRange);
+        }
+        let left = usize::try_from(total - offset).unwrap_or(usize::MAX);
+        let mut bytes = vec![0; left.min(len.into())];
+        file.read_exact_at(&mut bytes, offset).map_err(|error| {
+            warn!(%u_id, offset, %error, "a staged image cannot be read");
+            ErrorCode::NotStaged
+        })?;
+        Ok(ImagePart { bytes: bytes.into(), total: *total })
+    }
+}
+
 /// The images that intents name, each with the number of intents that do.
 #[derive(Debug, Default)]
 pub(super) struct Images {
     named: HashMap<UpdateId, (Image, usize)>,
-    open: HashMap<UpdateId, File>,
+    open: HashMap<UpdateId, Arc<File>>,
 }
 
 impl Images {
@@ -51,21 +80,17 @@ impl Images {
 
     /// At most `len` and [`MAX_BLOCK`] bytes from `offset`.
     pub(super) fn read(&mut self, u_id: &UpdateId, offset: u64, len: u16) -> Result<ImagePart, ErrorCode> {
-        let (image, _) = self.named.get(u_id).ok_or(ErrorCode::UnknownImage)?;
-        let total = image.size;
-        if offset >= total || len == 0 || usize::from(len) > MAX_BLOCK {
-            return Err(ErrorCode::OutOfRange);
-        }
-        let left = usize::try_from(total - offset).unwrap_or(usize::MAX);
-        let mut bytes = vec![0; left.min(len.into())];
-        self.file(u_id)?.read_exact_at(&mut bytes, offset).map_err(|error| {
-            warn!(%u_id, offset, %error, "a staged image cannot be read");
-            ErrorCode::NotStaged
-        })?;
-        Ok(ImagePart { bytes: bytes.into(), total })
+        self.staged(u_id)?.read(offset, len)
     }
 
-    fn file(&mut self, u_id: &UpdateId) -> Result<&File, ErrorCode> {
+    /// An image that an intent names.
+    pub(super) fn staged(&mut self, u_id: &UpdateId) -> Result<Staged, ErrorCode> {
+        let total = self.named.get(u_id).ok_or(ErrorCode::UnknownImage)?.0.size;
+        let file = Arc::clone(self.file(u_id)?);
+        Ok(Staged { u_id: *u_id, file, total })
+    }
+
+    fn file(&mut self, u_id: &UpdateId) -> Result<&Arc<File>, ErrorCode> {
         if !self.open.contains_key(u_id) {
             let (image, _) = self.named.get(u_id).ok_or(ErrorCode::UnknownImage)?;
             let file = File::open(&image.path).map_err(|error| {
@@ -73,7 +98,7 @@ impl Images {
                 ErrorCode::NotStaged
             })?;
             self.make_room();
-            self.open.insert(*u_id, file);
+            self.open.insert(*u_id, Arc::new(file));
         }
         self.open.get(u_id).ok_or(ErrorCode::NotStaged)
     }

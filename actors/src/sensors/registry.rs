@@ -11,7 +11,7 @@ use posthouse_protocol::sensor::{
 };
 
 use super::Up;
-use super::images::{ImagePart, Images};
+use super::images::{ImagePart, Images, Staged};
 use super::twin::{Changed, Twin};
 use crate::messages::{Carrier, Intent};
 
@@ -340,6 +340,14 @@ impl Registry {
             ErrorCode::UnknownImage if self.is_awaited(device) => ErrorCode::NotStaged,
             code => code,
         })
+    }
+
+    /// Any staged image.
+    ///
+    /// # Errors
+    /// [`ErrorCode::UnknownImage`], [`ErrorCode::NotStaged`].
+    pub fn staged(&mut self, u_id: &UpdateId) -> Result<Staged, ErrorCode> {
+        self.images.staged(u_id)
     }
 
     /// Whether an image for this sensor is to come.
