@@ -270,12 +270,13 @@ impl Distributor {
     }
 
     /// Whether the chain asks for more than a call is worth, or for more than the wallet has, and others wait for its nonce; or
-    /// it has waited long, and shows nothing.
+    /// it has waited long. A reveal has shown `t`: it waits for money as long as its lock lives.
     fn is_in_the_way(&self, slot: &Slot) -> bool {
-        let payable = |slot: &Slot| self.is_worth(slot) && self.lacks(slot).is_none();
-        let waits = || self.is_turn() || self.outbox.behind(slot.nonce).any(payable);
-        let patience = matches!(slot.call, Call::Reveal { .. }) || slot.bumps < PATIENCE;
-        !payable(slot) && (!patience || waits())
+        let reveals = |slot: &Slot| matches!(slot.call, Call::Reveal { .. });
+        let stays = |slot: &Slot| self.is_worth(slot) && (reveals(slot) || self.lacks(slot).is_none());
+        let waits = || self.is_turn() || self.outbox.behind(slot.nonce).any(stays);
+        let patience = reveals(slot) || slot.bumps < PATIENCE;
+        !stays(slot) && (!patience || waits())
     }
 
     /// Whether its call brings what it must offer now.

@@ -476,6 +476,46 @@ fn a_reveal_that_the_wallet_cannot_pay_for_waits_for_money_until_its_lock_is_nea
     }
 }
 
+/// The fee rises beyond the wallet while one reveal is in flight and another waits for it.
+#[test]
+fn a_reveal_that_the_wallet_cannot_raise_stays_though_another_waits() {
+    let mut world = two_locks();
+    world.balance(620_000_000);
+    world.settle();
+    assert_eq!((state(&world, 0), state(&world, 1)), ("revealing", "locked"));
+    world.forget_pool();
+    world.base_fee(5_000);
+    // So that it is sent again while the other still waits for its turn.
+    world.mine();
+    for _ in 0..20 {
+        world.mine();
+        world.observe();
+        world.settle();
+    }
+    assert_eq!((state(&world, 0), state(&world, 1)), ("revealing", "locked"));
+    world.base_fee(1_000);
+    world.calm();
+    assert_eq!(world.mined(), [("reserve", true), ("reserve", true), ("reveal", true), ("reveal", true)]);
+    assert_eq!((state(&world, 0), state(&world, 1)), ("paid", "paid"));
+}
+
+/// Both are final, and neither is revealed.
+fn two_locks() -> World {
+    let mut world = World::new(policy());
+    world.base_fee(1_000);
+    for g in 0..2 {
+        world.offer(g, g);
+        world.receipt(g, g);
+        world.seal(g);
+    }
+    world.observe();
+    world.settle();
+    (0..4).for_each(|_| world.mine());
+    world.observe();
+    assert_eq!((state(&world, 0), state(&world, 1)), ("locked", "locked"));
+    world
+}
+
 #[test]
 fn what_fills_a_nonce_up_is_paid_for_before_what_waits_behind_it() {
     let mut world = World::new(policy());
