@@ -285,6 +285,14 @@ impl Distributor {
         self.head.is_some_and(|head| Self::asked(slot, &head) <= most)
     }
 
+    /// Whether the nonce is a reveal's still, and the chain takes it now.
+    fn is_coming(&self, nonce: u64) -> bool {
+        let slot = self.outbox.slots().find(|slot| slot.nonce == nonce);
+        slot.is_some_and(|slot| {
+            slot.call != Call::Cancel && self.is_worth(slot) && self.lacks(slot).is_none()
+        })
+    }
+
     /// Whether an exchange waits to show its secret.
     fn is_turn(&self) -> bool {
         self.entries.values().any(|entry| entry.turn)
@@ -308,10 +316,13 @@ impl Distributor {
     /// Whether `r` may be given to its gateway now.
     pub(super) fn may_show(&self, stage: &Stage) -> bool {
         match stage {
-            // Not for a transaction that waits behind another or would come too late, unless the chain has it.
+            // Not for a transaction that waits behind another, or for money or a lower fee, or that would come too late, unless
+            // the chain has it.
             Stage::Revealing(state) => match self.head.map(|head| head.latest_nonce.cmp(&state.nonce)) {
                 None | Some(Ordering::Less) => false,
-                Some(Ordering::Equal) => self.worth_t(state.until) == Still::Good,
+                Some(Ordering::Equal) => {
+                    self.worth_t(state.until) == Still::Good && self.is_coming(state.nonce)
+                }
                 Some(Ordering::Greater) => true,
             },
             stage => stage.shows_key(),

@@ -499,23 +499,6 @@ fn a_reveal_that_the_wallet_cannot_raise_stays_though_another_waits() {
     assert_eq!((state(&world, 0), state(&world, 1)), ("paid", "paid"));
 }
 
-/// Both are final, and neither is revealed.
-fn two_locks() -> World {
-    let mut world = World::new(policy());
-    world.base_fee(1_000);
-    for g in 0..2 {
-        world.offer(g, g);
-        world.receipt(g, g);
-        world.seal(g);
-    }
-    world.observe();
-    world.settle();
-    (0..4).for_each(|_| world.mine());
-    world.observe();
-    assert_eq!((state(&world, 0), state(&world, 1)), ("locked", "locked"));
-    world
-}
-
 #[test]
 fn what_fills_a_nonce_up_is_paid_for_before_what_waits_behind_it() {
     let mut world = World::new(policy());

@@ -157,6 +157,23 @@ fn reserved(world: &mut World) {
     (0..4).for_each(|_| world.mine());
 }
 
+/// Both are final, and neither is revealed.
+fn two_locks() -> World {
+    let mut world = World::new(policy());
+    world.base_fee(1_000);
+    for g in 0..2 {
+        world.offer(g, g);
+        world.receipt(g, g);
+        world.seal(g);
+    }
+    world.observe();
+    world.settle();
+    (0..4).for_each(|_| world.mine());
+    world.observe();
+    assert_eq!((state(&world, 0), state(&world, 1)), ("locked", "locked"));
+    world
+}
+
 #[test]
 fn a_withheld_head_does_not_make_an_ended_lock_look_alive() {
     let mut world = World::new(policy());

@@ -103,6 +103,50 @@ fn a_key_that_the_gateway_has_counts_as_shown() {
     assert_eq!(world.paid_events, [0]);
 }
 
+#[test]
+fn no_key_is_given_while_the_reveal_cannot_be_mined() {
+    // The wallet cannot pay for it, or it is not worth what the chain asks for.
+    for (balance, base) in [(21_000 * 3_000, 1_000), (world::SHARE, 30_000)] {
+        let mut world = World::new(policy());
+        world.base_fee(1_000);
+        locked(&mut world);
+        world.settle();
+        assert_eq!(state(&world, 0), "revealing");
+        world.forget_pool();
+        world.balance(balance);
+        world.base_fee(base);
+        world.observe();
+        assert!(matches!(world.poll_key(0), Some(Response::Pending { .. })), "{balance} {base}");
+        world.balance(world::SHARE);
+        world.base_fee(1_000);
+        world.observe();
+        assert!(matches!(world.poll_key(0), Some(Response::Key { .. })), "{balance} {base}");
+        world.calm();
+        assert_eq!(world.mined(), [("reserve", true), ("reveal", true)]);
+    }
+}
+
+#[test]
+fn no_key_is_given_for_a_reveal_that_was_called_off() {
+    let mut world = two_locks();
+    world.settle();
+    assert_eq!((state(&world, 0), state(&world, 1)), ("revealing", "locked"));
+    world.forget_pool();
+    // Not worth it, while another waits.
+    world.base_fee(30_000);
+    world.deaf = true;
+    (0..2).for_each(|_| world.mine());
+    world.observe();
+    world.settle();
+    world.base_fee(1_000);
+    world.observe();
+    assert!(matches!(world.poll_key(0), Some(Response::Pending { .. })));
+    world.deaf = false;
+    world.calm();
+    assert_eq!((state(&world, 0), state(&world, 1)), ("paid", "paid"));
+    assert_eq!(world.mined()[2], ("cancel", false));
+}
+
 /// The relay brings it into a block where another holds a share of it: it reverts, and shows `t` to everybody.
 #[test]
 fn a_direct_claim_that_reverted_has_shown_its_secret() {
