@@ -84,8 +84,8 @@ struct Entry {
 enum Wait {
     /// It is not worth its gas.
     Price,
-    /// The wallet cannot pay for it.
-    Wallet,
+    /// The wallet lacks so much for it.
+    Wallet(Wei),
 }
 
 /// How long an exchange waits before its call is tried again.

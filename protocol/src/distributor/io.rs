@@ -220,7 +220,8 @@ pub enum Event {
         /// What its transactions would cost.
         cost: Wei,
     },
-    /// The wallet cannot pay for an exchange's transaction beside what is under way: it waits, once told for each state.
+    /// The wallet cannot pay for an exchange's transaction beside what is under way: it waits, told for each state once and
+    /// whenever the sum is more than was told.
     Short {
         /// The contract.
         bounty: Bounty,

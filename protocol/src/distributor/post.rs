@@ -158,7 +158,7 @@ impl Distributor {
     }
 
     /// What a new transaction for the call offers and may use. `None` where the chain asks for more than it is worth, or the
-    /// wallet cannot pay for it: the latter is told once.
+    /// wallet cannot pay for it: the latter is told.
     pub(super) fn funded(&mut self, key: Key, call: &Call) -> Option<(Fee, u64)> {
         let head = self.head?;
         let gas = self.limit(&key.0, call)?;
@@ -171,9 +171,7 @@ impl Distributor {
         }
         let fee = self.policy.fee(None, head.base_fee, most)?;
         let mut need = fee.cost(gas).saturating_add(owed);
-        if let Call::Reserve { items, .. } = call
-            && need <= head.balance
-        {
+        if let Call::Reserve { items, .. } = call {
             need =
                 need.saturating_add(self.reveals(&head)).saturating_add(self.reveal(&indices(items), &head));
         }
@@ -212,10 +210,13 @@ impl Distributor {
         self.policy.cost(gas, head.base_fee)
     }
 
-    /// Tells once for each state that the wallet lacks so much.
+    /// Tells that the wallet lacks so much, if that is more than was told in this state.
     fn short(&mut self, key: Key, wei: Wei) {
-        let (bounty, gateway) = key;
-        self.wait(key, Wait::Wallet, Event::Short { bounty, gateway, wei });
+        let waits = self.entries.get(&key).and_then(|entry| entry.waits);
+        if !matches!(waits, Some(Wait::Wallet(told)) if told >= wei) {
+            let (bounty, gateway) = key;
+            self.wait(key, Wait::Wallet(wei), Event::Short { bounty, gateway, wei });
+        }
     }
 
     /// Tells why an exchange waits, where that is news.

@@ -257,6 +257,28 @@ fn what_the_wallet_cannot_pay_for_gets_no_nonce() {
 }
 
 #[test]
+fn all_that_the_wallet_lacks_is_told_and_told_again_when_it_is_more() {
+    let mut world = World::new(policy());
+    world.base_fee(1_000);
+    world.balance(7);
+    world.offer(0, 0);
+    world.receipt(0, 0);
+    world.seal(0);
+    world.calm();
+    assert_eq!((world.shorts, world.lacks), (1, price_of(&[0], 1_000) - 7));
+    // It waits for less meanwhile, and that is no news.
+    for (base, told) in [(500, 1), (1_000, 1), (1_200, 2), (900, 2)] {
+        world.base_fee(base);
+        world.calm();
+        assert_eq!(world.shorts, told, "at {base}");
+    }
+    assert_eq!(world.lacks, price_of(&[0], 1_200) - 7);
+    world.balance(7 + world.lacks);
+    world.calm();
+    assert_eq!(world.mined(), [("reserve", true), ("reveal", true)]);
+}
+
+#[test]
 fn a_batch_that_is_too_dear_for_the_wallet_holds_no_other_up() {
     let mut world = World::new(policy());
     world.base_fee(1_000);

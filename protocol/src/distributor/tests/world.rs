@@ -121,6 +121,8 @@ pub(super) struct World {
     pub(super) waits: usize,
     /// How often it was told that the wallet lacks money.
     pub(super) shorts: usize,
+    /// How much it lacks, as was told last.
+    pub(super) lacks: u128,
     /// The private relay keeps what it gets.
     pub(super) relay_is_deaf: bool,
     /// No node can be reached to send to.
@@ -233,6 +235,7 @@ impl World {
             fees: vec![],
             waits: 0,
             shorts: 0,
+            lacks: 0,
             deaf: false,
             relay_is_deaf: false,
             outputs: 0,
@@ -341,6 +344,7 @@ impl World {
             Output::Event(Event::Short { wei, .. }) => {
                 assert!(wei > Wei::ZERO);
                 self.shorts += 1;
+                self.lacks = wei.get();
             }
             Output::Event(_) => {}
         }
