@@ -43,6 +43,7 @@ pub use self::stage::{
 };
 
 use self::outbox::Outbox;
+use self::post::Locks;
 use self::sessions::{Rates, Sessions};
 
 mod campaign;
@@ -117,6 +118,8 @@ pub struct Distributor {
     /// Joined before a restart, and not again yet.
     expected: BTreeSet<Bounty>,
     entries: BTreeMap<Key, Entry>,
+    /// Of all entries.
+    locks: Locks,
     sessions: Sessions,
     rates: Rates,
     outbox: Outbox,
@@ -135,6 +138,7 @@ impl Distributor {
             campaigns: BTreeMap::new(),
             expected: BTreeSet::new(),
             entries: BTreeMap::new(),
+            locks: Locks::default(),
             sessions: Sessions::default(),
             rates: Rates::default(),
             outbox: Outbox::default(),
@@ -153,7 +157,10 @@ impl Distributor {
                 let key = (exchange.bounty, exchange.gateway);
                 let (receipts, pause) = (BTreeMap::new(), Pause::default());
                 let entry = Entry { exchange, s, receipts, waits: None, turn: false, asked: false, pause };
-                self.entries.insert(key, entry);
+                self.locks = self.locks.and(Locks::of(&entry.exchange.stage));
+                if let Some(old) = self.entries.insert(key, entry) {
+                    self.locks = self.locks.without(Locks::of(&old.exchange.stage));
+                }
             }
             Change::Receipt(receipt) => {
                 if let Some(entry) = self.entries.get_mut(&(receipt.bounty, receipt.gateway)) {
@@ -168,15 +175,14 @@ impl Distributor {
     /// A transaction is persisted before the state that waits for it: one whose state still waits to make the call has
     /// made it, and one that was called off is so.
     fn restore_transaction(&mut self, slot: Slot) {
-        if let Some(entry) = self.entries.get_mut(&(slot.bounty, slot.gateway))
-            && redeem::call(entry).is_some_and(|call| call == slot.call)
-        {
-            entry.exchange.stage = post::posted(entry.exchange.stage.clone(), slot.nonce);
-        }
-        if let Some(entry) = self.entries.get_mut(&(slot.bounty, slot.gateway))
-            && slot.call == Call::Cancel
-        {
-            entry.exchange.stage = post::called_off(entry.exchange.stage.clone(), slot.nonce);
+        let key = (slot.bounty, slot.gateway);
+        if let Some(entry) = self.entries.get(&key) {
+            let stage = entry.exchange.stage.clone();
+            if redeem::call(entry).is_some_and(|call| call == slot.call) {
+                self.put(key, post::posted(stage, slot.nonce));
+            } else if slot.call == Call::Cancel {
+                self.put(key, post::called_off(stage, slot.nonce));
+            }
         }
         self.outbox.restore(slot);
     }
@@ -251,7 +257,9 @@ impl Distributor {
     }
 
     fn forget(&mut self, (bounty, gateway): Key) {
-        self.entries.remove(&(bounty, gateway));
+        if let Some(old) = self.entries.remove(&(bounty, gateway)) {
+            self.locks = self.locks.without(Locks::of(&old.exchange.stage));
+        }
         self.out.push_back(Output::Persist(Change::Forget { bounty, gateway }));
     }
 
@@ -261,10 +269,17 @@ impl Distributor {
         keys.into_iter().for_each(|key| self.advance(key));
     }
 
+    /// The exchange's state from now on.
+    fn put(&mut self, key: Key, stage: Stage) {
+        let Some(entry) = self.entries.get_mut(&key) else { return };
+        self.locks = self.locks.without(Locks::of(&entry.exchange.stage)).and(Locks::of(&stage));
+        entry.exchange.stage = stage;
+    }
+
     /// Writes the exchange's new state.
     fn store(&mut self, key: Key, stage: Stage) {
+        self.put(key, stage);
         let Some(entry) = self.entries.get_mut(&key) else { return };
-        entry.exchange.stage = stage;
         (entry.asked, entry.waits, entry.turn) = (false, None, false);
         let exchange = entry.exchange.clone();
         let state = exchange.stage.name();

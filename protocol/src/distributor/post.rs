@@ -29,6 +29,41 @@ pub(super) enum Still {
     Late,
 }
 
+/// What exchanges hold, counted as they move on: every transaction asks for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Locks {
+    /// Reservations that are under way or not revealed yet.
+    count: usize,
+    /// Gas that the transactions ask for which reveal them, of those that are not sent and whose reservation is not called off.
+    gas: u64,
+}
+
+impl Locks {
+    pub(super) fn of(stage: &Stage) -> Self {
+        let gas = |posted: bool| stage.batch().filter(|_| posted).map_or(0, |b| reveal_gas(&b.indices));
+        match stage {
+            Stage::Reserving(state) if state.posting == Posting::Simulating => Self::default(),
+            Stage::Reserving(state) => Self { count: 1, gas: gas(!state.posting.is_called_off()) },
+            Stage::Locked(_) => Self { count: 1, gas: gas(true) },
+            Stage::Revealing(_) => Self { count: 1, gas: 0 },
+            _ => Self::default(),
+        }
+    }
+
+    pub(super) const fn and(self, more: Self) -> Self {
+        Self { count: self.count.saturating_add(more.count), gas: self.gas.saturating_add(more.gas) }
+    }
+
+    pub(super) const fn without(self, less: Self) -> Self {
+        Self { count: self.count.saturating_sub(less.count), gas: self.gas.saturating_sub(less.gas) }
+    }
+}
+
+/// What a reveal asks for. It carries no receipts, so that neither path nor curve counts.
+fn reveal_gas(indices: &[u32]) -> u64 {
+    Gas::of(indices, 0, Curve::Secp256k1).limits().reveal
+}
+
 impl Distributor {
     /// Whether `t` sent now would come well before the end of the lock. That is so only if our own clock says so too:
     /// a head that is withheld makes a lock look alive that has ended. But it is the chain alone that ends a lock for
@@ -172,8 +207,8 @@ impl Distributor {
         let fee = self.policy.fee(None, head.base_fee, most)?;
         let mut need = fee.cost(gas).saturating_add(owed);
         if let Call::Reserve { items, .. } = call {
-            need =
-                need.saturating_add(self.reveals(&head)).saturating_add(self.reveal(&indices(items), &head));
+            let reveal = self.policy.cost(reveal_gas(&indices(items)), head.base_fee);
+            need = need.saturating_add(self.reveals(&head)).saturating_add(reveal);
         }
         let lacks = need.saturating_sub(head.balance);
         if lacks > Wei::ZERO {
@@ -196,18 +231,7 @@ impl Distributor {
 
     /// What the wallet must have left for the reveals of what is locked or on its way to be.
     fn reveals(&self, head: &Head) -> Wei {
-        let batches = self.entries.values().filter_map(|entry| match &entry.exchange.stage {
-            Stage::Reserving(state) if matches!(state.posting, Posting::Posted(_)) => Some(&state.batch),
-            Stage::Locked(state) => Some(&state.batch),
-            _ => None,
-        });
-        batches.fold(Wei::ZERO, |sum, batch| sum.saturating_add(self.reveal(&batch.indices, head)))
-    }
-
-    /// Of one, at the present fee. It carries no receipts, so that neither path nor curve counts.
-    fn reveal(&self, indices: &[u32], head: &Head) -> Wei {
-        let gas = Gas::of(indices, 0, Curve::Secp256k1).limits().reveal;
-        self.policy.cost(gas, head.base_fee)
+        self.policy.cost(self.locks.gas, head.base_fee)
     }
 
     /// Tells that the wallet lacks so much, if that is more than was told in this state.
@@ -305,13 +329,9 @@ impl Distributor {
         }
     }
 
-    /// Reservations that are under way or not revealed yet.
-    fn locks(&self) -> usize {
-        let locks = self.entries.values().filter(|entry| match &entry.exchange.stage {
-            Stage::Reserving(state) => state.posting != Posting::Simulating,
-            stage => matches!(stage, Stage::Locked(_) | Stage::Revealing(_)),
-        });
-        locks.count()
+    /// Whether as many hold locks, or are about to, as may.
+    pub(super) fn is_locked_up(&self) -> bool {
+        self.locks.count >= LOCKS
     }
 
     /// Whether `r` may be given to its gateway now.
@@ -353,7 +373,7 @@ impl Distributor {
             return self.turn(key, true);
         }
         let reserves = matches!(stage, Stage::Reserving(_));
-        if !shows && (self.is_turn() || reserves && self.locks() >= LOCKS) {
+        if !shows && (self.is_turn() || reserves && self.is_locked_up()) {
             return;
         }
         let private = matches!(stage, Stage::Direct(_));

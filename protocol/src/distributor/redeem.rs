@@ -33,6 +33,9 @@ impl Distributor {
                 if !self.reservable(campaign) {
                     return self.close(key, CloseReason::ClaimsOver);
                 }
+                if self.is_locked_up() {
+                    return;
+                }
                 call(entry)
             }
             Stage::Claiming(state) if state.posting == Posting::Simulating => call(entry),

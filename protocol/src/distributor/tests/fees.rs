@@ -543,6 +543,32 @@ fn what_fills_a_nonce_up_is_paid_for_before_what_waits_behind_it() {
     world.check_settled(1);
 }
 
+#[test]
+fn no_reservation_is_tried_while_as_many_hold_locks_as_may() {
+    for (locks, tried) in [(255, true), (256, false)] {
+        let offer = Offer { cipher: vec![1; 32], proof: vec![2; 128], expires: 0 };
+        let collecting = Collecting { offer: offer.clone(), since: 0, sealed: true, tries: 0 };
+        let mut machine = world::scattered(policy(), Stage::Collecting(collecting), &[0], None);
+        let first = machine.exchanges().next().unwrap().clone();
+        assert_eq!(first.stage.name(), "reserving");
+        let batch = Batch { indices: vec![1], min_sum: Wei::new(1), tries: 0 };
+        for i in 0..locks {
+            let mut gateway = [9; 32];
+            gateway[0] = i as u8;
+            let stage = Stage::Locked(Locked { offer: offer.clone(), batch: batch.clone(), until: 8_000 });
+            let (gateway, first) = (PeerHash::new(gateway), first.clone());
+            machine.restore(Change::Exchange(Exchange { gateway, stage, ..first }));
+        }
+        let reserves = |output: Output| matches!(output, Output::Simulate { call: Call::Reserve { .. }, .. });
+        assert!(core::iter::from_fn(|| machine.poll()).any(reserves));
+        let Exchange { bounty, gateway, .. } = first;
+        let result = Err(CallFailure::Unavailable);
+        machine.handle(Input::Simulated { bounty, gateway, result }, 1_000_000);
+        machine.handle(Input::Tick, 1_002_000);
+        assert_eq!(core::iter::from_fn(|| machine.poll()).any(reserves), tried, "{locks}");
+    }
+}
+
 /// Receipts of 200 devices far from each other, with P-256 keys: more than one transaction may ask gas for.
 #[test]
 fn a_batch_has_no_more_gas_than_a_transaction_may_ask_for() {

@@ -293,6 +293,8 @@ impl World {
 
     /// Carries out at most `steps` outputs.
     pub(super) fn run(&mut self, steps: usize) {
+        let locks = self.machine.exchanges().map(|exchange| post::Locks::of(&exchange.stage));
+        assert_eq!(self.machine.locks, locks.fold(post::Locks::default(), post::Locks::and));
         for _ in 0..steps {
             let Some(output) = self.machine.poll() else { return };
             if self.crash_at == Some(self.outputs) {
