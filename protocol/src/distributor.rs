@@ -124,6 +124,8 @@ pub struct Distributor {
     rates: Rates,
     outbox: Outbox,
     head: Option<Head>,
+    /// When the first head came, Unix milliseconds.
+    started: Option<u64>,
     /// The program's own clock at the last input, Unix milliseconds.
     now: u64,
     out: VecDeque<Output>,
@@ -143,6 +145,7 @@ impl Distributor {
             rates: Rates::default(),
             outbox: Outbox::default(),
             head: None,
+            started: None,
             now: 0,
             out: VecDeque::new(),
         }

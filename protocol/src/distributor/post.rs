@@ -80,6 +80,7 @@ impl Distributor {
 
     pub(super) fn on_head(&mut self, head: Head, now: u64) {
         self.head = Some(head);
+        self.started.get_or_insert(now);
         let done = self.outbox.head(&head);
         self.out.extend(done.into_iter().map(|nonce| Output::Persist(Change::Settled { nonce })));
         for slot in self.outbox.due(&head, now, self.policy.resubmit_after_ms) {
@@ -133,9 +134,12 @@ impl Distributor {
         self.out.push_back(Output::Submit(slot));
     }
 
-    /// The highest fee by which a call brings no less than it costs.
+    /// The highest fee by which a call brings no less than it costs; none for one of a bounty that is not open, which may be
+    /// sent again at its old one.
     fn most(&self, bounty: &Bounty, call: &Call) -> Wei {
-        let Some(campaign) = self.campaigns.get(bounty) else { return self.policy.max_fee };
+        let Some(campaign) = self.campaigns.get(bounty) else {
+            return if *call == Call::Cancel { self.policy.max_fee } else { Wei::ZERO };
+        };
         let bound = |indices: &[u32], gas: fn(Gas) -> u64| {
             let most = at_most(campaign.sum(indices.iter().copied()), gas(campaign.gas(indices)));
             most.min(self.policy.call_fee())
@@ -276,7 +280,12 @@ impl Distributor {
         let Some(entry) = self.entries.get(&(slot.bounty, slot.gateway)) else { return Still::Late };
         if !self.campaigns.contains_key(&slot.bounty) {
             // Not sold any more, or not yet again.
-            return if self.expected.contains(&slot.bounty) { Still::Doubtful } else { Still::Late };
+            return match &entry.exchange.stage {
+                _ if !self.expected.contains(&slot.bounty) => Still::Late,
+                Stage::Revealing(state) if state.nonce == slot.nonce => self.worth_t(state.until),
+                _ if self.is_given_up(slot) => Still::Late,
+                _ => Still::Doubtful,
+            };
         }
         let still = match &entry.exchange.stage {
             // With the lock's end near, `t` is shown to nobody else. Whoever has it already has it.
@@ -286,6 +295,13 @@ impl Distributor {
             _ => Still::Good,
         };
         if still == Still::Good && self.is_in_the_way(slot) { Still::Late } else { still }
+    }
+
+    /// Whether others wait for the nonce of a bounty that is not opened again, a good while after a restart.
+    fn is_given_up(&self, slot: &Slot) -> bool {
+        let patience = u64::from(PATIENCE).saturating_mul(self.policy.resubmit_after_ms);
+        let over = self.started.is_some_and(|started| self.now >= started.saturating_add(patience));
+        over && (self.is_turn() || self.outbox.behind(slot.nonce).next().is_some())
     }
 
     /// Whether a transaction has the gas for it: one that was sent when batches had no bound may not.
