@@ -311,10 +311,13 @@ impl Distributor {
     }
 
     /// Whether the chain asks for more than a call is worth, or for more than the wallet has, and others wait for its nonce; or
-    /// it has waited long. A reveal has shown `t`: it waits for money as long as its lock lives.
+    /// it has waited long. A reveal has shown `t`: it waits for money, or for the little that it cannot be raised by, as long as
+    /// its lock lives.
     fn is_in_the_way(&self, slot: &Slot) -> bool {
         let reveals = |slot: &Slot| matches!(slot.call, Call::Reveal { .. });
-        let stays = |slot: &Slot| self.is_worth(slot) && (reveals(slot) || self.lacks(slot).is_none());
+        let brings = |slot: &Slot| self.head.is_some_and(|head| self.brings(slot, head.base_fee));
+        let payable = |slot: &Slot| self.is_worth(slot) && self.lacks(slot).is_none();
+        let stays = |slot: &Slot| if reveals(slot) { brings(slot) } else { payable(slot) };
         let waits = || self.is_turn() || self.outbox.behind(slot.nonce).any(stays);
         let patience = reveals(slot) || slot.bumps < PATIENCE;
         !stays(slot) && (!patience || waits())
@@ -322,8 +325,12 @@ impl Distributor {
 
     /// Whether its call brings what it must offer now.
     fn is_worth(&self, slot: &Slot) -> bool {
-        let most = self.most(&slot.bounty, &slot.call).max(slot.fee.map_or(Wei::ZERO, |fee| fee.max));
-        self.head.is_some_and(|head| Self::asked(slot, &head) <= most)
+        self.head.is_some_and(|head| self.brings(slot, Self::asked(slot, &head)))
+    }
+
+    /// Whether its call brings so much for a unit of gas, or it offers that already.
+    fn brings(&self, slot: &Slot, fee: Wei) -> bool {
+        fee <= self.most(&slot.bounty, &slot.call) || slot.fee.is_some_and(|offered| fee <= offered.max)
     }
 
     /// Whether the nonce is a reveal's still, and the chain takes it now.

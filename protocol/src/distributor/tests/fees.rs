@@ -420,6 +420,26 @@ fn reservations_that_cannot_be_raised_together_are_called_off_until_one_can() {
     }
 }
 
+/// The chain asks for a little more than was offered, and nodes for more than it is worth to replace that.
+#[test]
+fn what_is_worth_the_fee_and_not_its_replacement_is_called_off() {
+    let mut world = World::new(Policy { max_tries: 1, ..policy() });
+    world.base_fee(3_300);
+    world.offer(0, 0);
+    world.receipt(0, 0);
+    world.seal(0);
+    world.observe();
+    world.settle();
+    assert_eq!(world.fees[0].1.max, Wei::new(6_601));
+    world.base_fee(6_700);
+    world.calm();
+    assert_eq!((world.mined(), state(&world, 0)), (vec![("cancel", false)], "collecting"));
+    world.base_fee(1_000);
+    world.calm();
+    assert_eq!(state(&world, 0), "paid");
+    world.check_settled(1);
+}
+
 /// The chain asks for less than it is worth, and for more than the wallet has.
 #[test]
 fn what_the_wallet_cannot_raise_any_more_is_called_off() {
@@ -498,27 +518,33 @@ fn a_reveal_that_the_wallet_cannot_pay_for_waits_for_money_until_its_lock_is_nea
     }
 }
 
-/// The fee rises beyond the wallet while one reveal is in flight and another waits for it.
+/// The fee rises while one reveal is in flight and another waits for it: beyond the wallet, or to where it is worth the fee
+/// and not what takes its place.
 #[test]
-fn a_reveal_that_the_wallet_cannot_raise_stays_though_another_waits() {
-    let mut world = two_locks();
-    world.balance(620_000_000);
-    world.settle();
-    assert_eq!((state(&world, 0), state(&world, 1)), ("revealing", "locked"));
-    world.forget_pool();
-    world.base_fee(5_000);
-    // So that it is sent again while the other still waits for its turn.
-    world.mine();
-    for _ in 0..20 {
-        world.mine();
+fn a_reveal_that_cannot_be_raised_stays_though_another_waits() {
+    for (balance, before, after) in [(620_000_000, 1_000, 5_000), (10 * world::SHARE, 9_500, 20_000)] {
+        let mut world = two_locks();
+        world.balance(balance);
+        world.base_fee(before);
         world.observe();
         world.settle();
+        assert_eq!((state(&world, 0), state(&world, 1)), ("revealing", "locked"));
+        world.forget_pool();
+        world.base_fee(after);
+        // So that it is sent again while the other still waits for its turn.
+        world.mine();
+        for _ in 0..20 {
+            world.mine();
+            world.observe();
+            world.settle();
+        }
+        assert_eq!((state(&world, 0), state(&world, 1)), ("revealing", "locked"));
+        world.base_fee(1_000);
+        world.calm();
+        let (reserve, reveal) = (("reserve", true), ("reveal", true));
+        assert_eq!(world.mined(), [reserve, reserve, reveal, reveal]);
+        assert_eq!((state(&world, 0), state(&world, 1)), ("paid", "paid"));
     }
-    assert_eq!((state(&world, 0), state(&world, 1)), ("revealing", "locked"));
-    world.base_fee(1_000);
-    world.calm();
-    assert_eq!(world.mined(), [("reserve", true), ("reserve", true), ("reveal", true), ("reveal", true)]);
-    assert_eq!((state(&world, 0), state(&world, 1)), ("paid", "paid"));
 }
 
 #[test]
