@@ -95,8 +95,10 @@ pub struct ReadImage {
     pub offset: u64,
     /// At most so many.
     pub len: u16,
-    /// Who asks, if that is known.
+    /// Who asks, if it says so.
     pub device: Option<DeviceId>,
+    /// Whether the carrier knows that it is.
+    pub authenticated: bool,
 }
 
 /// A staged image, for a carrier to read from by itself for a moment.
@@ -271,7 +273,8 @@ impl Handler<ReadImage> for Sensors {
     type Result = Result<ImagePart, ErrorCode>;
 
     fn handle(&mut self, read: ReadImage, _: &mut Context<Self>) -> Self::Result {
-        let part = self.registry.read(&read.u_id, read.offset, read.len, read.device.as_ref());
+        let part =
+            self.registry.read(&read.u_id, read.offset, read.len, read.device.as_ref(), read.authenticated);
         read.device.iter().for_each(|device| self.reflect(device));
         part
     }

@@ -59,7 +59,7 @@ client)
     [ -e ca.key ] || { echo "no ca.key in $folder: make the broker's first" >&2; exit 1; }
     for name; do
         case $name in
-        '' | *[!0-9A-Za-z_-]*) echo "not a name: $name" >&2; exit 1 ;;
+        '' | *[!0-9a-z_-]*) echo "not a name in lower case: $name" >&2; exit 1 ;;
         esac
         [ ! -e "$name.crt" ] || { echo "$name has a certificate already" >&2; exit 1; }
         sign "$name" "$name" extendedKeyUsage=clientAuth

@@ -24,7 +24,7 @@ struct Step {
     run: fn() -> Result<Count>,
 }
 
-const STEPS: [Step; 17] = [
+const STEPS: [Step; 18] = [
     Step { name: "install", slow: false, run: || tools::install().map(|()| Count::default()) },
     Step { name: "format", slow: false, run: || quiet("cargo fmt --all --check") },
     Step { name: "shellcheck", slow: false, run: shellcheck },
@@ -48,6 +48,7 @@ const STEPS: [Step; 17] = [
     Step { name: "demo-large", slow: true, run: demo_large },
     Step { name: "helios", slow: true, run: || peer("helios") },
     Step { name: "lodestar", slow: true, run: || peer("lodestar") },
+    Step { name: "suit", slow: true, run: suit },
     Step { name: "board", slow: true, run: board },
     Step { name: "coap-peers", slow: true, run: coap_peers },
 ];
@@ -184,6 +185,12 @@ fn coap_peers() -> Result<Count> {
     let python = tools::aiocoap(&std::path::absolute(tools::target()?)?)?;
     tools::npm_coap()?;
     counted(cmd(SUITE).arg("coap-peers").env("POSTHOUSE_AIOCOAP", python), "Summary [")
+}
+
+/// SUIT and COSE by Python's libraries.
+fn suit() -> Result<Count> {
+    let python = tools::pycose(&tools::target()?)?;
+    counted(cmd(SUITE).arg("suit").env("POSTHOUSE_PEERS_PYTHON", python), "Summary [")
 }
 
 /// The emulated Cortex-M3, with firmware that is built for it now.

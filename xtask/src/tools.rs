@@ -30,6 +30,8 @@ const CARGO: [(&str, &str); 3] = [
 const SLITHER: &str = "slither-analyzer==0.11.6";
 /// The CoAP client that the gateway is held against.
 const AIOCOAP: &str = "aiocoap==0.4.17";
+/// What SUIT envelopes are held against. pycose takes what later releases of cbor2 decode for no COSE message.
+const PYCOSE: &str = "pycose==1.1.0 cbor2==5.6.5";
 
 pub(crate) fn install() -> Result<()> {
     debian(&DEBIAN)?;
@@ -89,15 +91,20 @@ pub(crate) fn aiocoap(folder: &Path) -> Result<PathBuf> {
     python(folder, AIOCOAP).map(|programs| programs.join("python"))
 }
 
-/// The programs of an environment under `folder` that holds one package of PyPI.
-fn python(folder: &Path, package: &str) -> Result<PathBuf> {
-    let environment = folder.join(package);
+/// A Python under `folder` that has pycose.
+pub(crate) fn pycose(folder: &Path) -> Result<PathBuf> {
+    python(folder, PYCOSE).map(|programs| programs.join("python"))
+}
+
+/// The programs of an environment under `folder` that holds packages of PyPI.
+fn python(folder: &Path, packages: &str) -> Result<PathBuf> {
+    let environment = folder.join(packages.replace(' ', "-"));
     let programs = environment.join("bin");
     let done = environment.join("installed");
     if !done.is_file() {
         run(cmd("python3 -m venv").arg(&environment)).context("python3 with venv is needed")?;
-        run(Command::new(programs.join("pip")).args(["install", "--quiet", package]))?;
-        std::fs::write(&done, package)?;
+        run(Command::new(programs.join("pip")).args(["install", "--quiet"]).args(packages.split(' ')))?;
+        std::fs::write(&done, packages)?;
     }
     Ok(programs)
 }

@@ -23,7 +23,8 @@ const DAY: u16 = 24 * 60;
 /// days are those that it begins on.
 ///
 /// Both ends are times of the wall clock. Where summer time leaves one out, it is as much later; where a time comes twice, it
-/// is the first. So there is each window once on each of its days, and one over midnight ends when people expect it.
+/// is the first. A window of which nothing would be left so is as long as ever from its beginning on. So there is each window
+/// once on each of its days, and one over midnight ends when people expect it, whatever hours the night had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Window {
@@ -47,13 +48,21 @@ impl Window {
         let begun = [Some(at.date()), at.date().yesterday().ok()];
         begun.into_iter().flatten().any(|day| {
             self.is_on(day.weekday())
-                && self.instant(day, self.from, at.time_zone()).is_some_and(|from| from <= at.timestamp())
-                && self.instant(day, self.to, at.time_zone()).is_some_and(|to| at.timestamp() < to)
+                && self.span(day, at.time_zone()).is_some_and(|(from, to)| {
+                    let now = at.timestamp();
+                    from <= now && now < to
+                })
         })
     }
 
     fn is_on(&self, day: Weekday) -> bool {
         self.days >> day.to_monday_zero_offset() & 1 == 1
+    }
+
+    fn span(&self, day: Date, zone: &TimeZone) -> Option<(Timestamp, Timestamp)> {
+        let (from, to) = (self.instant(day, self.from, zone)?, self.instant(day, self.to, zone)?);
+        let length = i64::from(self.to - self.from).minutes();
+        Some((from, if from < to { to } else { from.checked_add(length).ok()? }))
     }
 
     fn instant(&self, day: Date, minutes: u16, zone: &TimeZone) -> Option<Timestamp> {
@@ -159,6 +168,13 @@ mod tests {
             ("02:15-02:45", "2026-03-29T01:14:59Z", false),
             ("02:15-02:45", "2026-03-29T01:15:00Z", true),
             ("02:15-02:45", "2026-03-29T01:45:00Z", false),
+            // Nothing would be left of these: they last as long as ever.
+            ("02:00-03:00", "2026-03-29T00:59:59Z", false),
+            ("02:00-03:00", "2026-03-29T01:00:00Z", true),
+            ("02:00-03:00", "2026-03-29T01:59:59Z", true),
+            ("02:00-03:00", "2026-03-29T02:00:00Z", false),
+            ("02:30-03:00", "2026-03-29T01:30:00Z", true),
+            ("02:30-03:00", "2026-03-29T02:00:00Z", false),
             // Ends by the wall clock: an hour shorter.
             ("22:00-05:00", "2026-03-29T02:59:59Z", true),
             ("22:00-05:00", "2026-03-29T03:00:00Z", false),

@@ -8,7 +8,7 @@ use actix::{
 };
 use posthouse_protocol::gateway::{Admission, Input, SensorView};
 use posthouse_protocol::id::{Bounty, DeviceId, DeviceKey};
-use posthouse_protocol::sensor::{State, Status, UpdateResult};
+use posthouse_protocol::sensor::{Status, UpdateResult};
 use thiserror::Error;
 
 use super::Exchanges;
@@ -101,7 +101,9 @@ impl Exchanges {
     /// A sensor as one exchange is to see it.
     pub(super) fn admit(&mut self, bounty: Bounty, view: SensorView) -> Input {
         let admission = Hold::admission(self.hold(&bounty, &view.device));
-        self.campaigns.told.insert((bounty, view.device), admission);
+        if self.follows.get(&bounty).is_some_and(|follow| !follow.machine.state().is_over()) {
+            self.campaigns.told.insert((bounty, view.device), admission);
+        }
         Input::Sensor(SensorView { admission, ..view })
     }
 
@@ -109,32 +111,34 @@ impl Exchanges {
     fn readmit(&mut self, bounty: Bounty, ctx: &mut Context<Self>) {
         let Some(follow) = self.follows.get(&bounty) else { return };
         if follow.machine.state().is_over() {
+            self.campaigns.told.retain(|(of, _), _| *of != bounty);
+            self.campaigns.failures.retain(|(of, _), _| *of != bounty);
             return;
         }
         let product = follow.machine.update().product;
         self.now();
+        let mut changed = Vec::new();
         for view in self.registry.of_product(&product) {
-            let device = view.device;
-            let admission = Hold::admission(self.hold(&bounty, &device));
-            if self.campaigns.told.insert((bounty, device), admission) != Some(admission) {
-                self.drive(bounty, Input::Admission { device, admission }, ctx);
+            let admission = Hold::admission(self.hold(&bounty, &view.device));
+            if self.campaigns.told.insert((bounty, view.device), admission) != Some(admission) {
+                changed.push((view.device, admission));
             }
+        }
+        if !changed.is_empty() {
+            self.drive(bounty, Input::Admissions(changed), ctx);
         }
     }
 
-    /// Counts what a sensor failed at against the newest update that it lacks. A failure is counted when it is first told:
-    /// the broker keeps the word, and a sensor says it again.
+    /// Counts what a sensor failed at against the newest update that it is offered. A failure is counted when it is first
+    /// told, for the broker keeps the word and a sensor says it again.
     pub(super) fn count_failure(&mut self, before: &SensorRow, status: &Status, ctx: &mut Context<Self>) {
-        let failed = |state: Option<u8>, result: Option<u8>| {
-            state == Some(State::Idle as u8) && result.is_some_and(is_failure)
-        };
-        let now = (Some(status.state as u8), Some(status.result as u8));
-        if !failed(now.0, now.1) || (failed(before.state, before.result) && before.result == now.1) {
+        if !is_new_failure(before, status) {
             return;
         }
         let wanted = self.of_product(&before.product).into_iter().rev().find(|bounty| {
             self.follows.get(bounty).is_some_and(|follow| {
-                !follow.machine.state().is_over() && follow.machine.update().version > status.installed
+                let offered = follow.intents.contains_key(&before.device);
+                offered && !follow.machine.state().is_over()
             })
         });
         let Some(bounty) = wanted else { return };
@@ -156,6 +160,14 @@ impl Exchanges {
             _ => Ok(()),
         }
     }
+}
+
+/// A failure that was not told before: another result, or the same one of a sensor that had some of the image and has begun
+/// anew. The result stays while it tries again; one that was cut off goes on where it was.
+fn is_new_failure(before: &SensorRow, status: &Status) -> bool {
+    let result = Some(status.result as u8);
+    let begun_anew = status.next == 0 && before.next > Some(0);
+    result.is_some_and(is_failure) && (before.result != result || begun_anew)
 }
 
 /// LwM2M results that say that something is wrong with the update or the sensor, and not that it was too early.
@@ -199,21 +211,110 @@ impl Handler<GiveOrder> for Exchanges {
 }
 
 impl Handler<Retry> for Exchanges {
-    type Result = Result<(), OrderError>;
+    type Result = ResponseActFuture<Self, Result<(), OrderError>>;
 
-    fn handle(&mut self, Retry(device): Retry, ctx: &mut Self::Context) -> Self::Result {
+    /// Kept first, as an order is.
+    fn handle(&mut self, Retry(device): Retry, _: &mut Self::Context) -> Self::Result {
         let known = self.registry.rows.keys().find(|key| key.device_id() == device).copied();
-        let device = known.ok_or(OrderError::Sensor(device))?;
-        let mut counted: Vec<Bounty> = Vec::new();
-        self.campaigns.failures.retain(|(bounty, of), _| {
-            let its_own = *of == device;
-            counted.extend(its_own.then_some(*bounty));
-            !its_own
-        });
-        for bounty in counted {
-            self.peers.store.do_send(SaveFailures { bounty, device, count: 0 });
-            self.readmit(bounty, ctx);
+        let Some(device) = known else { return Box::pin(actix::fut::err(OrderError::Sensor(device))) };
+        let counted = self.campaigns.failures.keys().filter(|(_, of)| *of == device);
+        let counted: Vec<Bounty> = counted.map(|(bounty, _)| *bounty).collect();
+        let store = self.peers.store.clone();
+        let forgotten = async move {
+            for bounty in &counted {
+                let saved = store.send(SaveFailures { bounty: *bounty, device, count: 0 }).await;
+                saved
+                    .map_err(|error| OrderError::Store(error.to_string()))?
+                    .map_err(|error| OrderError::Store(error.to_string()))?;
+            }
+            Ok(counted)
+        };
+        Box::pin(forgotten.into_actor(self).map(
+            move |counted: Result<Vec<Bounty>, OrderError>, actor, ctx| {
+                for bounty in counted? {
+                    actor.campaigns.failures.remove(&(bounty, device));
+                    actor.readmit(bounty, ctx);
+                }
+                Ok(())
+            },
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use posthouse_protocol::id::{Curve, ProductId, Version};
+    use posthouse_protocol::sensor::State;
+
+    use super::*;
+    use crate::messages::Carrier;
+
+    /// Tells the words one after the other, each twice, as the broker does; how many failures they are.
+    fn failures(words: &[(State, UpdateResult, u32)]) -> usize {
+        let mut row = SensorRow {
+            device: DeviceKey::new([2; 33]),
+            product: ProductId::new([1; 32]),
+            curve: Curve::P256,
+            installed: Version::new(1),
+            slot: 1 << 20,
+            wake: 60,
+            carrier: Carrier::Mqtt,
+            authenticated: true,
+            state: None,
+            result: None,
+            next: None,
+            last_seen: 0,
+        };
+        let mut count = 0;
+        for (state, result, next) in words.iter().flat_map(|word| [*word, *word]) {
+            let installed = Version::new(1);
+            let status = Status { state, result, installed, next, next_wake: 0, report: None };
+            count += usize::from(is_new_failure(&row, &status));
+            (row.state, row.result, row.next) = (Some(state as u8), Some(result as u8), Some(next));
         }
-        Ok(())
+        count
+    }
+
+    /// What `protocol::device` says when an image is not the manifest's: it is downloading, and has nothing.
+    #[test]
+    fn each_corrupt_image_counts_once() {
+        use State::Downloading;
+        use UpdateResult::{Initial, IntegrityFailure};
+        let wake = [
+            (Downloading, IntegrityFailure, 4096),
+            (Downloading, IntegrityFailure, 8192),
+            (Downloading, IntegrityFailure, 0),
+        ];
+        let first =
+            [(State::Idle, Initial, 0), (Downloading, Initial, 8192), (Downloading, IntegrityFailure, 0)];
+        assert_eq!(failures(&first), 1);
+        assert_eq!(failures(&[&first[..], &wake, &wake].concat()), 3);
+        // A power cut: it goes on from its last checkpoint.
+        let cut = [(Downloading, IntegrityFailure, 8192), (Downloading, IntegrityFailure, 4096)];
+        assert_eq!(failures(&[&first[..], &cut].concat()), 1);
+    }
+
+    /// An image that does not come up: tried again from the start, then given up.
+    #[test]
+    fn each_boot_that_failed_counts_once() {
+        let told = [
+            (State::Updating, UpdateResult::Initial, 9000),
+            (State::Downloading, UpdateResult::UpdateFailed, 0),
+            (State::Updating, UpdateResult::UpdateFailed, 9000),
+            (State::Idle, UpdateResult::UpdateFailed, 0),
+        ];
+        assert_eq!(failures(&told), 2);
+    }
+
+    #[test]
+    fn what_is_no_failure_counts_nothing() {
+        let told = [
+            (State::Downloading, UpdateResult::Initial, 4096),
+            (State::Idle, UpdateResult::ConnectionLost, 0),
+            (State::Idle, UpdateResult::Deferred, 0),
+            (State::Downloading, UpdateResult::Cancelled, 0),
+            (State::Idle, UpdateResult::Success, 0),
+        ];
+        assert_eq!(failures(&told), 0);
     }
 }

@@ -41,8 +41,15 @@ impl Pending {
         let Ok(mut changes) = self.changes.lock() else { return };
         match changes.entry(device) {
             Entry::Vacant(entry) => drop(entry.insert((old, new))),
-            // What was told last is what it was before the first of them; a whole telling anew stays one.
-            Entry::Occupied(mut entry) => entry.get_mut().1 = new,
+            // What was told last is what it was before the first of them, unless nothing is taken for told any more.
+            Entry::Occupied(mut entry) => {
+                let first = if old.is_none() { None } else { entry.get().0 };
+                *entry.get_mut() = (first, new);
+                // One that came and went in between is nobody's business, and strangers may be many.
+                if first == new {
+                    entry.remove();
+                }
+            }
         }
         self.rung.notify_one();
     }
@@ -59,16 +66,22 @@ impl Pending {
     }
 }
 
-/// What has to be said for a mirror that shows `old` to show `new`.
+/// What has to be said for a mirror that shows `old` to show `new`. Where nobody knows what it shows, all is said, and what
+/// is not there any more is taken back.
 fn difference(mirrors: &[Mirror], device: &DeviceId, old: Option<&Twin>, new: Option<&Twin>) -> Vec<Message> {
     let all = |twin: Option<&Twin>| -> Vec<Message> {
         let shown = mirrors.iter().filter_map(|mirror| Some((mirror, twin?)));
         shown.flat_map(|(mirror, twin)| mirror.messages(device, twin)).collect()
     };
+    // A gateway that was away does not know which command it left there.
+    let forgotten = (old.is_none()
+        && new.is_some_and(|twin| twin.wanted.is_none())
+        && mirrors.contains(&Mirror::ThinEdge))
+    .then(|| (command_topic(device), String::new()));
     let (old, new) = (all(old), all(new));
     let taken_back = old.iter().filter(|(topic, _)| new.iter().all(|(other, _)| other != topic));
     let taken_back: Vec<Message> = taken_back.map(|(topic, _)| (topic.clone(), String::new())).collect();
-    new.into_iter().filter(|message| !old.contains(message)).chain(taken_back).collect()
+    new.into_iter().filter(|message| !old.contains(message)).chain(taken_back).chain(forgotten).collect()
 }
 
 impl Mirror {
@@ -89,16 +102,22 @@ fn thin_edge(device: &DeviceId, twin: &Twin) -> Vec<(String, Value)> {
     let register = json!({ "@type": "child-device", "name": device.to_string(), "type": "posthouse-sensor" });
     let firmware = json!({ "name": name, "version": twin.installed.to_string() });
     let command = twin.wanted.map(|version| {
-        let mut command =
-            json!({ "status": status(twin.progress), "name": name, "version": version.to_string() });
+        // thin-edge.io wants to know from where; nobody but the gateway fetches it.
+        let mut command = json!({
+            "status": status(twin.progress), "name": name, "version": version.to_string(), "remoteUrl": "",
+        });
         if let Progress::Failed(result) = twin.progress {
             command["reason"] = reason(result).into();
         }
         command
     });
-    let command = command.map(|command| (format!("{entity}/cmd/firmware_update/posthouse"), command));
+    let command = command.map(|command| (command_topic(device), command));
     let firmware = (format!("{entity}/twin/firmware"), firmware);
     [(entity, register), firmware].into_iter().chain(command).collect()
+}
+
+fn command_topic(device: &DeviceId) -> String {
+    format!("te/device/{device}///cmd/firmware_update/posthouse")
 }
 
 fn status(progress: Progress) -> &'static str {
@@ -189,6 +208,7 @@ mod tests {
         assert_eq!(said(&first, "/config")["state_topic"], said_topic(&first, "/mirror"));
         assert_eq!(said(&first, "/mirror")["latest_version"], "1");
         assert!(difference(&BOTH, &device, Some(&idle), Some(&idle)).is_empty());
+        let first: Vec<Message> = first.into_iter().filter(|(_, payload)| !payload.is_empty()).collect();
         let gone = difference(&BOTH, &device, Some(&idle), None);
         assert!(gone.iter().all(|(_, payload)| payload.is_empty()));
         let topics =
@@ -231,6 +251,36 @@ mod tests {
         let messages = difference(&BOTH, &device, Some(&before), Some(&twin(None, Progress::Waiting)));
         let command = said_topic(&messages, "/posthouse");
         assert!(messages.contains(&(command, String::new())));
+    }
+
+    #[test]
+    fn what_a_gateway_left_there_before_is_taken_back_or_said_anew() {
+        let device = DeviceId::new([7; 16]);
+        let (idle, done) = (twin(None, Progress::Waiting), twin(Some(2), Progress::Done));
+        let command = (command_topic(&device), String::new());
+        assert!(difference(&BOTH, &device, None, Some(&idle)).contains(&command));
+        assert!(!difference(&BOTH, &device, None, Some(&done)).contains(&command));
+        assert!(!difference(&[Mirror::HomeAssistant], &device, None, Some(&idle)).contains(&command));
+    }
+
+    #[tokio::test]
+    async fn a_broker_that_forgot_is_told_all_though_a_change_waited() {
+        let pending = Pending::default();
+        let device = DeviceId::new([7; 16]);
+        let (idle, fetching) = (twin(None, Progress::Waiting), twin(Some(2), Progress::Fetching(5)));
+        pending.push(Changed { device, old: Some(idle), new: Some(fetching) });
+        pending.push(Changed { device, old: None, new: Some(fetching) });
+        assert_eq!(pending.next(&BOTH).await.len(), 5);
+    }
+
+    #[test]
+    fn who_comes_and_goes_unseen_leaves_nothing_behind() {
+        let pending = Pending::default();
+        let device = DeviceId::new([7; 16]);
+        let idle = Some(twin(None, Progress::Waiting));
+        pending.push(Changed { device, old: None, new: idle });
+        pending.push(Changed { device, old: idle, new: None });
+        assert!(pending.changes.lock().unwrap().is_empty());
     }
 
     #[tokio::test]

@@ -182,11 +182,15 @@ impl Registry {
         if hello.key.device_id() != *device {
             return Err(ErrorCode::Malformed);
         }
-        if let Some(sensor) = self.sensors.get(device)
-            && sensor.hello.key == hello.key
-            && sensor.hello.curve == hello.curve
-        {
-            return self.update(device, link, hello);
+        if let Some(sensor) = self.sensors.get_mut(device) {
+            // A stranger on an open carrier must not take an authenticated sensor's place, whatever it says of itself.
+            if sensor.link.authenticated && !link.authenticated {
+                return Err(ErrorCode::Unauthenticated);
+            }
+            if sensor.hello.key == hello.key && sensor.hello.curve == hello.curve {
+                (sensor.hello, sensor.link) = (hello, link);
+                return Ok(());
+            }
         }
         // The costly check comes once for each key.
         key::check_key(hello.curve, &hello.key).map_err(|_| ErrorCode::Malformed)?;
@@ -194,17 +198,6 @@ impl Registry {
         let sensor =
             Sensor { hello, link, status: None, seen: now, awake: false, asked: None, next: 0, told: None };
         self.sensors.insert(*device, sensor);
-        Ok(())
-    }
-
-    /// A stranger on an open carrier must not take an authenticated sensor's place.
-    fn update(&mut self, device: &DeviceId, link: Link, hello: Hello) -> Result<(), ErrorCode> {
-        let Some(sensor) = self.sensors.get_mut(device) else { return Ok(()) };
-        if sensor.link.authenticated && !link.authenticated {
-            return Err(ErrorCode::Unauthenticated);
-        }
-        sensor.hello = hello;
-        sensor.link = link;
         Ok(())
     }
 
@@ -294,7 +287,7 @@ impl Registry {
 
     /// The blocks that a request is for, or one word about why not.
     fn blocks(&mut self, device: &DeviceId, request: &BlockRequest, downs: &mut Vec<Down>) {
-        if let Err(code) = self.is_theirs(device, request) {
+        if let Err(code) = self.is_theirs(device, &request.u_id) {
             return downs.push(Down::Error(self.error(code)));
         }
         let count = request.count.clamp(1, self.limits.max_blocks);
@@ -311,16 +304,17 @@ impl Registry {
     }
 
     /// Whether the image is the one wanted of this sensor, and staged.
-    fn is_theirs(&self, device: &DeviceId, request: &BlockRequest) -> Result<(), ErrorCode> {
+    fn is_theirs(&self, device: &DeviceId, u_id: &UpdateId) -> Result<(), ErrorCode> {
         let intent = self.intents.get(device).ok_or(ErrorCode::UnknownImage)?;
         match &intent.image {
-            Some(image) if image.u_id == request.u_id => Ok(()),
+            Some(image) if image.u_id == *u_id => Ok(()),
             Some(_) => Err(ErrorCode::UnknownImage),
             None => Err(ErrorCode::NotStaged),
         }
     }
 
-    /// Bytes of any staged image: whoever knows its digest may have them.
+    /// Bytes of a staged image. Who does not say who it is may have any of which it knows the digest: images are no secret
+    /// of the site's. A sensor that does gets its own, when its time has come; that it is fetched moves what is shown of it.
     ///
     /// # Errors
     /// [`ErrorCode::UnknownImage`], [`ErrorCode::OutOfRange`], [`ErrorCode::NotStaged`].
@@ -330,9 +324,16 @@ impl Registry {
         offset: u64,
         len: u16,
         device: Option<&DeviceId>,
+        authenticated: bool,
     ) -> Result<ImagePart, ErrorCode> {
+        if let Some(device) = device
+            && self.sensors.contains_key(device)
+        {
+            self.is_theirs(device, u_id)?;
+        }
         if let Some(sensor) = device.and_then(|device| self.sensors.get_mut(device))
             && sensor.link.carrier == Carrier::Coap
+            && (authenticated || !sensor.link.authenticated)
         {
             sensor.next = u32::try_from(offset).unwrap_or(u32::MAX);
         }

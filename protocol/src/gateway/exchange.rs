@@ -168,9 +168,11 @@ impl Exchange {
             Input::BodyHeld => self.body = Body::Held,
             Input::BodyFailed => self.on_body_failed(now),
             Input::Sensor(view) => self.on_sensor(&view, now),
-            Input::Admission { device, admission } => {
-                if let Some(sensor) = self.sensors.get_mut(&device) {
-                    sensor.admission = admission;
+            Input::Admissions(admissions) => {
+                for (device, admission) in admissions {
+                    if let Some(sensor) = self.sensors.get_mut(&device) {
+                        sensor.admission = admission;
+                    }
                 }
             }
             Input::Signature { device, digest, sig } => self.on_signature(device, digest, sig, now),

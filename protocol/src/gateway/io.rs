@@ -126,13 +126,8 @@ pub enum Input {
     BodyFailed,
     /// A sensor is known: it said hello, or the registry has it.
     Sensor(SensorView),
-    /// The site has decided anew what a sensor may have.
-    Admission {
-        /// Which.
-        device: DeviceKey,
-        /// What.
-        admission: Admission,
-    },
+    /// The site has decided anew what sensors may have.
+    Admissions(Vec<(DeviceKey, Admission)>),
     /// A sensor signed something.
     Signature {
         /// Who.

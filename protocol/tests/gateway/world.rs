@@ -429,7 +429,7 @@ impl World {
     /// The site decides anew what a sensor may have; what it should find follows at once.
     pub(crate) fn admit(&mut self, device: DeviceKey, admission: Admission) {
         self.sensors.get_mut(&device).unwrap().admission = admission;
-        self.feed(Input::Admission { device, admission });
+        self.feed(Input::Admissions(vec![(device, admission)]));
         let intent = self.sensors[&device].intent;
         assert!(admission == Admission::Open || !intent.image, "an image for a sensor that may not have it");
         assert!(

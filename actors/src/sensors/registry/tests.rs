@@ -212,9 +212,12 @@ fn an_image_is_served_as_long_as_an_intent_names_it() {
     registry.set_intent(id(1), intent.clone(), 0);
     registry.set_intent(id(2), intent, 0);
     registry.set_intent(id(1), Intent::default(), 0);
-    assert_eq!(registry.read(&u_id, 1, 9, None).unwrap(), ImagePart { bytes: "mage".into(), total: 5 });
+    assert_eq!(
+        registry.read(&u_id, 1, 9, None, false).unwrap(),
+        ImagePart { bytes: "mage".into(), total: 5 }
+    );
     registry.set_intent(id(2), Intent::default(), 0);
-    assert_eq!(registry.read(&u_id, 0, 5, None), Err(ErrorCode::UnknownImage));
+    assert_eq!(registry.read(&u_id, 0, 5, None, false), Err(ErrorCode::UnknownImage));
 }
 
 #[test]
@@ -223,7 +226,7 @@ fn a_truncated_file_is_not_served() {
     let mut registry = registry();
     registry.set_intent(id(1), intent, 0);
     file.as_file().set_len(2).unwrap();
-    assert_eq!(registry.read(&u_id, 0, 5, None), Err(ErrorCode::NotStaged));
+    assert_eq!(registry.read(&u_id, 0, 5, None, false), Err(ErrorCode::NotStaged));
 }
 
 #[test]
@@ -262,4 +265,42 @@ fn a_sensor_that_missed_its_manifest_gets_it_again() {
     assert_eq!(refused(&mut registry, ErrorCode::WrongUpdate), [Down::Manifest("m".into())]);
     assert_eq!(refused(&mut registry, ErrorCode::TooLarge), [], "it has it, and will not have it");
     assert_eq!(register(&mut registry, 1, MQTT), [Down::Sign(receipt(1))], "asked again at the next wake");
+}
+
+#[test]
+fn a_sensor_that_names_itself_gets_its_own_image_when_its_time_has_come() {
+    let mut registry = registry();
+    let (_file, intent, u_id) = staged(b"image");
+    register(&mut registry, 1, COAP);
+    register(&mut registry, 2, COAP);
+    registry.set_intent(id(1), intent.clone(), 0);
+    registry.set_intent(id(2), Intent { image: None, ..intent.clone() }, 0);
+    let mut read = |seed| registry.read(&u_id, 0, 9, Some(&id(seed)), false).map(|part| part.bytes);
+    assert_eq!(read(1).unwrap(), "image");
+    assert_eq!(read(2), Err(ErrorCode::NotStaged), "another's image is open, not its own");
+    registry.set_intent(id(2), intent, 0);
+    registry.set_intent(id(1), Intent::default(), 0);
+    let mut read = |seed| registry.read(&u_id, 0, 9, Some(&id(seed)), false).map(|part| part.bytes);
+    assert_eq!(read(2).unwrap(), "image");
+    assert_eq!(read(1), Err(ErrorCode::UnknownImage), "taken back");
+    assert_eq!(read(3).unwrap(), "image", "a stranger who knows the digest");
+}
+
+#[test]
+fn a_stranger_replaces_no_authenticated_sensor_by_another_curve_nor_moves_its_progress() {
+    let mut registry = registry();
+    let (_file, intent, u_id) = staged(b"image");
+    // A key that is a point of both curves.
+    let both = |seed: &u8| key::check_key(Curve::P256, &hello(*seed).key).is_ok();
+    let seed = (1..=64).find(both).unwrap();
+    let link = Link { authenticated: true, ..COAP };
+    register(&mut registry, seed, link);
+    registry.set_intent(id(seed), intent, 0);
+    let other = Hello { curve: Curve::P256, installed: Version::new(9), ..hello(seed) };
+    assert_eq!(code(registry.take(&id(seed), COAP, &Up::Hello(other), 1)), ErrorCode::Unauthenticated);
+    assert_eq!(registry.hello_of(&id(seed)).unwrap().curve, Curve::Secp256k1);
+    registry.read(&u_id, 3, 1, Some(&id(seed)), false).unwrap();
+    assert_eq!(registry.list(0)[0].next, 0);
+    registry.read(&u_id, 3, 1, Some(&id(seed)), true).unwrap();
+    assert_eq!(registry.list(0)[0].next, 3);
 }
