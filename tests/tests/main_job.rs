@@ -8,6 +8,7 @@ use alloy::{
     eips::BlockNumberOrTag,
     providers::{Provider as _, ProviderBuilder},
 };
+use posthouse_actors::status;
 use posthouse_contracts::deployment::DEPLOYER;
 use posthouse_devchain::{Clock, DevChain};
 use posthouse_tests::{
@@ -68,18 +69,24 @@ async fn an_update_reaches_sensors_through_mosquitto_and_libcoap_fetches_the_sta
     let folder = tempfile::tempdir().unwrap();
     let chain = Chain::devchain(BLOCK_TIME).unwrap();
     let broker = Broker::mosquitto(&mosquitto, folder.path()).await.unwrap();
-    // Small blocks and a large image, so that the CoAP sensor is far from done when it is killed.
     let plan = Plan { block: 64, ..plan(folder.path()) };
     let mut site = Site::prepare(plan, chain, broker).await.unwrap();
     let image = firmware().repeat(16);
     let published = begin(&mut site, &image).await;
-    until("the image to be staged", PATIENCE, async || {
+    // The CoAP sensor is killed once it has signed, before it can have the image: for as long as it has not, that is served.
+    until("both sensors to sign", PATIENCE, async || {
         site.still_running()?;
-        Ok(site.exchanges().await.iter().any(|one| one.state == "staged").then_some(()))
+        let signed = |one: &status::Exchange| one.sensors.iter().filter(|sensor| sensor.signed).count() == 2;
+        Ok(site.exchanges().await.iter().any(signed).then_some(()))
     })
     .await
     .unwrap();
     site.sensor(1).unwrap().kill().await.unwrap();
+    until("the image to be staged", PATIENCE, async || {
+        Ok(site.exchanges().await.iter().any(|one| one.state == "staged").then_some(()))
+    })
+    .await
+    .unwrap();
 
     let fetched = folder.path().join("fetched");
     let url = format!("coap://{}/ph/image/{}", site.coap, hex::encode(Sha256::digest(&image)));
@@ -92,7 +99,7 @@ async fn an_update_reaches_sensors_through_mosquitto_and_libcoap_fetches_the_sta
         std::fs::remove_file(&fetched).unwrap();
     }
 
-    // The sensor goes on where it was killed.
+    // The sensor comes back and gets what it signed for.
     site.start_sensor(1).unwrap();
     end(&mut site, &image, &published, "light-client").await;
 }
