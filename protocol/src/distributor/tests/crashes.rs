@@ -155,3 +155,72 @@ proptest! {
         world.check_settled(min_receipts as usize);
     }
 }
+
+/// The program starts again, and the bounty is not opened: its vendor is away, say.
+#[test]
+fn what_a_bounty_sent_that_is_not_opened_again_holds_nothing_up_for_ever() {
+    let mut world = World::new(Policy { max_tries: 1, ..policy() });
+    world.deaf = true;
+    for g in 0..2 {
+        world.batch(g, &[g]);
+    }
+    world.observe();
+    world.settle();
+    assert_eq!((state(&world, 0), state(&world, 1)), ("reserving", "reserving"));
+    world.crash_before_join();
+    world.deaf = false;
+    let pass = |world: &mut World, blocks: usize| {
+        for _ in 0..blocks {
+            world.observe();
+            world.settle();
+            world.mine();
+        }
+    };
+    // Ten times 24 seconds.
+    pass(&mut world, 20);
+    assert_eq!(world.mined(), []);
+    pass(&mut world, 20);
+    assert_eq!(world.mined(), [("cancel", false)], "nothing waits for the second");
+    world.join();
+    world.calm();
+    assert_eq!((state(&world, 0), state(&world, 1)), ("paid", "paid"));
+    world.check_settled(1);
+}
+
+#[test]
+fn a_reveal_of_a_bounty_that_is_not_opened_again_goes_out_until_its_lock_is_near_its_end() {
+    for in_time in [true, false] {
+        let mut world = World::new(policy());
+        world.base_fee(1_000);
+        locked(&mut world);
+        world.deaf = true;
+        world.settle();
+        assert_eq!(state(&world, 0), "revealing");
+        let fee = world.fees[world.fees.len() - 1];
+        world.crash_before_join();
+        // What it brings is not known: it is never raised.
+        world.base_fee(3_000);
+        world.deaf = false;
+        for _ in 0..50 {
+            world.observe();
+            world.settle();
+            world.mine();
+        }
+        assert_eq!((world.mined(), world.fees[world.fees.len() - 1]), (vec![("reserve", true)], fee));
+        if !in_time {
+            (0..600).for_each(|_| world.mine());
+        }
+        world.base_fee(1_000);
+        for _ in 0..5 {
+            world.observe();
+            world.settle();
+            world.mine();
+        }
+        let second = if in_time { ("reveal", true) } else { ("cancel", false) };
+        assert_eq!(world.mined(), [("reserve", true), second]);
+        world.join();
+        world.calm();
+        assert_eq!(state(&world, 0), "paid");
+        world.check_settled(1);
+    }
+}

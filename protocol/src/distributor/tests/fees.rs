@@ -5,9 +5,7 @@ use super::*;
 #[test]
 fn a_nonce_that_nobody_uses_any_more_holds_nothing_up() {
     let mut world = World::new(policy());
-    let s = world.offer(0, 0);
-    world.receipt(0, 0);
-    world.seal(0);
+    let s = world.batch(0, &[0]);
     (0..4).for_each(|_| world.mine());
     // Another program's transaction is in the latest block, and ours comes after it.
     world.skip_nonce();
@@ -23,9 +21,7 @@ fn a_nonce_that_nobody_uses_any_more_holds_nothing_up() {
 fn a_batch_waits_for_a_fee_that_it_is_worth() {
     let mut world = World::new(policy());
     world.base_fee(10_000);
-    let s = world.offer(0, 0);
-    world.receipt(0, 0);
-    world.seal(0);
+    let s = world.batch(0, &[0]);
     world.calm();
     assert_eq!((state(&world, 0), world.waits), ("collecting", 1), "told once");
     assert_eq!((world.mined(), world.simulations), (vec![], 0));
@@ -81,9 +77,7 @@ fn a_reveal_waits_for_a_fee_until_its_lock_is_near_its_end() {
 fn what_is_stuck_is_replaced_until_the_fee_is_what_it_is_worth() {
     let mut world = World::new(policy());
     world.base_fee(1_000);
-    world.offer(0, 0);
-    world.receipt(0, 0);
-    world.seal(0);
+    world.batch(0, &[0]);
     world.observe();
     world.settle();
     assert_eq!(state(&world, 0), "reserving");
@@ -114,15 +108,11 @@ fn what_is_stuck_is_replaced_until_the_fee_is_what_it_is_worth() {
 fn a_reserve_before_a_reveal(policy: Policy) -> (World, u128) {
     let mut world = World::new(policy);
     world.base_fee(100);
-    world.offer(1, 1);
-    world.receipt(1, 1);
-    world.seal(1);
+    world.batch(1, &[1]);
     world.observe();
     world.settle();
     (0..4).for_each(|_| world.mine());
-    world.offer(0, 0);
-    world.receipt(0, 0);
-    world.seal(0);
+    world.batch(0, &[0]);
     let gas = Gas::of(&[0], 3, Curve::Secp256k1);
     let base = world::SHARE * 100 / 110 / u128::from(gas.reserve + gas.reveal) - 2;
     world.base_fee(base);
@@ -168,9 +158,7 @@ fn nothing_is_shown_behind_a_reservation_that_is_not_in_the_chain_any_more() {
 fn a_reservation_that_stays_too_dear_is_called_off_though_nothing_waits() {
     let (mut world, calm) = (World::new(Policy { max_tries: 1, ..policy() }), 100);
     world.base_fee(calm);
-    world.offer(0, 0);
-    world.receipt(0, 0);
-    world.seal(0);
+    world.batch(0, &[0]);
     world.observe();
     world.settle();
     world.base_fee(30_000);
@@ -185,9 +173,7 @@ fn a_reservation_that_stays_too_dear_is_called_off_though_nothing_waits() {
 fn what_offers_all_that_is_allowed_can_still_be_called_off() {
     let mut world = World::new(Policy { max_fee: Wei::new(4_000), ..policy() });
     world.base_fee(2_500);
-    world.offer(0, 0);
-    world.receipt(0, 0);
-    world.seal(0);
+    world.batch(0, &[0]);
     world.observe();
     world.settle();
     assert_eq!(state(&world, 0), "reserving");
@@ -207,9 +193,7 @@ fn what_offers_all_that_is_allowed_can_still_be_called_off() {
 #[test]
 fn what_comes_after_the_end_of_claims_is_called_off() {
     let mut world = World::new(policy());
-    world.offer(0, 0);
-    world.receipt(0, 0);
-    world.seal(0);
+    world.batch(0, &[0]);
     world.deaf = true;
     world.observe();
     world.settle();
@@ -219,354 +203,6 @@ fn what_comes_after_the_end_of_claims_is_called_off() {
     world.calm();
     assert_eq!(world.mined(), [("cancel", false)]);
     assert_eq!(state(&world, 0), "closed");
-}
-
-/// What a reservation of these devices takes out of the wallet at most, with what is left for its reveal.
-fn price_of(indices: &[u32], base: u128) -> u128 {
-    let limits = Gas::of(indices, 3, Curve::Secp256k1).limits();
-    u128::from(limits.reserve) * (2 * base + 1) + u128::from(limits.reveal) * (base + 1)
-}
-
-#[test]
-fn what_the_wallet_cannot_pay_for_gets_no_nonce() {
-    let mut world = World::new(policy());
-    world.base_fee(1_000);
-    world.balance(price_of(&[0], 1_000) - 1);
-    let s = world.offer(0, 0);
-    world.receipt(0, 0);
-    world.seal(0);
-    world.calm();
-    assert_eq!((state(&world, 0), world.shorts), ("collecting", 1), "told once");
-    assert_eq!((world.fees.len(), world.simulations), (0, 0));
-    // A restart tells it again, and changes nothing else.
-    world.crash();
-    world.calm();
-    assert_eq!((state(&world, 0), world.shorts, world.fees.len()), ("collecting", 2, 0));
-    world.balance(price_of(&[0], 1_000));
-    world.calm();
-    assert_eq!(world.mined(), [("reserve", true), ("reveal", true)]);
-    assert_eq!(world.claimed(0), Some(s));
-    // One that comes late is no different.
-    world.balance(1_000_000);
-    world.receipt(0, 3);
-    world.calm();
-    assert_eq!((state(&world, 0), world.shorts), ("paid", 3));
-    world.balance(world::SHARE);
-    world.calm();
-    assert_eq!(world.claimed(3), Some(s));
-}
-
-#[test]
-fn all_that_the_wallet_lacks_is_told_and_told_again_when_it_is_more() {
-    let mut world = World::new(policy());
-    world.base_fee(1_000);
-    world.balance(7);
-    world.offer(0, 0);
-    world.receipt(0, 0);
-    world.seal(0);
-    world.calm();
-    assert_eq!((world.shorts, world.lacks), (1, price_of(&[0], 1_000) - 7));
-    // It waits for less meanwhile, and that is no news.
-    for (base, told) in [(500, 1), (1_000, 1), (1_200, 2), (900, 2)] {
-        world.base_fee(base);
-        world.calm();
-        assert_eq!(world.shorts, told, "at {base}");
-    }
-    assert_eq!(world.lacks, price_of(&[0], 1_200) - 7);
-    world.balance(7 + world.lacks);
-    world.calm();
-    assert_eq!(world.mined(), [("reserve", true), ("reveal", true)]);
-}
-
-#[test]
-fn a_batch_that_is_too_dear_for_the_wallet_holds_no_other_up() {
-    let mut world = World::new(policy());
-    world.base_fee(1_000);
-    for (g, devices) in [(0, 0..3), (1, 3..4)] {
-        world.offer(g, devices.start);
-        devices.for_each(|device| drop(world.receipt(g, device)));
-        world.seal(g);
-    }
-    world.balance(price_of(&[3], 1_000));
-    world.observe();
-    world.settle();
-    assert_eq!((state(&world, 0), state(&world, 1), world.shorts), ("collecting", "reserving", 1));
-    // What the one brings pays for the other.
-    world.calm();
-    assert_eq!((state(&world, 0), state(&world, 1)), ("paid", "paid"));
-}
-
-#[test]
-fn no_reservation_takes_what_a_reveal_will_cost() {
-    let mut world = World::new(policy());
-    world.base_fee(1_000);
-    reserved(&mut world);
-    world.offer(1, 1);
-    world.receipt(1, 1);
-    world.seal(1);
-    // Enough for either.
-    world.balance(price_of(&[1], 1_000));
-    world.observe();
-    world.settle();
-    assert_eq!((state(&world, 0), state(&world, 1), world.shorts), ("revealing", "collecting", 1));
-    world.calm();
-    let revealed: Vec<_> = world.mined().into_iter().map(|(call, _)| call).take(2).collect();
-    assert_eq!(revealed, ["reserve", "reveal"]);
-    assert_eq!((state(&world, 0), state(&world, 1)), ("paid", "paid"), "by what the first brought");
-}
-
-/// What was set aside for a reveal pays for it at the fee of then, not at twice the fee of now.
-#[test]
-fn a_reveal_offers_what_the_wallet_has_left() {
-    for (base, waits) in [(1_000, 0), (1_140, 0), (1_500, 0), (1_930, 0), (2_100, 1)] {
-        let mut world = World::new(policy());
-        world.base_fee(1_000);
-        world.balance(price_of(&[0], 1_000));
-        reserved(&mut world);
-        world.base_fee(base);
-        world.calm();
-        assert_eq!(world.shorts, waits, "at {base}");
-        if waits > 0 {
-            assert_eq!((state(&world, 0), world.mined()), ("locked", vec![("reserve", true)]));
-            world.base_fee(1_500);
-            world.calm();
-        }
-        assert_eq!(world.mined(), [("reserve", true), ("reveal", true)], "at {base}");
-        assert_eq!(state(&world, 0), "paid");
-    }
-}
-
-/// Its reveal is set aside for at the fee of now.
-#[test]
-fn a_replacement_offers_no_more_than_the_wallet_pays_for() {
-    for (wallets, base, raised) in [(2, 2_500, true), (1, 2_900, false)] {
-        let mut world = World::new(policy());
-        world.base_fee(1_000);
-        world.offer(0, 0);
-        world.receipt(0, 0);
-        world.seal(0);
-        let balance = wallets * price_of(&[0], 1_000);
-        world.balance(balance);
-        world.observe();
-        world.settle();
-        let first = world.fees[0].1;
-        world.base_fee(base);
-        world.calm();
-        if raised {
-            let limits = Gas::of(&[0], 3, Curve::Secp256k1).limits();
-            let second = world.fees.iter().map(|(_, fee)| *fee).find(|fee| *fee != first).unwrap();
-            let costs = second.max.get() * u128::from(limits.reserve);
-            let reveal = (base + 1) * u128::from(limits.reveal);
-            assert!(second.max < Wei::new(2 * base) && costs + reveal <= balance, "{second:?}");
-            assert_eq!((world.mined(), world.shorts), (vec![("reserve", true), ("reveal", true)], 0));
-        } else {
-            assert_eq!((world.mined(), state(&world, 0)), (vec![("cancel", false)], "collecting"));
-            world.balance(2 * world::SHARE);
-            world.calm();
-            assert_eq!(world.mined(), [("cancel", false), ("reserve", true), ("reveal", true)]);
-        }
-        assert_eq!(state(&world, 0), "paid");
-    }
-}
-
-#[test]
-fn a_replacement_takes_nothing_that_is_set_aside_for_another_lock() {
-    let mut world = World::new(policy());
-    world.base_fee(1_000);
-    world.offer(1, 1);
-    world.receipt(1, 1);
-    world.seal(1);
-    world.observe();
-    world.settle();
-    (0..4).for_each(|_| world.mine());
-    world.offer(0, 0);
-    world.receipt(0, 0);
-    world.seal(0);
-    let reveal = 1_001 * u128::from(Gas::of(&[1], 3, Curve::Secp256k1).limits().reveal);
-    world.balance(price_of(&[0], 1_000) + reveal);
-    world.observe();
-    world.settle();
-    assert_eq!((state(&world, 0), state(&world, 1)), ("reserving", "locked"));
-    world.base_fee(2_400);
-    world.calm();
-    assert_eq!(world.mined()[..3], [("reserve", true), ("cancel", false), ("reveal", true)]);
-    assert_eq!((state(&world, 0), state(&world, 1)), ("paid", "paid"), "by what the first brought");
-}
-
-/// The wallet can raise none of them beside the others; at the higher fee not even the last.
-#[test]
-fn reservations_that_cannot_be_raised_together_are_called_off_until_one_can() {
-    for (count, base, one) in [(2, 2_500, true), (4, 2_500, true), (2, 5_000, false)] {
-        let mut world = World::new(Policy { max_tries: 1, ..policy() });
-        world.base_fee(1_000);
-        world.balance(count as u128 * price_of(&[0], 1_000));
-        for g in 0..count {
-            world.offer(g, g);
-            world.receipt(g, g);
-            world.seal(g);
-        }
-        world.observe();
-        world.settle();
-        assert!((0..count).all(|g| state(&world, g) == "reserving"));
-        world.base_fee(base);
-        world.calm();
-        let mined = world.mined();
-        assert_eq!(mined[0], ("cancel", false));
-        assert_eq!(mined.contains(&("reserve", true)), one, "{mined:?}");
-        world.base_fee(1_000);
-        world.calm();
-        assert!((0..count).all(|g| state(&world, g) == "paid"), "{:?}", world.mined());
-        world.check_settled(1);
-    }
-}
-
-/// The chain asks for a little more than was offered, and nodes for more than it is worth to replace that.
-#[test]
-fn what_is_worth_the_fee_and_not_its_replacement_is_called_off() {
-    let mut world = World::new(Policy { max_tries: 1, ..policy() });
-    world.base_fee(3_300);
-    world.offer(0, 0);
-    world.receipt(0, 0);
-    world.seal(0);
-    world.observe();
-    world.settle();
-    assert_eq!(world.fees[0].1.max, Wei::new(6_601));
-    world.base_fee(6_700);
-    world.calm();
-    assert_eq!((world.mined(), state(&world, 0)), (vec![("cancel", false)], "collecting"));
-    world.base_fee(1_000);
-    world.calm();
-    assert_eq!(state(&world, 0), "paid");
-    world.check_settled(1);
-}
-
-/// The chain asks for less than it is worth, and for more than the wallet has.
-#[test]
-fn what_the_wallet_cannot_raise_any_more_is_called_off() {
-    let mut world = World::new(Policy { max_tries: 1, ..policy() });
-    world.base_fee(1_000);
-    world.offer(0, 0);
-    world.receipt(0, 0);
-    world.seal(0);
-    world.balance(price_of(&[0], 1_000));
-    world.observe();
-    world.settle();
-    assert_eq!(state(&world, 0), "reserving");
-    world.base_fee(5_000);
-    world.calm();
-    assert_eq!((world.mined(), state(&world, 0)), (vec![("cancel", false)], "collecting"));
-    assert_eq!(world.shorts, 2, "of the one in flight, and of the next");
-    world.base_fee(500);
-    world.calm();
-    assert_eq!(state(&world, 0), "paid");
-    world.check_settled(1);
-}
-
-/// Somebody takes money out of the wallet while a reservation waits for its block.
-#[test]
-fn what_the_wallet_cannot_pay_for_any_more_is_called_off() {
-    let mut world = World::new(Policy { max_tries: 1, ..policy() });
-    world.base_fee(1_000);
-    world.offer(0, 0);
-    world.receipt(0, 0);
-    world.seal(0);
-    world.observe();
-    world.settle();
-    assert_eq!(state(&world, 0), "reserving");
-    world.balance(21_000 * 3_000);
-    world.calm();
-    assert_eq!((world.mined(), state(&world, 0)), (vec![("cancel", false)], "collecting"));
-    assert_eq!(world.shorts, 2, "of the one in flight, and of the next");
-    // That was no try.
-    world.balance(world::SHARE);
-    world.calm();
-    assert_eq!(state(&world, 0), "paid");
-    world.check_settled(1);
-}
-
-#[test]
-fn a_reveal_that_the_wallet_cannot_pay_for_waits_for_money_until_its_lock_is_near_its_end() {
-    for comes in [true, false] {
-        let mut world = World::new(policy());
-        world.base_fee(1_000);
-        locked(&mut world);
-        world.settle();
-        assert_eq!(state(&world, 0), "revealing");
-        world.forget_pool();
-        world.balance(21_000 * 3_000);
-        for _ in 0..400 {
-            world.settle();
-            world.mine();
-            world.observe();
-        }
-        assert_eq!((state(&world, 0), world.mined().len(), world.shorts), ("revealing", 1, 1));
-        if comes {
-            world.balance(world::SHARE);
-        }
-        for _ in 0..300 {
-            world.settle();
-            world.mine();
-            world.observe();
-        }
-        world.balance(world::SHARE);
-        world.calm();
-        let mined = match comes {
-            true => vec![("reserve", true), ("reveal", true)],
-            false => vec![("reserve", true), ("cancel", false), ("claim", true)],
-        };
-        assert_eq!((state(&world, 0), world.mined()), ("paid", mined));
-    }
-}
-
-/// The fee rises while one reveal is in flight and another waits for it: beyond the wallet, or to where it is worth the fee
-/// and not what takes its place.
-#[test]
-fn a_reveal_that_cannot_be_raised_stays_though_another_waits() {
-    for (balance, before, after) in [(620_000_000, 1_000, 5_000), (10 * world::SHARE, 9_500, 20_000)] {
-        let mut world = two_locks();
-        world.balance(balance);
-        world.base_fee(before);
-        world.observe();
-        world.settle();
-        assert_eq!((state(&world, 0), state(&world, 1)), ("revealing", "locked"));
-        world.forget_pool();
-        world.base_fee(after);
-        // So that it is sent again while the other still waits for its turn.
-        world.mine();
-        for _ in 0..20 {
-            world.mine();
-            world.observe();
-            world.settle();
-        }
-        assert_eq!((state(&world, 0), state(&world, 1)), ("revealing", "locked"));
-        world.base_fee(1_000);
-        world.calm();
-        let (reserve, reveal) = (("reserve", true), ("reveal", true));
-        assert_eq!(world.mined(), [reserve, reserve, reveal, reveal]);
-        assert_eq!((state(&world, 0), state(&world, 1)), ("paid", "paid"));
-    }
-}
-
-#[test]
-fn what_fills_a_nonce_up_is_paid_for_before_what_waits_behind_it() {
-    let mut world = World::new(policy());
-    world.base_fee(1_000);
-    let s = world.offer(0, 0);
-    world.receipt(0, 0);
-    world.seal(0);
-    (0..4).for_each(|_| world.mine());
-    world.balance(price_of(&[0], 1_000));
-    world.skip_nonce();
-    world.settle();
-    assert_eq!(state(&world, 0), "reserving");
-    world.reorg(1, Branch::Without);
-    world.forget_pool();
-    world.calm();
-    assert_eq!(world.mined()[0], ("cancel", false));
-    world.balance(world::SHARE);
-    world.calm();
-    assert_eq!(world.claimed(0), Some(s));
-    world.check_settled(1);
 }
 
 #[test]
@@ -592,77 +228,6 @@ fn no_reservation_is_tried_while_as_many_hold_locks_as_may() {
         machine.handle(Input::Simulated { bounty, gateway, result }, 1_000_000);
         machine.handle(Input::Tick, 1_002_000);
         assert_eq!(core::iter::from_fn(|| machine.poll()).any(reserves), tried, "{locks}");
-    }
-}
-
-/// The program starts again, and the bounty is not opened: its vendor is away, say.
-#[test]
-fn what_a_bounty_sent_that_is_not_opened_again_holds_nothing_up_for_ever() {
-    let mut world = World::new(Policy { max_tries: 1, ..policy() });
-    world.deaf = true;
-    for g in 0..2 {
-        world.offer(g, g);
-        world.receipt(g, g);
-        world.seal(g);
-    }
-    world.observe();
-    world.settle();
-    assert_eq!((state(&world, 0), state(&world, 1)), ("reserving", "reserving"));
-    world.crash_before_join();
-    world.deaf = false;
-    let pass = |world: &mut World, blocks: usize| {
-        for _ in 0..blocks {
-            world.observe();
-            world.settle();
-            world.mine();
-        }
-    };
-    // Ten times 24 seconds.
-    pass(&mut world, 20);
-    assert_eq!(world.mined(), []);
-    pass(&mut world, 20);
-    assert_eq!(world.mined(), [("cancel", false)], "nothing waits for the second");
-    world.join();
-    world.calm();
-    assert_eq!((state(&world, 0), state(&world, 1)), ("paid", "paid"));
-    world.check_settled(1);
-}
-
-#[test]
-fn a_reveal_of_a_bounty_that_is_not_opened_again_goes_out_until_its_lock_is_near_its_end() {
-    for in_time in [true, false] {
-        let mut world = World::new(policy());
-        world.base_fee(1_000);
-        locked(&mut world);
-        world.deaf = true;
-        world.settle();
-        assert_eq!(state(&world, 0), "revealing");
-        let fee = world.fees[world.fees.len() - 1];
-        world.crash_before_join();
-        // What it brings is not known: it is never raised.
-        world.base_fee(3_000);
-        world.deaf = false;
-        for _ in 0..50 {
-            world.observe();
-            world.settle();
-            world.mine();
-        }
-        assert_eq!((world.mined(), world.fees[world.fees.len() - 1]), (vec![("reserve", true)], fee));
-        if !in_time {
-            (0..600).for_each(|_| world.mine());
-        }
-        world.base_fee(1_000);
-        for _ in 0..5 {
-            world.observe();
-            world.settle();
-            world.mine();
-        }
-        let second = if in_time { ("reveal", true) } else { ("cancel", false) };
-        assert_eq!(world.mined(), [("reserve", true), second]);
-        world.join();
-        world.calm();
-        assert_eq!(state(&world, 0), "paid");
-        world.check_settled(1);
     }
 }
 

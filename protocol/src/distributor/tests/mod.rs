@@ -17,6 +17,7 @@ mod crashes;
 mod fees;
 mod requests;
 mod shown;
+mod wallet;
 mod world;
 
 fn policy() -> Policy {
@@ -70,9 +71,7 @@ fn a_batch_goes_through_each_state_once() {
 #[test]
 fn a_late_receipt_is_claimed_under_the_same_lock() {
     let mut world = World::new(policy());
-    let s = world.offer(0, 0);
-    world.receipt(0, 0);
-    world.seal(0);
+    let s = world.batch(0, &[0]);
     world.calm();
     assert_eq!(world.receipt(0, 3), Some(Response::Ack { index: 3 }));
     world.observe();
@@ -86,9 +85,7 @@ fn a_late_receipt_is_claimed_under_the_same_lock() {
 #[test]
 fn a_sealed_batch_below_the_price_waits_for_more() {
     let mut world = World::new(Policy { min_receipts: 2, ..policy() });
-    world.offer(0, 0);
-    world.receipt(0, 0);
-    world.seal(0);
+    world.batch(0, &[0]);
     world.calm();
     assert_eq!(state(&world, 0), "collecting");
     world.receipt(0, 1);
@@ -129,9 +126,7 @@ fn a_lock_that_a_rival_holds_is_reported_and_dropped() {
 #[test]
 fn near_its_end_a_lock_is_not_worth_t() {
     let mut world = World::new(Policy { reveal_margin_secs: 7200, ..policy() });
-    world.offer(0, 0);
-    world.receipt(0, 0);
-    world.seal(0);
+    world.batch(0, &[0]);
     world.calm();
     assert_eq!(state(&world, 0), "closed");
     assert_eq!(world.fate(0, 0), Some(Fate::LockLapsed));
@@ -148,9 +143,7 @@ fn locked(world: &mut World) {
 
 /// Until the lock is final.
 fn reserved(world: &mut World) {
-    world.offer(0, 0);
-    world.receipt(0, 0);
-    world.seal(0);
+    world.batch(0, &[0]);
     world.observe();
     world.settle();
     assert_eq!(state(world, 0), "reserving");
@@ -162,9 +155,7 @@ fn two_locks() -> World {
     let mut world = World::new(policy());
     world.base_fee(1_000);
     for g in 0..2 {
-        world.offer(g, g);
-        world.receipt(g, g);
-        world.seal(g);
+        world.batch(g, &[g]);
     }
     world.observe();
     world.settle();
@@ -216,9 +207,7 @@ fn a_clock_that_is_behind_or_was_ahead_costs_nothing() {
 fn what_a_node_says_of_a_call_ends_no_exchange() {
     for verdict in [CallFailure::ClaimsClosed, CallFailure::Reverts, CallFailure::Unavailable] {
         let mut world = World::new(Policy { max_tries: 2, ..policy() });
-        let s = world.offer(0, 0);
-        world.receipt(0, 0);
-        world.seal(0);
+        let s = world.batch(0, &[0]);
         world.verdict = Some(verdict);
         world.calm();
         assert!(matches!(state(&world, 0), "collecting" | "reserving"), "{verdict}: {}", state(&world, 0));

@@ -18,9 +18,7 @@ fn an_offer_runs_out_and_the_next_one_has_another_lock() {
 #[test]
 fn copies_are_for_the_claimed_only() {
     let mut world = World::new(policy());
-    let s = world.offer(0, 0);
-    world.receipt(0, 0);
-    world.seal(0);
+    let s = world.batch(0, &[0]);
     assert_eq!(refused(world.copy(1, s, 0)), Refusal::NotAuthenticated);
     world.calm();
     assert!(matches!(world.copy(1, s, 0), Some(Response::Offer { s: of, .. }) if of == s));

@@ -6,9 +6,7 @@ use super::*;
 fn a_batch_that_the_relay_keeps_is_reserved_instead() {
     let mut world = World::new(Policy { direct: true, ..policy() });
     world.relay_is_deaf = true;
-    let s = world.offer(0, 0);
-    world.receipt(0, 0);
-    world.seal(0);
+    let s = world.batch(0, &[0]);
     world.calm();
     assert_eq!(world.mined(), [("cancel", false), ("reserve", true), ("reveal", true)]);
     assert_eq!(world.claimed(0), Some(s));
@@ -151,10 +149,7 @@ fn no_key_is_given_for_a_reveal_that_was_called_off() {
 #[test]
 fn a_direct_claim_that_reverted_has_shown_its_secret() {
     let mut world = World::new(Policy { direct: true, ..policy() });
-    let s = world.offer(0, 0);
-    world.receipt(0, 0);
-    world.receipt(0, 1);
-    world.seal(0);
+    let s = world.batch(0, &[0, 1]);
     world.observe();
     world.settle();
     assert_eq!(state(&world, 0), "direct");

@@ -537,6 +537,16 @@ impl World {
         self.ask(g, Request::Seal { bounty: BOUNTY, s })
     }
 
+    /// An offer to a gateway by its first device, the receipts of all, and the seal.
+    pub(super) fn batch(&mut self, g: usize, devices: &[usize]) -> LockHash {
+        let s = self.offer(g, devices[0]);
+        for d in devices {
+            self.receipt(g, *d);
+        }
+        self.seal(g);
+        s
+    }
+
     pub(super) fn poll_key(&mut self, g: usize) -> Option<Response> {
         let s = self.s(g);
         self.ask(g, Request::Poll { bounty: BOUNTY, s })
