@@ -3,28 +3,22 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::Arc;
-use std::time::Duration;
 
-use alloy::primitives::{Address, B256};
-use posthouse_contracts::chain::{Trust, light};
-use posthouse_contracts::deployment::FACTORY;
+use alloy::primitives::Address;
 use posthouse_dsn::{Multiaddr, PeerId};
-use posthouse_light_client::client::Config as LightClientConfig;
-use posthouse_light_client::spec::Network;
 use posthouse_protocol::gateway::Policy;
-use posthouse_protocol::id::{ChainId, ProductId, ReleaseKey};
+use posthouse_protocol::id::{ProductId, ReleaseKey};
 use serde::{Deserialize, Deserializer};
 use thiserror::Error;
-use zeroize::Zeroizing;
 
+pub use self::chain::Chain;
+pub use self::sensors::{Coap, Dtls, Mqtt, Sensors};
 use self::tls::FileError;
 use crate::campaign::{Campaign, CampaignError};
-use crate::coap;
-use crate::mqtt;
-use crate::sensors::{Limits as HubLimits, Policy as HubPolicy};
 use crate::status::Token;
 
+mod chain;
+mod sensors;
 mod tls;
 
 /// Products that one gateway may serve.
@@ -59,92 +53,6 @@ pub struct Config {
     pub status: Status,
 }
 
-/// How sensors are reached.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Sensors {
-    /// Whether sign requests go out over carriers that do not authenticate sensors. Then whoever can
-    /// pretend to be the gateway can have receipts signed for a payee of their own.
-    pub allow_unauthenticated_signing: bool,
-    /// When a sensor should ask again for what is not there yet, seconds.
-    pub retry_after_secs: u32,
-    /// Sensors registered at once.
-    pub max_registered: usize,
-    /// The site's broker, if sensors speak MQTT.
-    pub mqtt: Option<Mqtt>,
-    /// The gateway's own endpoint, if sensors speak CoAP.
-    pub coap: Option<Coap>,
-}
-
-impl Default for Sensors {
-    fn default() -> Self {
-        let (policy, limits) = (HubPolicy::default(), HubLimits::default());
-        Self {
-            allow_unauthenticated_signing: policy.allow_unauthenticated_signing,
-            retry_after_secs: policy.retry_after,
-            max_registered: limits.max_sensors,
-            mqtt: None,
-            coap: None,
-        }
-    }
-}
-
-/// The site's MQTT broker.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Mqtt {
-    /// Host.
-    pub host: String,
-    /// Port.
-    #[serde(default = "mqtt_port")]
-    pub port: u16,
-    /// The gateway's name at the broker.
-    #[serde(default = "mqtt_client")]
-    pub client_id: String,
-    /// User name.
-    pub username: Option<String>,
-    /// File with the password.
-    pub password_file: Option<PathBuf>,
-    /// PEM file of the authority that the broker's certificate must be by; without it, no TLS.
-    pub tls_ca: Option<PathBuf>,
-    /// PEM file of the gateway's own certificate, for a broker that asks for one.
-    pub tls_cert: Option<PathBuf>,
-    /// PEM file of its key.
-    pub tls_key: Option<PathBuf>,
-    /// Whether the broker knows each sensor and lets it publish to its own topics only.
-    #[serde(default)]
-    pub authenticated: bool,
-    /// Whose topics sensors are shown on: `thin-edge`, `home-assistant`.
-    #[serde(default)]
-    pub mirror: Vec<mqtt::Mirror>,
-}
-
-/// The gateway's CoAP endpoints.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Coap {
-    /// Where to listen without DTLS; nowhere if absent.
-    pub listen: Option<SocketAddr>,
-    /// The endpoint that knows each sensor by its key.
-    pub dtls: Option<Dtls>,
-}
-
-/// CoAP over DTLS 1.2 with pre-shared keys.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Dtls {
-    /// Where to listen; port 5684 is its own.
-    pub listen: SocketAddr,
-    /// File of the keys, or a directory of such files, that only the owner may read: a line `<identity> <device> <key>` each.
-    pub keys: PathBuf,
-    /// Sessions at once; further ones push out the one that was silent longest.
-    #[serde(default = "dtls_sessions")]
-    pub max_sessions: usize,
-    /// A session ends after so long without a word, seconds.
-    #[serde(default = "dtls_idle")]
-    pub idle_secs: u32,
-}
-
 /// The REST status.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -166,136 +74,6 @@ impl Status {
         let bytes = tls::secret(file).map_err(failed)?;
         Token::new(bytes.trim_ascii()).map(Some).ok_or(failed(FileError::Short(Token::MIN)))
     }
-}
-
-impl Sensors {
-    /// As the hub takes it.
-    pub fn policy(&self) -> (HubPolicy, HubLimits) {
-        let policy = HubPolicy {
-            allow_unauthenticated_signing: self.allow_unauthenticated_signing,
-            retry_after: self.retry_after_secs,
-        };
-        (policy, HubLimits { max_sensors: self.max_registered, ..HubLimits::default() })
-    }
-
-    /// As the carrier takes it, with the files read.
-    ///
-    /// # Errors
-    /// A file cannot be used, or one of two keys that go together is missing.
-    pub fn mqtt(&self) -> Result<Option<mqtt::Config>, ConfigError> {
-        let Some(mqtt) = &self.mqtt else { return Ok(None) };
-        Ok(Some(mqtt::Config {
-            host: mqtt.host.clone(),
-            port: mqtt.port,
-            client_id: mqtt.client_id.clone(),
-            credentials: mqtt.credentials()?,
-            tls: mqtt.tls()?,
-            authenticated: mqtt.authenticated,
-            mirrors: mqtt.mirror.clone(),
-        }))
-    }
-
-    /// The CoAP endpoints as the carrier takes them, with the keys read, and the key in the configuration of each.
-    ///
-    /// # Errors
-    /// The keys cannot be used, or there is nowhere to listen.
-    pub fn coap(&self) -> Result<Vec<(&'static str, coap::Config)>, ConfigError> {
-        let Some(Coap { listen, dtls }) = &self.coap else { return Ok(Vec::new()) };
-        let settings =
-            |listen| coap::Config { retry_after: self.retry_after_secs, ..coap::Config::new(listen) };
-        let mut endpoints = Vec::new();
-        if let Some(listen) = listen {
-            endpoints.push(("sensors.coap.listen", settings(*listen)));
-        }
-        if let Some(dtls) = dtls {
-            let keys = coap::Keys::load(&dtls.keys).map_err(|why| ConfigError::DtlsKeys(why.to_string()))?;
-            let limits = coap::SessionLimits {
-                max_sessions: dtls.max_sessions.max(1),
-                idle_secs: dtls.idle_secs.max(60),
-                ..coap::SessionLimits::default()
-            };
-            let over = coap::Config { dtls: Some((keys, limits)), ..settings(dtls.listen) };
-            endpoints.push(("sensors.coap.dtls.listen", over));
-        }
-        if endpoints.is_empty() { Err(ConfigError::NoCoap) } else { Ok(endpoints) }
-    }
-}
-
-impl Mqtt {
-    fn credentials(&self) -> Result<Option<(String, Zeroizing<String>)>, ConfigError> {
-        match (&self.username, &self.password_file) {
-            (Some(name), Some(file)) => {
-                let failed = |error| ConfigError::MqttFile(file.clone(), error);
-                let bytes = tls::secret(file).map_err(failed)?;
-                let text = std::str::from_utf8(&bytes).map_err(|_| failed(FileError::Text))?;
-                Ok(Some((name.clone(), Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))))
-            }
-            (None, None) => Ok(None),
-            _ => Err(ConfigError::Together("username and password_file")),
-        }
-    }
-
-    fn tls(&self) -> Result<Option<Arc<rustls::ClientConfig>>, ConfigError> {
-        let own = match (&self.tls_cert, &self.tls_key) {
-            (Some(certificate), Some(key)) => Some((certificate.as_path(), key.as_path())),
-            (None, None) => None,
-            _ => return Err(ConfigError::Together("tls_cert and tls_key")),
-        };
-        match &self.tls_ca {
-            Some(ca) => tls::client(ca, own)
-                .map(Some)
-                .map_err(|(file, error)| ConfigError::MqttFile(file.to_owned(), error)),
-            None if own.is_some() => Err(ConfigError::Together("tls_cert and tls_ca")),
-            None => Ok(None),
-        }
-    }
-}
-
-const fn mqtt_port() -> u16 {
-    1883
-}
-
-fn dtls_sessions() -> usize {
-    coap::SessionLimits::default().max_sessions
-}
-
-fn dtls_idle() -> u32 {
-    coap::SessionLimits::default().idle_secs
-}
-
-fn mqtt_client() -> String {
-    "posthouse".into()
-}
-
-/// The chain that bounties are on.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Chain {
-    /// Whose word about the chain is taken.
-    #[serde(default = "nobodys")]
-    pub trust: Trust,
-    /// `mainnet`, `sepolia`, `hoodi`, or the path of a file with the consensus constants of another
-    /// network; by default the one of the three that has the chain id.
-    pub network: Option<String>,
-    /// Beacon API endpoints, in order of preference.
-    #[serde(default)]
-    pub beacon: Vec<String>,
-    /// Root of a finalized beacon block from which everything else is proven. Not needed once there is
-    /// something proven in the state folder.
-    pub checkpoint: Option<B256>,
-    /// Whether to go on from a checkpoint that is older than the weak subjectivity period.
-    #[serde(default)]
-    pub allow_stale_checkpoint: bool,
-    /// JSON-RPC endpoints, in order of preference.
-    pub rpc: Vec<String>,
-    /// EIP-155 chain id.
-    pub id: u64,
-    /// The factory whose word counts; this release's, unless another is given.
-    #[serde(default = "this_releases_factory")]
-    pub factory: Address,
-    /// Between two readings, milliseconds.
-    #[serde(default = "twelve_seconds")]
-    pub poll_ms: u64,
 }
 
 /// A product and who releases it.
@@ -504,86 +282,6 @@ impl Config {
     }
 }
 
-impl Chain {
-    fn check(&self) -> Result<(), ConfigError> {
-        if self.rpc.is_empty() {
-            return Err(ConfigError::NoEndpoint);
-        }
-        usable("rpc", &self.rpc)?;
-        usable("beacon", &self.beacon)?;
-        self.check_trust()?;
-        if self.poll_ms < 50 { Err(ConfigError::Poll(self.poll_ms)) } else { Ok(()) }
-    }
-
-    fn check_trust(&self) -> Result<(), ConfigError> {
-        match self.trust {
-            Trust::LightClient if self.beacon.is_empty() => Err(ConfigError::NoBeacon),
-            Trust::LightClient => Ok(()),
-            Trust::Rpc => {
-                let given = [
-                    ("network", self.network.is_some()),
-                    ("beacon", !self.beacon.is_empty()),
-                    ("checkpoint", self.checkpoint.is_some()),
-                    ("allow_stale_checkpoint", self.allow_stale_checkpoint),
-                ];
-                // Whoever sets them means to have them checked.
-                let ignored = given.iter().find(|(_, given)| *given);
-                ignored.map_or(Ok(()), |(key, _)| Err(ConfigError::ForLightClient(key)))
-            }
-        }
-    }
-
-    /// The network that is followed; reads its file where it has one. `None` without a light client.
-    ///
-    /// # Errors
-    /// [`ConfigError::Network`].
-    pub fn network(&self) -> Result<Option<Network>, ConfigError> {
-        let found = match self.trust {
-            Trust::Rpc => return Ok(None),
-            Trust::LightClient => light::network(self.network.as_deref(), self.chain_id()),
-        };
-        found.map(Some).map_err(|why| ConfigError::Network(why.to_string()))
-    }
-
-    /// What the light client is opened with, its store in this file. `None` where there is no light client.
-    ///
-    /// # Errors
-    /// [`ConfigError::Network`].
-    pub fn light_client(&self, store: PathBuf) -> Result<Option<LightClientConfig>, ConfigError> {
-        let config = |network| LightClientConfig {
-            network: Arc::new(network),
-            checkpoint: self.checkpoint,
-            allow_stale_checkpoint: self.allow_stale_checkpoint,
-            beacon: self.beacon.clone(),
-            rpc: self.rpc.clone(),
-            chain_id: self.id,
-            store,
-            limits: Default::default(),
-            finality_alarm: LightClientConfig::FINALITY_ALARM,
-            clock: Default::default(),
-        };
-        Ok(self.network()?.map(config))
-    }
-
-    /// The chain id, typed.
-    pub fn chain_id(&self) -> ChainId {
-        ChainId::new(self.id)
-    }
-
-    /// Between two readings.
-    pub fn poll(&self) -> Duration {
-        Duration::from_millis(self.poll_ms)
-    }
-}
-
-fn usable(key: &'static str, urls: &[String]) -> Result<(), ConfigError> {
-    let good = |text: &str| url::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
-    match urls.iter().position(|url| !good(url)) {
-        Some(position) => Err(ConfigError::Endpoint { key, position }),
-        None => Ok(()),
-    }
-}
-
 /// The peers at the ends of addresses.
 pub(crate) fn peers(
     key: &'static str,
@@ -600,18 +298,6 @@ fn peer_of(address: &Multiaddr) -> Option<PeerId> {
     let text = address.to_string();
     let (_, peer) = text.rsplit_once("/p2p/")?;
     peer.parse().ok()
-}
-
-const fn this_releases_factory() -> Address {
-    FACTORY.address
-}
-
-const fn twelve_seconds() -> u64 {
-    12_000
-}
-
-const fn nobodys() -> Trust {
-    Trust::LightClient
 }
 
 /// Anything that has a text form.
@@ -648,7 +334,10 @@ fn uuid<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u8; 16], D::Error
 
 #[cfg(test)]
 mod tests {
+    use posthouse_contracts::chain::Trust;
+
     use super::*;
+    use crate::mqtt;
 
     const GOOD: &str = r#"{
         "state_dir": "/var/lib/posthouse",
