@@ -9,10 +9,11 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-/// The repository's root: the parent of this crate's folder.
+/// The repository's root: the parent of this crate's folder, as cargo says it now. The folder that the program was built in
+/// may be another checkout, where the two share a target folder.
 pub(crate) fn root() -> Result<PathBuf> {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    Ok(here.parent().context("xtask has a parent folder")?.to_path_buf())
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").context("run by cargo: `cargo ci`, `cargo xtask`")?;
+    Ok(Path::new(&here).parent().context("xtask has a parent folder")?.to_path_buf())
 }
 
 /// A command line, split at white space. No shell reads it.
