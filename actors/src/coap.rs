@@ -29,7 +29,7 @@ pub use self::option::BlockOption;
 use self::option::MAX_SZX;
 use self::resource::{Route, Who};
 use crate::messages::Carrier;
-use crate::sensors::{Attach, ImagePart, Link, OpenImage, Push, ReadImage, Sensors, Staged, Up, Uplink};
+use crate::sensors::{Attach, Budget, Link, OpenImage, Push, Sensors, Staged, Up, Uplink};
 
 mod dtls;
 mod endpoint;
@@ -41,10 +41,10 @@ mod resource;
 /// Longer datagrams are not read whole, and none of ours is as long.
 const MAX_DATAGRAM: usize = 2048;
 
-/// For so long the hub is not asked again whether an image is still wanted, ms: a block that need not go there comes sooner.
-const STAGED_MS: u64 = 1_000;
-/// Images read from at once; further ones go through the hub.
-const MAX_STAGED: usize = 8;
+/// For so long the hub is not asked again whether somebody may have an image, ms: a block that need not go there comes sooner.
+const LEASE_MS: u64 = 1_000;
+/// Who may have an image without asking the hub; further ones ask for each block.
+const MAX_LEASES: usize = 1024;
 
 /// How the carrier is set up.
 #[derive(Debug, Clone)]
@@ -74,10 +74,9 @@ type Datagram = (SocketAddr, Bytes);
 /// The actor.
 pub struct Coap {
     words: Recipient<Uplink>,
-    images: Recipient<ReadImage>,
-    open: Recipient<OpenImage>,
-    /// Images that the hub has opened, each until then, ms.
-    staged: HashMap<UpdateId, (Staged, u64)>,
+    images: Recipient<OpenImage>,
+    /// Images that the hub has opened for a device, or for whoever does not say which it is, each until then, ms.
+    leases: HashMap<(Option<DeviceId>, UpdateId), (Staged, u64)>,
     attach: Recipient<Attach>,
     socket: Arc<UdpSocket>,
     sessions: Option<Sessions>,
@@ -102,8 +101,7 @@ impl Coap {
         let actor = Self {
             words: hub.clone().recipient(),
             images: hub.clone().recipient(),
-            open: hub.clone().recipient(),
-            staged: HashMap::new(),
+            leases: HashMap::new(),
             attach: hub.clone().recipient(),
             socket,
             endpoint: Endpoint::new(config.limits, sessions.is_some(), rand::random()),
@@ -228,21 +226,20 @@ impl Coap {
             let late = Response::diagnostic(ResponseType::BadRequest, "past the last block of this size");
             return self.endpoint.respond(ticket, late, self.now());
         }
-        let (u_id, retry_after, now) = (*u_id, self.retry_after, self.now());
-        // A sensor that says who it is gets its own image, when its time has come: the hub knows.
-        if device.is_none() {
-            self.staged.retain(|_, (_, until)| now < *until);
-            if let Some((staged, _)) = self.staged.get(&u_id) {
-                let response = served(&u_id, block, staged.read(block.offset(), block.size()), retry_after);
-                return self.endpoint.respond(ticket, response, now);
-            }
-            self.open(u_id, ctx);
+        let (name, retry_after, now) = ((device, *u_id), self.retry_after, self.now());
+        if let Some((staged, _)) = self.leases.get(&name).filter(|(_, until)| now < *until) {
+            return self.endpoint.respond(ticket, served(&name.1, block, staged), now);
         }
         let authenticated = self.sessions.is_some();
-        let read = ReadImage { u_id, offset: block.offset(), len: block.size(), device, authenticated };
-        let answer = self.images.send(read).into_actor(self).map(move |part, carrier, ctx| {
-            let response = match part {
-                Ok(part) => served(&u_id, block, part, retry_after),
+        let open = OpenImage { u_id: name.1, offset: block.offset(), device, authenticated };
+        let answer = self.images.send(open).into_actor(self).map(move |staged, carrier, ctx| {
+            let response = match staged {
+                Ok(Ok(staged)) => {
+                    let response = served(&name.1, block, &staged);
+                    carrier.lease(name, staged);
+                    response
+                }
+                Ok(Err(code)) => resource::refusal(&later(code, retry_after)),
                 Err(error) => unavailable(&error),
             };
             carrier.endpoint.respond(ticket, response, carrier.now());
@@ -251,28 +248,22 @@ impl Coap {
         ctx.spawn(answer);
     }
 
-    /// Has the hub open an image, for the blocks that follow.
-    fn open(&mut self, u_id: UpdateId, ctx: &mut Context<Self>) {
-        let opened = self.open.send(OpenImage(u_id)).into_actor(self).map(move |staged, carrier, _| {
-            if let Ok(Ok(staged)) = staged
-                && carrier.staged.len() < MAX_STAGED
-            {
-                carrier.staged.insert(u_id, (staged, carrier.now() + STAGED_MS));
-            }
-        });
-        ctx.spawn(opened);
+    /// Keeps an image at hand for the blocks that follow.
+    fn lease(&mut self, name: (Option<DeviceId>, UpdateId), staged: Staged) {
+        let now = self.now();
+        if self.leases.len() >= MAX_LEASES {
+            self.leases.retain(|_, (_, until)| now < *until);
+        }
+        if self.leases.len() < MAX_LEASES {
+            self.leases.insert(name, (staged, now + LEASE_MS));
+        }
     }
 }
 
-fn served(
-    u_id: &UpdateId,
-    block: BlockOption,
-    part: Result<ImagePart, ErrorCode>,
-    retry_after: u32,
-) -> Response {
-    match part {
+fn served(u_id: &UpdateId, block: BlockOption, staged: &Staged) -> Response {
+    match staged.read(block.offset(), block.size()) {
         Ok(part) => resource::block(u_id, block, part),
-        Err(code) => resource::refusal(&later(code, retry_after)),
+        Err(code) => resource::refusal(&later(code, Budget::WAIT)),
     }
 }
 
@@ -328,6 +319,7 @@ impl Handler<Push> for Coap {
     type Result = ();
 
     fn handle(&mut self, push: Push, ctx: &mut Context<Self>) {
+        self.leases.retain(|(device, _), _| *device != Some(push.device));
         self.endpoint.changed(&push.device, self.now());
         self.flush(ctx);
     }

@@ -246,6 +246,9 @@ pub enum ConfigError {
     /// An endpoint without an address.
     #[error("sensors.coap: neither listen nor dtls is there")]
     NoCoap,
+    /// A carrier's share in which no block has room.
+    #[error("sensors.{0}.max_bytes_per_sec: at least {min}", min = crate::sensors::Budget::MIN_RATE)]
+    Bandwidth(&'static str),
     /// The keys of sensors cannot be used.
     #[error("sensors.coap.dtls.keys: {0}")]
     DtlsKeys(String),
@@ -277,6 +280,7 @@ impl Config {
             product.release_key.check().map_err(|_| ConfigError::ReleaseKey(product.release_key))?;
         }
         self.campaign.check()?;
+        self.sensors.check()?;
         peers("bootstrap", &self.dsn.bootstrap)?;
         peers("distributors", &self.dsn.distributors).map(drop)
     }
@@ -402,6 +406,8 @@ mod tests {
         assert!(refused(&|config| config.chain.trust = Trust::Rpc).starts_with("chain.beacon"));
         assert!(refused(&|config| config.chain.poll_ms = 1).starts_with("chain.poll_ms"));
         assert!(refused(&|config| config.products.push(config.products[0].clone())).starts_with("products"));
+        let coap = |config: &mut Config| config.sensors.coap.as_mut().unwrap().max_bytes_per_sec = Some(1023);
+        assert!(refused(&coap).starts_with("sensors.coap.max_bytes_per_sec"));
         let nobody: Multiaddr = "/ip4/127.0.0.1/tcp/1".parse().unwrap();
         assert!(
             refused(&|config| config.dsn.distributors = vec![nobody.clone()]).starts_with("dsn.distributors")

@@ -20,11 +20,13 @@ use posthouse_protocol::id::{DeviceId, UpdateId};
 use posthouse_protocol::sensor::{BlockRequest, ErrorCode, ErrorMsg, Hello, SignatureMsg, Status};
 use tracing::{debug, warn};
 
+pub use self::budget::Budget;
 pub use self::images::{ImagePart, Staged};
 pub use self::registry::{Down, Limits, Link, Policy, Registry, SensorView};
 pub use self::twin::{Changed, Progress, Twin};
 use crate::messages::{Carrier, SensorHello, SensorRefusal, SensorSignature, SensorStatus, SetIntent};
 
+mod budget;
 mod images;
 mod registry;
 mod twin;
@@ -85,26 +87,19 @@ pub struct Attach {
     pub recipient: Recipient<Push>,
 }
 
-/// Bytes of a staged image, over CoAP.
+/// A staged image, for a carrier to read from by itself for a moment, from an offset on.
 #[derive(Debug, Clone, Copy, Message)]
-#[rtype(result = "Result<ImagePart, ErrorCode>")]
-pub struct ReadImage {
+#[rtype(result = "Result<Staged, ErrorCode>")]
+pub struct OpenImage {
     /// Which.
     pub u_id: UpdateId,
-    /// From where.
+    /// Where it is read first.
     pub offset: u64,
-    /// At most so many.
-    pub len: u16,
     /// Who asks, if it says so.
     pub device: Option<DeviceId>,
     /// Whether the carrier knows that it is.
     pub authenticated: bool,
 }
-
-/// A staged image, for a carrier to read from by itself for a moment.
-#[derive(Debug, Clone, Copy, Message)]
-#[rtype(result = "Result<Staged, ErrorCode>")]
-pub struct OpenImage(pub UpdateId);
 
 /// All that a carrier with retained messages should hold, after it has lost what it held.
 #[derive(Debug, Clone, Copy, Message)]
@@ -269,22 +264,13 @@ impl Handler<Attach> for Sensors {
     }
 }
 
-impl Handler<ReadImage> for Sensors {
-    type Result = Result<ImagePart, ErrorCode>;
-
-    fn handle(&mut self, read: ReadImage, _: &mut Context<Self>) -> Self::Result {
-        let part =
-            self.registry.read(&read.u_id, read.offset, read.len, read.device.as_ref(), read.authenticated);
-        read.device.iter().for_each(|device| self.reflect(device));
-        part
-    }
-}
-
 impl Handler<OpenImage> for Sensors {
     type Result = Result<Staged, ErrorCode>;
 
-    fn handle(&mut self, OpenImage(u_id): OpenImage, _: &mut Context<Self>) -> Self::Result {
-        self.registry.staged(&u_id)
+    fn handle(&mut self, open: OpenImage, _: &mut Context<Self>) -> Self::Result {
+        let staged = self.registry.open(&open.u_id, open.offset, open.device.as_ref(), open.authenticated);
+        open.device.iter().for_each(|device| self.reflect(device));
+        staged
     }
 }
 

@@ -238,6 +238,7 @@ mod tests {
             "checkpoint",
             "token_file",
             "timezone",
+            "max_bytes_per_sec",
         ];
         let is_key = |line: &str| {
             line.split_once(" = ").is_some_and(|(key, _)| {

@@ -11,7 +11,7 @@ use super::ConfigError;
 use super::tls::{self, FileError};
 use crate::coap;
 use crate::mqtt;
-use crate::sensors::{Limits as HubLimits, Policy as HubPolicy};
+use crate::sensors::{Budget, Limits as HubLimits, Policy as HubPolicy};
 
 /// How sensors are reached.
 #[derive(Debug, Clone, Deserialize)]
@@ -71,6 +71,8 @@ pub struct Mqtt {
     /// Whose topics sensors are shown on: `thin-edge`, `home-assistant`.
     #[serde(default)]
     pub mirror: Vec<mqtt::Mirror>,
+    /// Bytes of images that all sensors together are sent in a second; as many as will go if absent.
+    pub max_bytes_per_sec: Option<u64>,
 }
 
 /// The gateway's CoAP endpoints.
@@ -81,6 +83,8 @@ pub struct Coap {
     pub listen: Option<SocketAddr>,
     /// The endpoint that knows each sensor by its key.
     pub dtls: Option<Dtls>,
+    /// Bytes of images that all sensors together are sent in a second; as many as will go if absent.
+    pub max_bytes_per_sec: Option<u64>,
 }
 
 /// CoAP over DTLS 1.2 with pre-shared keys.
@@ -106,7 +110,26 @@ impl Sensors {
             allow_unauthenticated_signing: self.allow_unauthenticated_signing,
             retry_after: self.retry_after_secs,
         };
-        (policy, HubLimits { max_sensors: self.max_registered, ..HubLimits::default() })
+        let limits = HubLimits {
+            max_sensors: self.max_registered,
+            mqtt_bytes_per_sec: self.mqtt.as_ref().and_then(|mqtt| mqtt.max_bytes_per_sec),
+            coap_bytes_per_sec: self.coap.as_ref().and_then(|coap| coap.max_bytes_per_sec),
+            ..HubLimits::default()
+        };
+        (policy, limits)
+    }
+
+    /// Refuses a share of a carrier that no block fits in.
+    ///
+    /// # Errors
+    /// [`ConfigError::Bandwidth`].
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let (_, limits) = self.policy();
+        let rates = [("mqtt", limits.mqtt_bytes_per_sec), ("coap", limits.coap_bytes_per_sec)];
+        match rates.into_iter().find(|(_, rate)| rate.is_some_and(|rate| rate < Budget::MIN_RATE)) {
+            Some((carrier, _)) => Err(ConfigError::Bandwidth(carrier)),
+            None => Ok(()),
+        }
     }
 
     /// As the carrier takes it, with the files read.
@@ -131,7 +154,7 @@ impl Sensors {
     /// # Errors
     /// The keys cannot be used, or there is nowhere to listen.
     pub fn coap(&self) -> Result<Vec<(&'static str, coap::Config)>, ConfigError> {
-        let Some(Coap { listen, dtls }) = &self.coap else { return Ok(Vec::new()) };
+        let Some(Coap { listen, dtls, .. }) = &self.coap else { return Ok(Vec::new()) };
         let settings =
             |listen| coap::Config { retry_after: self.retry_after_secs, ..coap::Config::new(listen) };
         let mut endpoints = Vec::new();

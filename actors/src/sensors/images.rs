@@ -10,7 +10,8 @@ use posthouse_protocol::id::UpdateId;
 use posthouse_protocol::sensor::{ErrorCode, MAX_BLOCK};
 use tracing::warn;
 
-use crate::messages::Image;
+use super::budget::{Budget, Budgets};
+use crate::messages::{Carrier, Image};
 
 /// Images open at once; a site has few products, and fewer images under way.
 const MAX_OPEN: usize = 32;
@@ -24,26 +25,32 @@ pub struct ImagePart {
     pub total: u64,
 }
 
-/// An image that is open: what is read of it is the image whether or not it is still wanted, as it has its digest's name.
+/// An image that is open for a carrier: what is read of it is the image whether or not it is still wanted, as it has its
+/// digest's name.
 #[derive(Debug, Clone)]
 pub struct Staged {
     u_id: UpdateId,
     file: Arc<File>,
     total: u64,
+    budget: Option<Arc<Budget>>,
 }
 
 impl Staged {
     /// At most `len` and [`MAX_BLOCK`] bytes from `offset`.
     ///
     /// # Errors
-    /// [`ErrorCode::OutOfRange`], [`ErrorCode::NotStaged`].
+    /// [`ErrorCode::OutOfRange`], [`ErrorCode::NotStaged`]; [`ErrorCode::Busy`] where the carrier has carried its share
+    /// for now: [`Budget::WAIT`] later there is room.
     pub fn read(&self, offset: u64, len: u16) -> Result<ImagePart, ErrorCode> {
-        let Self { u_id, file, total } = self;
+        let Self { u_id, file, total, budget } = self;
         if offset >= *total || len == 0 || usize::from(len) > MAX_BLOCK {
             return Err(ErrorCode::OutOfRange);
         }
         let left = usize::try_from(total - offset).unwrap_or(usize::MAX);
         let mut bytes = vec![0; left.min(len.into())];
+        if budget.as_ref().is_some_and(|budget| !budget.take(bytes.len())) {
+            return Err(ErrorCode::Busy);
+        }
         file.read_exact_at(&mut bytes, offset).map_err(|error| {
             warn!(%u_id, offset, %error, "a staged image cannot be read");
             ErrorCode::NotStaged
@@ -55,11 +62,16 @@ impl Staged {
 /// The images that intents name, each with the number of intents that do.
 #[derive(Debug, Default)]
 pub(super) struct Images {
+    budgets: Budgets,
     named: HashMap<UpdateId, (Image, usize)>,
     open: HashMap<UpdateId, Arc<File>>,
 }
 
 impl Images {
+    pub(super) fn new(budgets: Budgets) -> Self {
+        Self { budgets, ..Self::default() }
+    }
+
     pub(super) fn retain(&mut self, image: &Image) {
         let entry = self.named.entry(image.u_id).or_insert_with(|| (image.clone(), 0));
         entry.1 += 1;
@@ -78,16 +90,11 @@ impl Images {
         }
     }
 
-    /// At most `len` and [`MAX_BLOCK`] bytes from `offset`.
-    pub(super) fn read(&mut self, u_id: &UpdateId, offset: u64, len: u16) -> Result<ImagePart, ErrorCode> {
-        self.staged(u_id)?.read(offset, len)
-    }
-
     /// An image that an intent names.
-    pub(super) fn staged(&mut self, u_id: &UpdateId) -> Result<Staged, ErrorCode> {
+    pub(super) fn open(&mut self, u_id: &UpdateId, carrier: Carrier) -> Result<Staged, ErrorCode> {
         let total = self.named.get(u_id).ok_or(ErrorCode::UnknownImage)?.0.size;
         let file = Arc::clone(self.file(u_id)?);
-        Ok(Staged { u_id: *u_id, file, total })
+        Ok(Staged { u_id: *u_id, file, total, budget: self.budgets.of(carrier) })
     }
 
     fn file(&mut self, u_id: &UpdateId) -> Result<&Arc<File>, ErrorCode> {

@@ -11,7 +11,8 @@ use posthouse_protocol::sensor::{
 };
 
 use super::Up;
-use super::images::{ImagePart, Images, Staged};
+use super::budget::{Budget, Budgets};
+use super::images::{Images, Staged};
 use super::twin::{Changed, Twin};
 use crate::messages::{Carrier, Intent};
 
@@ -53,11 +54,15 @@ pub struct Limits {
     pub max_sensors: usize,
     /// Blocks sent in answer to one request; a request for more gets so many.
     pub max_blocks: u16,
+    /// Bytes of images that all sensors together are sent in a second over MQTT; at least [`Budget::MIN_RATE`].
+    pub mqtt_bytes_per_sec: Option<u64>,
+    /// The same over CoAP.
+    pub coap_bytes_per_sec: Option<u64>,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_sensors: 4096, max_blocks: 64 }
+        Self { max_sensors: 4096, max_blocks: 64, mqtt_bytes_per_sec: None, coap_bytes_per_sec: None }
     }
 }
 
@@ -142,7 +147,8 @@ impl Registry {
     /// Without sensors.
     pub fn new(policy: Policy, limits: Limits) -> Self {
         let (sensors, intents) = (HashMap::new(), HashMap::new());
-        Self { policy, limits, sensors, intents, images: Images::default(), gone: Vec::new() }
+        let images = Images::new(Budgets::new(limits.mqtt_bytes_per_sec, limits.coap_bytes_per_sec));
+        Self { policy, limits, sensors, intents, images, gone: Vec::new() }
     }
 
     /// What a sensor said when it registered.
@@ -291,13 +297,20 @@ impl Registry {
             return downs.push(Down::Error(self.error(code)));
         }
         let count = request.count.clamp(1, self.limits.max_blocks);
+        let staged = match self.images.open(&request.u_id, Carrier::Mqtt) {
+            Ok(staged) => staged,
+            Err(code) => return downs.push(Down::Error(self.error(code))),
+        };
         for place in 0..u64::from(count) {
             let offset = u64::from(request.offset) + place * u64::from(request.len);
-            match self.images.read(&request.u_id, offset, request.len) {
+            match staged.read(offset, request.len) {
                 Ok(part) => {
                     downs.push(Down::Block { u_id: request.u_id, offset: offset as u32, bytes: part.bytes })
                 }
                 Err(ErrorCode::OutOfRange) if place > 0 => return,
+                Err(code @ ErrorCode::Busy) => {
+                    return downs.push(Down::Error(ErrorMsg { code, retry_after: Some(Budget::WAIT) }));
+                }
                 Err(code) => return downs.push(Down::Error(self.error(code))),
             }
         }
@@ -313,19 +326,19 @@ impl Registry {
         }
     }
 
-    /// Bytes of a staged image. Who does not say who it is may have any of which it knows the digest: images are no secret
-    /// of the site's. A sensor that does gets its own, when its time has come; that it is fetched moves what is shown of it.
+    /// A staged image, over CoAP, that is read from `offset` on. Who does not say who it is may have any of which it knows
+    /// the digest: images are no secret of the site's. A sensor that does gets its own, when its time has come; that it is
+    /// fetched moves what is shown of it.
     ///
     /// # Errors
-    /// [`ErrorCode::UnknownImage`], [`ErrorCode::OutOfRange`], [`ErrorCode::NotStaged`].
-    pub fn read(
+    /// [`ErrorCode::UnknownImage`], [`ErrorCode::NotStaged`].
+    pub fn open(
         &mut self,
         u_id: &UpdateId,
         offset: u64,
-        len: u16,
         device: Option<&DeviceId>,
         authenticated: bool,
-    ) -> Result<ImagePart, ErrorCode> {
+    ) -> Result<Staged, ErrorCode> {
         if let Some(device) = device
             && self.sensors.contains_key(device)
         {
@@ -337,18 +350,10 @@ impl Registry {
         {
             sensor.next = u32::try_from(offset).unwrap_or(u32::MAX);
         }
-        self.images.read(u_id, offset, len).map_err(|code| match code {
+        self.images.open(u_id, Carrier::Coap).map_err(|code| match code {
             ErrorCode::UnknownImage if self.is_awaited(device) => ErrorCode::NotStaged,
             code => code,
         })
-    }
-
-    /// Any staged image.
-    ///
-    /// # Errors
-    /// [`ErrorCode::UnknownImage`], [`ErrorCode::NotStaged`].
-    pub fn staged(&mut self, u_id: &UpdateId) -> Result<Staged, ErrorCode> {
-        self.images.staged(u_id)
     }
 
     /// Whether an image for this sensor is to come.

@@ -103,6 +103,7 @@ fn settings(dir: &Path, broker: SocketAddr) -> Settings {
         tls_key: file("posthouse.key"),
         authenticated: true,
         mirror: vec![Mirror::ThinEdge, Mirror::HomeAssistant],
+        max_bytes_per_sec: None,
     }
 }
 

@@ -76,6 +76,10 @@ pub(crate) fn firmware(len: usize) -> Vec<u8> {
 
 impl Site {
     pub(crate) fn start(dir: &Path, len: usize) -> Self {
+        Self::with(dir, len, Limits::default())
+    }
+
+    pub(crate) fn with(dir: &Path, len: usize, limits: Limits) -> Self {
         let firmware = firmware(len);
         let u_id = UpdateId::new(Sha256::digest(&firmware).into());
         let path = dir.join("staged");
@@ -89,7 +93,7 @@ impl Site {
             image: Image { u_id, size: size.into(), path: path.clone() },
         };
         let heard = Arc::clone(&desk.heard);
-        let hub = start(desk);
+        let hub = start(desk, limits);
         Self { hub, heard, firmware, u_id, path }
     }
 
@@ -114,7 +118,7 @@ impl Site {
     }
 }
 
-fn start(desk: Desk) -> Addr<Sensors> {
+fn start(desk: Desk, limits: Limits) -> Addr<Sensors> {
     let policy = Policy { allow_unauthenticated_signing: true, retry_after: 1 };
     let (sender, receiver) = std::sync::mpsc::channel();
     Desk::create(|ctx| {
@@ -125,7 +129,7 @@ fn start(desk: Desk) -> Addr<Sensors> {
             desk_address.clone().recipient(),
             desk_address.recipient(),
             policy,
-            Limits::default(),
+            limits,
         )
         .start();
         sender.send(hub.clone()).unwrap();

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use posthouse_actors::coap::{self, Coap};
 use posthouse_actors::mqtt::{self, Mqtt};
-use posthouse_actors::sensors::ListSensors;
+use posthouse_actors::sensors::{Limits, ListSensors};
 
 use super::broker;
 use super::fleet::{Sensor, cut_power, finished};
@@ -111,4 +111,21 @@ async fn over_mqtt_with_the_embedded_broker() {
     let site = Site::start(dir.path(), 1_000_000);
     mqtt(&site, address);
     all_arrive(&site, &fleet(dir.path(), "mqtt", address, "block = 1024\n")).await;
+}
+
+/// Who is told to come back comes back.
+#[actix::test]
+async fn over_both_with_less_than_they_would_take() {
+    let dir = tempfile::tempdir().unwrap();
+    let address = broker::rumqttd();
+    let rate = Some(40_000);
+    let limits = Limits { mqtt_bytes_per_sec: rate, coap_bytes_per_sec: rate, ..Limits::default() };
+    let site = Site::with(dir.path(), 50_001, limits);
+    let gateway = coap(&site).await;
+    mqtt(&site, address);
+    let sensors = [
+        Sensor::new(dir.path(), 1, "coap", gateway, "block = 1024\n"),
+        Sensor::new(dir.path(), 2, "mqtt", address, "block = 512\nwindow = 16\n"),
+    ];
+    all_arrive(&site, &sensors).await;
 }

@@ -213,11 +213,31 @@ fn an_image_is_served_as_long_as_an_intent_names_it() {
     registry.set_intent(id(2), intent, 0);
     registry.set_intent(id(1), Intent::default(), 0);
     assert_eq!(
-        registry.read(&u_id, 1, 9, None, false).unwrap(),
-        ImagePart { bytes: "mage".into(), total: 5 }
+        registry.open(&u_id, 1, None, false).unwrap().read(1, 9).unwrap(),
+        crate::sensors::ImagePart { bytes: "mage".into(), total: 5 }
     );
     registry.set_intent(id(2), Intent::default(), 0);
-    assert_eq!(registry.read(&u_id, 0, 5, None, false), Err(ErrorCode::UnknownImage));
+    assert_eq!(registry.open(&u_id, 0, None, false).unwrap_err(), ErrorCode::UnknownImage);
+}
+
+#[test]
+fn a_carrier_carries_its_share_and_the_other_is_not_held_up() {
+    let (_file, intent, u_id) = staged(&[7; 4096]);
+    let limits = Limits { mqtt_bytes_per_sec: Some(2048), ..Limits::default() };
+    let mut registry = Registry::new(Policy::default(), limits);
+    register(&mut registry, 1, MQTT);
+    registry.set_intent(id(1), intent, 0);
+    let request = BlockRequest { u_id, offset: 0, len: 1024, count: 4 };
+    let downs = registry.take(&id(1), MQTT, &Up::Get(request), 0).unwrap();
+    // Refilling may bring a third block on a machine that is slow; the fourth takes another second.
+    let later = ErrorMsg { code: ErrorCode::Busy, retry_after: Some(1) };
+    assert_eq!(downs.last(), Some(&Down::Error(later)));
+    let blocks = downs.iter().filter(|down| matches!(down, Down::Block { .. })).count();
+    assert!((2..4).contains(&blocks), "{blocks}");
+    let coap = registry.open(&u_id, 0, None, false).unwrap();
+    for _ in 0..4 {
+        assert_eq!(coap.read(0, 1024).unwrap().bytes.len(), 1024);
+    }
 }
 
 #[test]
@@ -226,7 +246,8 @@ fn a_truncated_file_is_not_served() {
     let mut registry = registry();
     registry.set_intent(id(1), intent, 0);
     file.as_file().set_len(2).unwrap();
-    assert_eq!(registry.read(&u_id, 0, 5, None, false), Err(ErrorCode::NotStaged));
+    let image = registry.open(&u_id, 0, None, false).unwrap();
+    assert_eq!(image.read(0, 5), Err(ErrorCode::NotStaged));
 }
 
 #[test]
@@ -275,12 +296,12 @@ fn a_sensor_that_names_itself_gets_its_own_image_when_its_time_has_come() {
     register(&mut registry, 2, COAP);
     registry.set_intent(id(1), intent.clone(), 0);
     registry.set_intent(id(2), Intent { image: None, ..intent.clone() }, 0);
-    let mut read = |seed| registry.read(&u_id, 0, 9, Some(&id(seed)), false).map(|part| part.bytes);
+    let mut read = |seed| registry.open(&u_id, 0, Some(&id(seed)), false)?.read(0, 9).map(|part| part.bytes);
     assert_eq!(read(1).unwrap(), "image");
     assert_eq!(read(2), Err(ErrorCode::NotStaged), "another's image is open, not its own");
     registry.set_intent(id(2), intent, 0);
     registry.set_intent(id(1), Intent::default(), 0);
-    let mut read = |seed| registry.read(&u_id, 0, 9, Some(&id(seed)), false).map(|part| part.bytes);
+    let mut read = |seed| registry.open(&u_id, 0, Some(&id(seed)), false)?.read(0, 9).map(|part| part.bytes);
     assert_eq!(read(2).unwrap(), "image");
     assert_eq!(read(1), Err(ErrorCode::UnknownImage), "taken back");
     assert_eq!(read(3).unwrap(), "image", "a stranger who knows the digest");
@@ -299,8 +320,8 @@ fn a_stranger_replaces_no_authenticated_sensor_by_another_curve_nor_moves_its_pr
     let other = Hello { curve: Curve::P256, installed: Version::new(9), ..hello(seed) };
     assert_eq!(code(registry.take(&id(seed), COAP, &Up::Hello(other), 1)), ErrorCode::Unauthenticated);
     assert_eq!(registry.hello_of(&id(seed)).unwrap().curve, Curve::Secp256k1);
-    registry.read(&u_id, 3, 1, Some(&id(seed)), false).unwrap();
+    registry.open(&u_id, 3, Some(&id(seed)), false).unwrap();
     assert_eq!(registry.list(0)[0].next, 0);
-    registry.read(&u_id, 3, 1, Some(&id(seed)), true).unwrap();
+    registry.open(&u_id, 3, Some(&id(seed)), true).unwrap();
     assert_eq!(registry.list(0)[0].next, 3);
 }

@@ -1,0 +1,113 @@
+//! How many bytes of images a carrier may carry in a second.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use posthouse_protocol::sensor::MAX_BLOCK;
+
+use crate::messages::Carrier;
+
+/// A token bucket that holds a second's bytes, and a block at least. It is for both of a carrier's endpoints together.
+#[derive(Debug)]
+pub struct Budget {
+    /// Bytes a second.
+    rate: u64,
+    started: Instant,
+    bucket: Mutex<Bucket>,
+}
+
+/// What is left of a budget.
+#[derive(Debug)]
+struct Bucket {
+    /// Thousandths of a byte.
+    left: u64,
+    /// Since when, ms.
+    at: u64,
+}
+
+impl Budget {
+    /// After so long there is room for a block again, s.
+    pub const WAIT: u32 = 1;
+    /// The least rate, bytes a second: a block has to have room after [`Self::WAIT`].
+    pub const MIN_RATE: u64 = MAX_BLOCK as u64;
+
+    /// So many bytes a second, [`Self::MIN_RATE`] at least.
+    pub(super) fn new(rate: u64) -> Self {
+        let rate = rate.max(Self::MIN_RATE);
+        let bucket = Mutex::new(Bucket { left: rate.saturating_mul(1000), at: 0 });
+        Self { rate, started: Instant::now(), bucket }
+    }
+
+    /// Whether so many bytes may be carried now; then they are taken for carried.
+    pub(super) fn take(&self, bytes: usize) -> bool {
+        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.bucket.lock().unwrap_or_else(PoisonError::into_inner).take(self.rate, bytes, now)
+    }
+}
+
+impl Bucket {
+    fn take(&mut self, rate: u64, bytes: usize, now: u64) -> bool {
+        let came = now.saturating_sub(self.at).saturating_mul(rate);
+        self.left = self.left.saturating_add(came).min(rate.saturating_mul(1000));
+        self.at = now;
+        let left = self.left.checked_sub((bytes as u64).saturating_mul(1000));
+        self.left = left.unwrap_or(self.left);
+        left.is_some()
+    }
+}
+
+/// The budget of each carrier; without one it carries what it can.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Budgets {
+    mqtt: Option<Arc<Budget>>,
+    coap: Option<Arc<Budget>>,
+}
+
+impl Budgets {
+    /// Bytes a second of each, where there is a bound.
+    pub(super) fn new(mqtt: Option<u64>, coap: Option<u64>) -> Self {
+        let budget = |rate: Option<u64>| rate.map(|rate| Arc::new(Budget::new(rate)));
+        Self { mqtt: budget(mqtt), coap: budget(coap) }
+    }
+
+    pub(super) fn of(&self, carrier: Carrier) -> Option<Arc<Budget>> {
+        match carrier {
+            Carrier::Mqtt => self.mqtt.clone(),
+            Carrier::Coap => self.coap.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_carries_the_rate_and_a_full_bucket_no_more() {
+        let rate = 2048;
+        let mut bucket = Bucket { left: rate * 1000, at: 0 };
+        assert!(bucket.take(rate, 1024, 0) && bucket.take(rate, 1024, 0));
+        assert!(!bucket.take(rate, 1, 0));
+        // Half a second brings half the rate, and what was refused was not taken.
+        assert!(bucket.take(rate, 1024, 500));
+        assert!(!bucket.take(rate, 1, 500));
+        // However long it was idle, it holds one second.
+        assert!(bucket.take(rate, 2048, 3_600_000));
+        assert!(!bucket.take(rate, 1, 3_600_000));
+    }
+
+    #[test]
+    fn a_block_has_room_after_the_wait_at_the_least_rate() {
+        let rate = Budget::new(0).rate;
+        let mut bucket = Bucket { left: 0, at: 0 };
+        assert!(bucket.take(rate, MAX_BLOCK, u64::from(Budget::WAIT) * 1000));
+    }
+
+    #[test]
+    fn each_carrier_has_its_own() {
+        let budgets = Budgets::new(Some(1024), None);
+        assert!(budgets.of(Carrier::Coap).is_none());
+        let mqtt = budgets.of(Carrier::Mqtt).unwrap();
+        assert!(mqtt.take(1024) && !budgets.of(Carrier::Mqtt).unwrap().take(1024), "it is one for all");
+    }
+}
