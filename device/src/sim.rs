@@ -6,20 +6,25 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use posthouse_protocol::id::{Curve, Version};
 
 pub use self::config::{Carrier, ConfigError, Settings};
+use self::herd::Herd;
 use self::node::StopReason;
+use self::tally::Tally;
 
 mod board;
 mod coap;
 mod config;
+mod herd;
 mod keyfile;
 mod life;
 mod mqtt;
 mod node;
+mod tally;
 
 /// Exit code of bad usage or configuration.
 const USAGE: u8 = 2;
@@ -46,6 +51,8 @@ enum Command {
         #[arg(long, value_name = "VERSION")]
         until: Option<u64>,
     },
+    /// Live as many sensors, in one process.
+    Herd(Herd),
     /// Make a device key, in a file that only its owner reads, and print the public key.
     Keygen {
         /// Curve of the key.
@@ -97,6 +104,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     match cli.command {
         Command::Run { config, once, until } => run(&config, Ending { once, until: until.map(Version::new) }),
+        Command::Herd(herd) => run_herd(&herd),
         Command::Keygen { curve, out } => keygen(curve.into(), &out),
         Command::Check { config } => check(&config),
     }
@@ -112,10 +120,28 @@ fn run(path: &std::path::Path, ending: Ending) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return complain(&error, 1),
     };
-    match runtime.block_on(life::live(settings, key, ending)) {
+    match runtime.block_on(life::live(settings, key, ending, Arc::new(Tally::default()))) {
         StopReason::Done => ExitCode::SUCCESS,
         StopReason::Failed(error) => complain(&error, 1),
     }
+}
+
+fn run_herd(herd: &Herd) -> ExitCode {
+    let gathered = match herd.gather() {
+        Ok(gathered) => gathered,
+        Err(error) => return complain(&error, USAGE),
+    };
+    if herd.keys_only() {
+        gathered.tell_keys();
+        return ExitCode::SUCCESS;
+    }
+    log_to_stderr();
+    // Of several threads: a sensor that hashes an image or checks a signature does not keep the others asleep.
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return complain(&error, 1),
+    };
+    ExitCode::from(u8::from(!runtime.block_on(gathered.live())))
 }
 
 fn load(path: &std::path::Path) -> Result<(Settings, posthouse_protocol::key::SigningKey), ConfigError> {

@@ -40,7 +40,7 @@ impl Sensor {
     /// Writes its configuration.
     pub(crate) fn configure(&self, carrier: &str, gateway: SocketAddr, more: &str) {
         let text = self.settings(carrier, gateway, self.key.curve()) + more;
-        std::fs::write(self.dir.join("sim.toml"), text).unwrap();
+        std::fs::write(self.config(), text).unwrap();
     }
 
     fn write_key(&self) {
@@ -84,17 +84,24 @@ impl Sensor {
 
     /// Powers up, until the version runs.
     pub(crate) fn power_up(&self) -> Child {
-        let config = self.dir.join("sim.toml");
+        let config = self.config();
         let until = VERSION.to_string();
         let arguments = ["sim", "run", "--config", config.to_str().unwrap(), "--until", &until];
-        Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "child_sensor", "--nocapture"])
-            .env(CHILD, arguments.join("\n"))
-            .stdout(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap()
+        child(&arguments).stdout(Stdio::null()).spawn().unwrap()
     }
+
+    /// Its configuration.
+    pub(crate) fn config(&self) -> PathBuf {
+        self.dir.join("sim.toml")
+    }
+}
+
+/// The simulator with these arguments, as a child that ends with its owner.
+pub(crate) fn child(arguments: &[&str]) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    let only = ["--exact", "child_sensor", "--nocapture"];
+    command.args(only).env(CHILD, arguments.join("\n")).kill_on_drop(true);
+    command
 }
 
 /// Waits until a sensor ends by itself, well.

@@ -5,6 +5,7 @@
 mod acl;
 mod broker;
 mod fleet;
+mod herd;
 mod libcoap;
 mod mirror;
 mod served;

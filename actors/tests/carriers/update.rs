@@ -15,7 +15,7 @@ pub(crate) async fn coap(site: &Site) -> SocketAddr {
     Coap::start(config, &site.hub).await.unwrap().1
 }
 
-fn mqtt(site: &Site, broker: SocketAddr) {
+pub(crate) fn mqtt(site: &Site, broker: SocketAddr) {
     mqtt_with_mirrors(site, broker, Vec::new());
 }
 

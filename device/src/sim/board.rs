@@ -21,16 +21,18 @@ pub(super) struct Slots {
     spare: PathBuf,
     file: File,
     capacity: u32,
+    sync: bool,
 }
 
 impl Slots {
-    pub(super) fn open(active: &Path, capacity: u32) -> io::Result<Self> {
+    /// `sync`: whether what is written is to outlast a power cut.
+    pub(super) fn open(active: &Path, capacity: u32, sync: bool) -> io::Result<Self> {
         let mut spare = active.as_os_str().to_owned();
         spare.push(".spare");
         let spare = PathBuf::from(spare);
         fs::create_dir_all(parent(active))?;
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&spare)?;
-        Ok(Self { active: active.to_owned(), spare, file, capacity })
+        Ok(Self { active: active.to_owned(), spare, file, capacity, sync })
     }
 
     /// What a bootloader knows: the digest of what runs.
@@ -66,7 +68,7 @@ impl Flash for Slots {
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        self.file.sync_data()
+        if self.sync { self.file.sync_data() } else { Ok(()) }
     }
 
     fn read(&mut self, offset: u32, bytes: &mut [u8]) -> io::Result<()> {
@@ -84,9 +86,11 @@ impl Flash for Slots {
 
     fn activate(&mut self, image: &Verified) -> io::Result<()> {
         self.file.set_len(image.size().into())?;
-        self.file.sync_all()?;
+        if self.sync {
+            self.file.sync_all()?;
+        }
         fs::rename(&self.spare, &self.active)?;
-        File::open(parent(&self.active))?.sync_all()
+        if self.sync { File::open(parent(&self.active))?.sync_all() } else { Ok(()) }
     }
 }
 
@@ -96,19 +100,23 @@ fn parent(path: &Path) -> &Path {
 
 /// The two pages of the state: `state.0` and `state.1`.
 #[derive(Debug)]
-pub(super) struct PageFiles([File; 2]);
+pub(super) struct PageFiles {
+    files: [File; 2],
+    sync: bool,
+}
 
 impl PageFiles {
-    pub(super) fn open(dir: &Path) -> io::Result<Self> {
+    /// `sync`: whether what is written is to outlast a power cut.
+    pub(super) fn open(dir: &Path, sync: bool) -> io::Result<Self> {
         fs::create_dir_all(dir)?;
         let open = |name: &str| {
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(dir.join(name))
         };
-        Ok(Self([open("state.0")?, open("state.1")?]))
+        Ok(Self { files: [open("state.0")?, open("state.1")?], sync })
     }
 
     fn page(&self, page: usize) -> io::Result<&File> {
-        self.0.get(page).ok_or_else(|| io::ErrorKind::NotFound.into())
+        self.files.get(page).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }
 
@@ -124,7 +132,7 @@ impl Pages for PageFiles {
     fn write(&mut self, page: usize, bytes: &[u8]) -> io::Result<()> {
         let file = self.page(page)?;
         file.write_all_at(bytes, 0)?;
-        file.sync_data()
+        if self.sync { file.sync_data() } else { Ok(()) }
     }
 }
 

@@ -1,6 +1,7 @@
 //! One wake over CoAP: the sensor asks, the gateway answers (RFC 7252, RFC 7959).
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use coap_lite::{CoapOption, MessageClass, Packet, RequestType, ResponseType};
@@ -57,7 +58,7 @@ impl Coap {
     }
 
     pub(super) async fn wake(&mut self, node: &mut Node) -> Result<Flow, WakeError> {
-        let mut client = Client::open(self.resolve().await?, self.patience).await?;
+        let mut client = Client::open(self.resolve().await?, self.patience, Arc::clone(node.tally())).await?;
         // A manifest that comes again says: go on; once a wake that is worth its bytes.
         self.manifest = None;
         self.answered = None;
@@ -122,7 +123,7 @@ impl Coap {
     /// Asks for a manifest, and for something to sign.
     async fn ask(&mut self, client: &mut Client, node: &mut Node) -> Result<Flow, WakeError> {
         if let Some(envelope) = self.get_manifest(client, node).await?
-            && node.give(Input::Manifest(&envelope))? == Flow::Reboot
+            && node.hear(Input::Manifest(&envelope))? == Flow::Reboot
         {
             return Ok(Flow::Reboot);
         }
@@ -134,7 +135,7 @@ impl Coap {
         if self.answered.replace(request.digest()) == Some(request.digest()) {
             return Ok(Flow::Continue);
         }
-        Ok(node.give(Input::Sign(&request))?)
+        Ok(node.hear(Input::Sign(&request))?)
     }
 
     /// The manifest, if there is one that was not taken yet in this wake.
@@ -179,13 +180,13 @@ impl Coap {
         if is(&answer, ResponseType::Content) {
             let offset = Block2::of(&answer).map_or(0, |block| block.offset());
             let block = Block { u_id: want.u_id, offset, bytes: &answer.payload };
-            return Ok(node.give(Input::Block(block))?);
+            return Ok(node.hear(Input::Block(block))?);
         }
         let retry_after = answer
             .get_first_option(CoapOption::MaxAge)
             .and_then(|value| option::read_uint(value))
             .unwrap_or(DEFAULT_RETRY);
-        Ok(node.give(Input::Later { retry_after })?)
+        Ok(node.hear(Input::Later { retry_after })?)
     }
 }
 

@@ -79,6 +79,9 @@ pub struct Settings {
     /// Sequence number of the factory's image.
     #[serde(default)]
     pub installed: u64,
+    /// Whether what it writes is on the disk before it goes on, as a power cut demands.
+    #[serde(default = "default_sync")]
+    pub sync: bool,
     /// Bytes of a block, 16 to 1024; over CoAP a power of two.
     #[serde(default = "default_block")]
     pub block: u16,
@@ -125,6 +128,10 @@ fn default_slot_size() -> u32 {
     64 << 20
 }
 
+fn default_sync() -> bool {
+    true
+}
+
 fn default_block() -> u16 {
     1024
 }
@@ -167,7 +174,7 @@ impl Settings {
         Ok(settings)
     }
 
-    fn validate(&self, path: &Path) -> Result<(), ConfigError> {
+    pub(super) fn validate(&self, path: &Path) -> Result<(), ConfigError> {
         let wrong =
             |key: &str, value: &dyn Display, why: &str| Err(ConfigError::value(path, key, value, &why));
         if !(16..=1024).contains(&self.block) {

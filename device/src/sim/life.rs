@@ -1,5 +1,6 @@
 //! Waking, sleeping, rebooting.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use posthouse_protocol::key::SigningKey;
@@ -11,6 +12,7 @@ use super::coap::Coap;
 use super::config::{Carrier, Settings};
 use super::mqtt::Mqtt;
 use super::node::{BoardError, Node, StopReason};
+use super::tally::Tally;
 use crate::device::Flow;
 
 /// Why a wake was cut short.
@@ -53,10 +55,15 @@ enum End {
 }
 
 /// Lives until the ending, or until the board fails.
-pub(super) async fn live(settings: Settings, key: SigningKey, ending: Ending) -> StopReason {
+pub(super) async fn live(
+    settings: Settings,
+    key: SigningKey,
+    ending: Ending,
+    tally: Arc<Tally>,
+) -> StopReason {
     let mut link = Link::new(&settings);
     loop {
-        match power_up(&settings, &key, ending, &mut link).await {
+        match power_up(&settings, &key, ending, &mut link, &tally).await {
             Ok(End::Reboot) => {}
             Ok(End::Done) => return StopReason::Done,
             Err(error) => return StopReason::Failed(error),
@@ -70,15 +77,17 @@ async fn power_up(
     key: &SigningKey,
     ending: Ending,
     link: &mut Link,
+    tally: &Arc<Tally>,
 ) -> Result<End, BoardError> {
-    let mut node = Node::power_up(settings, key)?;
+    let mut node = Node::power_up(settings, key, Arc::clone(tally))?;
     loop {
-        node.report("wake", json!({}));
+        node.wakes();
         let told = match link.wake(&mut node).await {
             Ok(Flow::Reboot) => return Ok(End::Reboot),
             Ok(Flow::Continue) => true,
             Err(WakeError::Link(error)) => {
                 node.drop_outbox();
+                tally.unreachable.add(1);
                 node.report("unreachable", json!({ "error": error }));
                 false
             }

@@ -251,19 +251,19 @@ async fn pump(mut events: EventLoop, prefix: String, sender: mpsc::Sender<Incomi
 fn take(node: &mut Node, name: &str, payload: &[u8]) -> Result<Flow, WakeError> {
     let flow = match name {
         names::MANIFEST if payload.is_empty() => Flow::Continue,
-        names::MANIFEST => node.give(Input::Manifest(payload))?,
+        names::MANIFEST => node.hear(Input::Manifest(payload))?,
         names::SIGN => match SignRequest::decode(payload) {
-            Ok(request) => node.give(Input::Sign(&request))?,
+            Ok(request) => node.hear(Input::Sign(&request))?,
             Err(_) => Flow::Continue,
         },
         names::BLOCK => match Block::decode(payload) {
-            Ok(block) => node.give(Input::Block(block))?,
+            Ok(block) => node.hear(Input::Block(block))?,
             Err(_) => Flow::Continue,
         },
         names::ERROR => match ErrorMsg::decode(payload) {
             Ok(error) => {
                 let retry_after = error.retry_after.unwrap_or(DEFAULT_RETRY);
-                node.give(Input::Later { retry_after })?
+                node.hear(Input::Later { retry_after })?
             }
             Err(_) => Flow::Continue,
         },

@@ -3,17 +3,19 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io::{self, Write as _};
+use std::sync::Arc;
 use std::time::Instant;
 
 use posthouse_protocol::device::{Error, Input, Message, Stored};
-use posthouse_protocol::id::{DeviceId, Version};
+use posthouse_protocol::id::{DeviceId, UpdateId, Version};
 use posthouse_protocol::key::SigningKey;
-use posthouse_protocol::sensor::Status;
+use posthouse_protocol::sensor::{BlockRequest, Status};
 use serde_json::{Value, json};
 use thiserror::Error;
 
 use super::board::{PageFiles, Slots, SoftKey};
 use super::config::Settings;
+use super::tally::Tally;
 use crate::device::{Device, Failure, Flow, Outcome};
 
 /// Messages that wait for the carrier; the machine makes a handful at a time.
@@ -44,19 +46,29 @@ pub(super) struct Node {
     id: DeviceId,
     outbox: VecDeque<Message>,
     started: Instant,
+    tally: Arc<Tally>,
+    /// When it woke, until the gateway has said something.
+    awoke: Option<Instant>,
+    /// The image whose blocks were asked for, and to where.
+    asked: Option<(UpdateId, u64)>,
 }
 
 impl Node {
-    pub(super) fn power_up(settings: &Settings, key: &SigningKey) -> Result<Self, BoardError> {
+    pub(super) fn power_up(
+        settings: &Settings,
+        key: &SigningKey,
+        tally: Arc<Tally>,
+    ) -> Result<Self, BoardError> {
         let public = key.device_key();
         let config = settings.machine(public).ok_or(BoardError::Unchecked)?;
-        let slots = Slots::open(&settings.slot_file, settings.slot_size)?;
-        let pages = PageFiles::open(&settings.state_dir)?;
+        let slots = Slots::open(&settings.slot_file, settings.slot_size, settings.sync)?;
+        let pages = PageFiles::open(&settings.state_dir, settings.sync)?;
         let boot = slots.boot()?;
         let factory = Stored::factory(Version::new(settings.installed));
         let device = Device::open(config, factory, boot, slots, SoftKey(key.clone()), pages)?;
         let id = public.device_id();
-        let mut node = Self { device, id, outbox: VecDeque::new(), started: Instant::now() };
+        let (outbox, started) = (VecDeque::new(), Instant::now());
+        let mut node = Self { device, id, outbox, started, tally, awoke: None, asked: None };
         node.tick()?;
         node.report("boot", json!({ "installed": node.device.status().installed.get() }));
         Ok(node)
@@ -86,7 +98,21 @@ impl Node {
 
     /// The next message for the gateway.
     pub(super) fn take(&mut self) -> Option<Message> {
-        self.outbox.pop_front()
+        let message = self.outbox.pop_front();
+        if let Some(Message::Get(request)) = &message {
+            self.count_again(request);
+        }
+        message
+    }
+
+    /// Counts the blocks that were asked for before. Each request is for blocks in a row, and the rows follow each other.
+    fn count_again(&mut self, request: &BlockRequest) {
+        let len = u64::from(request.len.max(1));
+        let begin = u64::from(request.offset);
+        let end = begin + len * u64::from(request.count);
+        let asked = self.asked.filter(|(u_id, _)| *u_id == request.u_id).map_or(begin, |(_, to)| to);
+        self.tally.blocks_again.add(asked.min(end).saturating_sub(begin).div_ceil(len));
+        self.asked = Some((request.u_id, asked.max(end)));
     }
 
     /// Whether something waits for the carrier.
@@ -97,6 +123,30 @@ impl Node {
     /// Forgets what could not be sent: the next wake says it all again.
     pub(super) fn drop_outbox(&mut self) {
         self.outbox.clear();
+    }
+
+    /// It wakes, to reach its gateway.
+    pub(super) fn wakes(&mut self) {
+        self.report("wake", json!({}));
+        self.tally.wakes.add(1);
+        self.awoke = Some(Instant::now());
+    }
+
+    /// Takes what the gateway has said in this wake.
+    pub(super) fn hear(&mut self, input: Input<'_>) -> Result<Flow, BoardError> {
+        if let Some(awoke) = self.awoke.take() {
+            self.tally.brought(awoke.elapsed());
+        }
+        if let Input::Block(block) = &input {
+            self.tally.blocks.add(1);
+            self.tally.block_bytes.add(block.bytes.len() as u64);
+        }
+        self.give(input)
+    }
+
+    /// What is counted.
+    pub(super) fn tally(&self) -> &Arc<Tally> {
+        &self.tally
     }
 
     pub(super) fn give(&mut self, input: Input<'_>) -> Result<Flow, BoardError> {

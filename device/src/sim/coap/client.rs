@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use coap_lite::{MessageClass, MessageType, Packet};
@@ -9,6 +10,8 @@ use rand::Rng as _;
 use thiserror::Error;
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout_at};
+
+use crate::sim::tally::Tally;
 
 /// Retransmissions of a request (RFC 7252 §4.8, MAX_RETRANSMIT).
 const MAX_RETRANSMIT: u32 = 4;
@@ -33,10 +36,15 @@ pub(super) struct Client {
     message_id: u16,
     token: u64,
     ack_timeout: Duration,
+    tally: Arc<Tally>,
 }
 
 impl Client {
-    pub(super) async fn open(gateway: SocketAddr, ack_timeout: Duration) -> Result<Self, CoapError> {
+    pub(super) async fn open(
+        gateway: SocketAddr,
+        ack_timeout: Duration,
+        tally: Arc<Tally>,
+    ) -> Result<Self, CoapError> {
         let any: SocketAddr = match gateway {
             SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
             SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
@@ -44,7 +52,7 @@ impl Client {
         let socket = UdpSocket::bind(any).await.map_err(CoapError::Io)?;
         socket.connect(gateway).await.map_err(CoapError::Io)?;
         let mut random = rand::rng();
-        Ok(Self { socket, message_id: random.random(), token: random.random(), ack_timeout })
+        Ok(Self { socket, message_id: random.random(), token: random.random(), ack_timeout, tally })
     }
 
     /// Sends a request and returns the response, whatever its code.
@@ -57,7 +65,8 @@ impl Client {
         request.set_token(self.token.to_be_bytes().to_vec());
         let bytes = request.to_bytes().map_err(|error| CoapError::Encode(format!("{error:?}")))?;
         let mut patience = self.ack_timeout.mul_f32(rand::rng().random_range(1.0..1.5));
-        for _ in 0..=MAX_RETRANSMIT {
+        for sent in 0..=MAX_RETRANSMIT {
+            self.tally.retransmitted.add(u64::from(sent > 0));
             self.socket.send(&bytes).await.map_err(CoapError::Io)?;
             if let Some(response) = self.wait(Instant::now() + patience).await? {
                 return Ok(response);
@@ -89,16 +98,20 @@ impl Client {
                     until = Instant::now() + self.ack_timeout * (1 << MAX_RETRANSMIT);
                 }
                 // The answer to an earlier request.
-                (MessageType::Acknowledgement, MessageClass::Response(_)) if !ours => {}
+                (MessageType::Acknowledgement, MessageClass::Response(_)) if !ours => self.stale(&packet),
                 (kind, MessageClass::Response(_)) if self.has_token(&packet) => {
                     if kind == MessageType::Confirmable {
                         self.acknowledge(packet.header.message_id).await?;
                     }
                     return Ok(Some(packet));
                 }
-                _ => {}
+                _ => self.stale(&packet),
             }
         }
+    }
+
+    fn stale(&self, packet: &Packet) {
+        self.tally.stale_bytes.add(packet.payload.len() as u64);
     }
 
     fn has_token(&self, packet: &Packet) -> bool {
