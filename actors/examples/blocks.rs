@@ -20,7 +20,7 @@ const CLIENT: &str = "coap-client-notls";
 const SERVER: &str = "coap-server-notls";
 const LEN: usize = 1 << 20;
 /// Fetches of each, in turns; the fastest counts, as whatever else runs here only ever adds.
-const ROUNDS: usize = 9;
+const ROUNDS: usize = 25;
 /// Sizes of block, bytes: what a radio carries, what a sensor buffers, and the largest.
 const SIZES: [u16; 3] = [64, 512, 1024];
 

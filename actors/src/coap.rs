@@ -227,15 +227,15 @@ impl Coap {
             return self.endpoint.respond(ticket, late, self.now());
         }
         let (name, retry_after, now) = ((device, *u_id), self.retry_after, self.now());
-        if let Some((staged, _)) = self.leases.get(&name).filter(|(_, until)| now < *until) {
+        if let Some((staged, _)) = self.leases.get_mut(&name).filter(|(_, until)| now < *until) {
             return self.endpoint.respond(ticket, served(&name.1, block, staged), now);
         }
         let authenticated = self.sessions.is_some();
         let open = OpenImage { u_id: name.1, offset: block.offset(), device, authenticated };
         let answer = self.images.send(open).into_actor(self).map(move |staged, carrier, ctx| {
             let response = match staged {
-                Ok(Ok(staged)) => {
-                    let response = served(&name.1, block, &staged);
+                Ok(Ok(mut staged)) => {
+                    let response = served(&name.1, block, &mut staged);
                     carrier.lease(name, staged);
                     response
                 }
@@ -260,7 +260,7 @@ impl Coap {
     }
 }
 
-fn served(u_id: &UpdateId, block: BlockOption, staged: &Staged) -> Response {
+fn served(u_id: &UpdateId, block: BlockOption, staged: &mut Staged) -> Response {
     match staged.read(block.offset(), block.size()) {
         Ok(part) => resource::block(u_id, block, part),
         Err(code) => resource::refusal(&later(code, Budget::WAIT)),

@@ -39,18 +39,18 @@ impl Budget {
     }
 
     /// Whether so many bytes may be carried now; then they are taken for carried.
-    pub(super) fn take(&self, bytes: usize) -> bool {
+    pub(super) fn take(&self, bytes: u64) -> bool {
         let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.bucket.lock().unwrap_or_else(PoisonError::into_inner).take(self.rate, bytes, now)
     }
 }
 
 impl Bucket {
-    fn take(&mut self, rate: u64, bytes: usize, now: u64) -> bool {
+    fn take(&mut self, rate: u64, bytes: u64, now: u64) -> bool {
         let came = now.saturating_sub(self.at).saturating_mul(rate);
         self.left = self.left.saturating_add(came).min(rate.saturating_mul(1000));
         self.at = now;
-        let left = self.left.checked_sub((bytes as u64).saturating_mul(1000));
+        let left = self.left.checked_sub(bytes.saturating_mul(1000));
         self.left = left.unwrap_or(self.left);
         left.is_some()
     }
@@ -100,7 +100,7 @@ mod tests {
     fn a_block_has_room_after_the_wait_at_the_least_rate() {
         let rate = Budget::new(0).rate;
         let mut bucket = Bucket { left: 0, at: 0 };
-        assert!(bucket.take(rate, MAX_BLOCK, u64::from(Budget::WAIT) * 1000));
+        assert!(bucket.take(rate, MAX_BLOCK as u64, u64::from(Budget::WAIT) * 1000));
     }
 
     #[test]

@@ -13,6 +13,8 @@ use tracing::warn;
 use super::budget::{Budget, Budgets};
 use crate::messages::{Carrier, Image};
 
+/// Read at once: sensors ask for one block after the other, and each read less is a block that comes sooner.
+const CHUNK: u64 = 4096;
 /// Images open at once; a site has few products, and fewer images under way.
 const MAX_OPEN: usize = 32;
 
@@ -33,6 +35,8 @@ pub struct Staged {
     file: Arc<File>,
     total: u64,
     budget: Option<Arc<Budget>>,
+    /// What was read last, and where it lies.
+    chunk: (u64, Bytes),
 }
 
 impl Staged {
@@ -41,21 +45,30 @@ impl Staged {
     /// # Errors
     /// [`ErrorCode::OutOfRange`], [`ErrorCode::NotStaged`]; [`ErrorCode::Busy`] where the carrier has carried its share
     /// for now: [`Budget::WAIT`] later there is room.
-    pub fn read(&self, offset: u64, len: u16) -> Result<ImagePart, ErrorCode> {
-        let Self { u_id, file, total, budget } = self;
-        if offset >= *total || len == 0 || usize::from(len) > MAX_BLOCK {
+    pub fn read(&mut self, offset: u64, len: u16) -> Result<ImagePart, ErrorCode> {
+        if offset >= self.total || len == 0 || usize::from(len) > MAX_BLOCK {
             return Err(ErrorCode::OutOfRange);
         }
-        let left = usize::try_from(total - offset).unwrap_or(usize::MAX);
-        let mut bytes = vec![0; left.min(len.into())];
-        if budget.as_ref().is_some_and(|budget| !budget.take(bytes.len())) {
+        let len = (self.total - offset).min(len.into());
+        if self.budget.as_ref().is_some_and(|budget| !budget.take(len)) {
             return Err(ErrorCode::Busy);
         }
-        file.read_exact_at(&mut bytes, offset).map_err(|error| {
-            warn!(%u_id, offset, %error, "a staged image cannot be read");
+        let (start, chunk) = &self.chunk;
+        if offset < *start || offset + len > *start + chunk.len() as u64 {
+            self.chunk = (offset, self.fill(offset)?);
+        }
+        let (start, chunk) = &self.chunk;
+        let at = (offset - *start) as usize;
+        Ok(ImagePart { bytes: chunk.slice(at..at + len as usize), total: self.total })
+    }
+
+    fn fill(&self, offset: u64) -> Result<Bytes, ErrorCode> {
+        let mut chunk = vec![0; (self.total - offset).min(CHUNK) as usize];
+        self.file.read_exact_at(&mut chunk, offset).map_err(|error| {
+            warn!(u_id = %self.u_id, offset, %error, "a staged image cannot be read");
             ErrorCode::NotStaged
         })?;
-        Ok(ImagePart { bytes: bytes.into(), total: *total })
+        Ok(chunk.into())
     }
 }
 
@@ -94,7 +107,8 @@ impl Images {
     pub(super) fn open(&mut self, u_id: &UpdateId, carrier: Carrier) -> Result<Staged, ErrorCode> {
         let total = self.named.get(u_id).ok_or(ErrorCode::UnknownImage)?.0.size;
         let file = Arc::clone(self.file(u_id)?);
-        Ok(Staged { u_id: *u_id, file, total, budget: self.budgets.of(carrier) })
+        let budget = self.budgets.of(carrier);
+        Ok(Staged { u_id: *u_id, file, total, budget, chunk: Default::default() })
     }
 
     fn file(&mut self, u_id: &UpdateId) -> Result<&Arc<File>, ErrorCode> {

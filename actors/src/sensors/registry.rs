@@ -297,7 +297,7 @@ impl Registry {
             return downs.push(Down::Error(self.error(code)));
         }
         let count = request.count.clamp(1, self.limits.max_blocks);
-        let staged = match self.images.open(&request.u_id, Carrier::Mqtt) {
+        let mut staged = match self.images.open(&request.u_id, Carrier::Mqtt) {
             Ok(staged) => staged,
             Err(code) => return downs.push(Down::Error(self.error(code))),
         };

@@ -234,7 +234,7 @@ fn a_carrier_carries_its_share_and_the_other_is_not_held_up() {
     assert_eq!(downs.last(), Some(&Down::Error(later)));
     let blocks = downs.iter().filter(|down| matches!(down, Down::Block { .. })).count();
     assert!((2..4).contains(&blocks), "{blocks}");
-    let coap = registry.open(&u_id, 0, None, false).unwrap();
+    let mut coap = registry.open(&u_id, 0, None, false).unwrap();
     for _ in 0..4 {
         assert_eq!(coap.read(0, 1024).unwrap().bytes.len(), 1024);
     }
@@ -246,7 +246,7 @@ fn a_truncated_file_is_not_served() {
     let mut registry = registry();
     registry.set_intent(id(1), intent, 0);
     file.as_file().set_len(2).unwrap();
-    let image = registry.open(&u_id, 0, None, false).unwrap();
+    let mut image = registry.open(&u_id, 0, None, false).unwrap();
     assert_eq!(image.read(0, 5), Err(ErrorCode::NotStaged));
 }
 
