@@ -98,23 +98,24 @@ impl Handler<StageImage> for Stage {
     type Result = MessageResult<StageImage>;
 
     fn handle(&mut self, job: StageImage, _: &mut Self::Context) -> Self::Result {
-        let mut evicted = Vec::new();
-        let outcome = match self.stage(&job, &mut evicted) {
-            Ok(outcome) => outcome,
-            Err(error) => {
-                tracing::error!(u_id = %job.u_id, %error, "staging failed");
-                let full = matches!(
-                    error.kind(),
-                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
-                );
-                if full { Decrypted::NoSpace } else { Decrypted::Io }
-            }
-        };
-        MessageResult(StageOutcome { outcome, evicted })
+        MessageResult(self.run(&job))
     }
 }
 
 impl Stage {
+    fn run(&self, job: &StageImage) -> StageOutcome {
+        let mut evicted = Vec::new();
+        let outcome = self.stage(job, &mut evicted).unwrap_or_else(|error| {
+            tracing::error!(u_id = %job.u_id, %error, "staging failed");
+            let full = matches!(
+                error.kind(),
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+            );
+            if full { Decrypted::NoSpace } else { Decrypted::Io }
+        });
+        StageOutcome { outcome, evicted }
+    }
+
     fn stage(&self, job: &StageImage, evicted: &mut Vec<UpdateId>) -> io::Result<Decrypted> {
         fs::create_dir_all(&self.folder)?;
         let path = image_path(&self.folder, &job.u_id);
@@ -323,9 +324,8 @@ mod tests {
     }
 
     fn run(folder: &Path, quota: u64, job: &StageImage) -> (Decrypted, Vec<UpdateId>) {
-        let mut evicted = Vec::new();
-        let stage = Stage::new(folder.join("images"), quota);
-        (stage.stage(job, &mut evicted).unwrap(), evicted)
+        let StageOutcome { outcome, evicted } = Stage::new(folder.join("images"), quota).run(job);
+        (outcome, evicted)
     }
 
     #[test]
@@ -378,5 +378,45 @@ mod tests {
         assert_eq!(run(folder.path(), 1000, &second), (Decrypted::NoSpace, vec![]));
         second.keep.clear();
         assert_eq!(run(folder.path(), 1000, &second), (Decrypted::Staged, vec![first.u_id]));
+    }
+
+    /// Set where [`on_a_full_disk`] runs on one.
+    const SMALL_DISK: &str = "POSTHOUSE_TEST_SMALL_DISK";
+
+    /// Runs [`on_a_full_disk`] on a file system of 256 KiB, in namespaces of its own.
+    #[test]
+    fn a_full_disk_refuses_the_new_and_keeps_the_old() {
+        let folder = tempfile::tempdir().unwrap();
+        let mount = "mount -t tmpfs -o size=256k tmpfs \"$0\" && exec \"$@\"";
+        let mut unshare = std::process::Command::new("unshare");
+        unshare.args(["--map-root-user", "--mount", "sh", "-c"]);
+        let may = unshare.arg("mount -t tmpfs tmpfs /mnt").output();
+        if !may.is_ok_and(|tried| tried.status.success()) {
+            return eprintln!(
+                "skipped: no mounts in a namespace of our own (unshare --map-root-user --mount)"
+            );
+        }
+        let mut unshare = std::process::Command::new("unshare");
+        unshare.args(["--map-root-user", "--mount", "sh", "-c", mount]).arg(folder.path());
+        unshare.arg(std::env::current_exe().unwrap()).args(["--exact", "stage::tests::on_a_full_disk"]);
+        let done = unshare.env(SMALL_DISK, folder.path()).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stdout));
+    }
+
+    #[test]
+    fn on_a_full_disk() {
+        let Some(disk) = std::env::var_os(SMALL_DISK) else { return };
+        let bodies = tempfile::tempdir().unwrap();
+        let stage = Stage::new(PathBuf::from(disk).join("images"), u64::MAX);
+        let run = |job: &StageImage| stage.run(job).outcome;
+        let old = job(bodies.path(), &[1; 100_000]);
+        assert_eq!(run(&old), Decrypted::Staged);
+        let new = job(bodies.path(), &[2; 200_000]);
+        assert_eq!(run(&new), Decrypted::NoSpace);
+        let left: Vec<_> = files(&stage.folder).collect();
+        assert_eq!(left, [image_path(&stage.folder, &old.u_id)], "the old one, and nothing of the new");
+        assert!(is_image(&left[0], &old.u_id, old.size).unwrap());
+        fs::remove_file(&left[0]).unwrap();
+        assert_eq!(run(&new), Decrypted::Staged, "when there is room");
     }
 }
