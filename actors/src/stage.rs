@@ -385,6 +385,7 @@ mod tests {
 
     /// Runs [`on_a_full_disk`] on a file system of 256 KiB, in namespaces of its own.
     #[test]
+    #[allow(clippy::print_stderr, reason = "says that it is skipped")]
     fn a_full_disk_refuses_the_new_and_keeps_the_old() {
         let folder = tempfile::tempdir().unwrap();
         let mount = "mount -t tmpfs -o size=256k tmpfs \"$0\" && exec \"$@\"";
