@@ -29,7 +29,7 @@ pub enum Failure<F, K, P> {
 pub enum Flow {
     /// Go on.
     Continue,
-    /// The spare slot was made the one that boots: reboot now.
+    /// The spare slot was made the one that boots: reboot now. Said again by each call until then.
     Reboot,
 }
 
@@ -101,7 +101,8 @@ impl<F: Flash, K: Key, P: Pages> Device<F, K, P> {
         Ok(Outcome { flow, refused })
     }
 
-    /// Carries out what time brings; to be called at start and at [`Sensor::deadline`].
+    /// Carries out what time brings; to be called at start, when an activation may be due that a power cut has put off, and at
+    /// [`Sensor::deadline`].
     ///
     /// # Errors
     /// [`Failure`].
@@ -124,11 +125,11 @@ impl<F: Flash, K: Key, P: Pages> Device<F, K, P> {
                 Output::Read { offset, len } => self.read(offset, len, now)?,
                 Output::Activate(image) => {
                     self.flash.activate(&image).map_err(Failure::Flash)?;
-                    return Ok(Flow::Reboot);
+                    break;
                 }
             }
         }
-        Ok(Flow::Continue)
+        Ok(if self.sensor.is_rebooting() { Flow::Reboot } else { Flow::Continue })
     }
 
     /// The state counts on the bytes, so they are durable first.

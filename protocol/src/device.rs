@@ -249,6 +249,11 @@ impl Sensor {
         }
     }
 
+    /// Whether [`Output::Activate`] was handed out: what is left to do is the reboot.
+    pub fn is_rebooting(&self) -> bool {
+        matches!(self.step, Step::Rebooting)
+    }
+
     /// When [`Sensor::poll`] has something again although nothing happens, ms.
     pub fn deadline(&self) -> Option<u64> {
         self.deadline

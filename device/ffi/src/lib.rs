@@ -136,7 +136,7 @@ pub enum PhNext {
 }
 
 /// Starts after power-up, in the memory at `device`. `running` is the digest of the image that runs, 32 bytes, and may be
-/// null unless `boot`, a `ph_boot`, is `PH_BOOT_IMAGE`. Call `ph_tick` next: a report may be due.
+/// null unless `boot`, a `ph_boot`, is `PH_BOOT_IMAGE`. Call `ph_tick` next: a report may be due, or an activation.
 ///
 /// # Safety
 /// `device`, `config` and `board` point to such values, `running` to 32 bytes or is null; `device` is not in use. The board's

@@ -69,7 +69,10 @@ impl Node {
         let id = public.device_id();
         let (outbox, started) = (VecDeque::new(), Instant::now());
         let mut node = Self { device, id, outbox, started, tally, awoke: None, asked: None };
-        node.tick()?;
+        // The power went between the state that announces an activation and the activation.
+        if node.tick()? == Flow::Reboot {
+            return Self::power_up(settings, key, node.tally);
+        }
         node.report("boot", json!({ "installed": node.device.status().installed.get() }));
         Ok(node)
     }

@@ -72,7 +72,13 @@ fn a_round_is_the_one_that_is_kept() {
         (flow, _) = give(Input::Block(Block { u_id, offset: at, bytes }), "block");
     }
     assert_eq!(flow, Flow::Reboot);
+    assert_eq!(memory.borrow_mut().activated.take(), Some(u_id));
+
+    // The power went before that: it is done at the next start, and whoever does not reboot then is told again.
+    let mut device = memory::device(&memory, Curve::P256, Boot::Unknown);
+    assert_eq!(device.tick(0, &mut |_| {}).unwrap(), Flow::Reboot);
     assert_eq!(memory.borrow().activated, Some(u_id));
+    assert_eq!(device.give(Input::Wake, 0, &mut |_| {}).unwrap().flow, Flow::Reboot);
 
     // The new image starts, and reports itself.
     let mut device = memory::device(&memory, Curve::P256, Boot::Image(u_id));

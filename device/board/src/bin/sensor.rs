@@ -9,7 +9,7 @@ use cortex_m_rt::{entry, exception};
 use posthouse_board::{
     clock, ethernet::Ethernet, layout::slots, provision::Provision, serial::Serial, stack, watchdog,
 };
-use posthouse_device::Device;
+use posthouse_device::{Device, Flow};
 use posthouse_device::coap::{Coap, MAX_REQUEST, MAX_RESPONSE, Next, Settings};
 use posthouse_protocol::device::{Boot, Stored};
 use smoltcp::iface::{Config, Interface, SocketSet};
@@ -72,9 +72,11 @@ fn main() -> ! {
     let Ok(mut device) = Device::open(config, factory, boot, slots, key, slots) else {
         stop(&mut say, "state");
     };
-    // What has to be written after power-up, before anything else.
-    if device.tick(clock::now(), &mut |_| {}).is_err() || slots.settle().is_err() {
-        stop(&mut say, "state");
+    // What has to be written after power-up, before anything else: an activation as well, if the power went before it.
+    match device.tick(clock::now(), &mut |_| {}) {
+        Ok(Flow::Reboot) => SCB::sys_reset(),
+        Ok(Flow::Continue) if slots.settle().is_ok() => {}
+        _ => stop(&mut say, "state"),
     }
     let _ = writeln!(say, "ready installed={}", device.sensor().stored().installed);
 
