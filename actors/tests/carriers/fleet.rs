@@ -18,22 +18,41 @@ pub(crate) const CHILD: &str = "POSTHOUSE_TEST_SENSOR";
 /// No test waits longer for a sensor.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What runs when a sensor comes from the factory.
+pub(crate) const FACTORY: &[u8] = b"factory image";
+/// How long sensors sleep and wait, if it is not said otherwise, and how often they save how far they are.
+const PACE: &str = "wake_ms = 50\nawake_ms = 200\nblock_timeout_ms = 500\ncheckpoint = 4096\n";
+
 /// A sensor's files, and how to start it.
 pub(crate) struct Sensor {
     dir: PathBuf,
     key: SigningKey,
+    pace: &'static str,
 }
 
 impl Sensor {
-    pub(crate) fn new(dir: &Path, seed: u8, carrier: &str, gateway: SocketAddr, more: &str) -> Self {
+    pub(crate) fn new(dir: &Path, seed: u16, carrier: &str, gateway: SocketAddr, more: &str) -> Self {
+        Self::paced(dir, seed, carrier, gateway, PACE, more)
+    }
+
+    /// One that has its own [`PACE`].
+    pub(crate) fn paced(
+        dir: &Path,
+        seed: u16,
+        carrier: &str,
+        gateway: SocketAddr,
+        pace: &'static str,
+        more: &str,
+    ) -> Self {
         let dir = dir.join(format!("sensor-{seed}"));
         std::fs::create_dir(&dir).unwrap();
         let curve = if seed.is_multiple_of(2) { Curve::Secp256k1 } else { Curve::P256 };
-        let key = SigningKey::from_bytes(curve, &[seed; 32]).unwrap();
-        let sensor = Self { dir, key };
+        let scalar = seed.to_be_bytes().repeat(16);
+        let key = SigningKey::from_bytes(curve, scalar.first_chunk().unwrap()).unwrap();
+        let sensor = Self { dir, key, pace };
         sensor.write_key();
         sensor.configure(carrier, gateway, more);
-        std::fs::write(sensor.slot(), b"factory image").unwrap();
+        std::fs::write(sensor.slot(), FACTORY).unwrap();
         sensor
     }
 
@@ -57,10 +76,11 @@ impl Sensor {
             "carrier = \"{carrier}\"\ngateway = \"{gateway}\"\ncurve = \"{curve}\"\n\
              key_file = \"{dir}/key\"\nstate_dir = \"{dir}/state\"\nslot_file = \"{dir}/slot\"\n\
              release_key = \"{}\"\nvendor_id = \"{}\"\nclass_id = \"{}\"\n\
-             wake_ms = 50\nawake_ms = 200\nblock_timeout_ms = 500\ncheckpoint = 4096\ninstalled = 1\n",
+             installed = 1\n{}",
             release_key().release_key(),
             hex(PRODUCT.vendor_id()),
             hex(PRODUCT.class_id()),
+            self.pace,
         )
     }
 
@@ -77,6 +97,11 @@ impl Sensor {
         self.dir.join("slot")
     }
 
+    /// Where its files are.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// What has been fetched so far, in bytes.
     pub(crate) fn fetched(&self) -> u64 {
         std::fs::metadata(self.dir.join("slot.spare")).map_or(0, |spare| spare.len())
@@ -84,10 +109,16 @@ impl Sensor {
 
     /// Powers up, until the version runs.
     pub(crate) fn power_up(&self) -> Child {
+        self.program(&["--until", &VERSION.to_string()]).spawn().unwrap()
+    }
+
+    /// The sensor as a program, with these options; nobody hears what it says.
+    pub(crate) fn program(&self, options: &[&str]) -> Command {
         let config = self.config();
-        let until = VERSION.to_string();
-        let arguments = ["sim", "run", "--config", config.to_str().unwrap(), "--until", &until];
-        child(&arguments).stdout(Stdio::null()).spawn().unwrap()
+        let arguments = ["sim", "run", "--config", config.to_str().unwrap()];
+        let mut command = child(&[&arguments, options].concat());
+        command.stdout(Stdio::null());
+        command
     }
 
     /// Its configuration.

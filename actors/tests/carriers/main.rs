@@ -8,6 +8,7 @@ mod fleet;
 mod herd;
 mod libcoap;
 mod mirror;
+mod power;
 mod served;
 mod site;
 mod update;

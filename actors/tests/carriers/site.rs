@@ -1,16 +1,16 @@
-//! A gateway's side in small: the real hub, and in place of the exchange an actor that wants each
-//! sensor to delegate, to sign a receipt, and then to have the image.
+//! A gateway's side in small: the real hub, and in place of the exchange an actor that wants each sensor to sign what is
+//! on a list, a delegation and a receipt if not said otherwise, and then to have the image.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use actix::{Actor, Addr, AsyncContext as _, Context, Handler};
+use actix::{Actor, Addr, AsyncContext as _, Context, Handler, Message};
 use bytes::Bytes;
 use posthouse_actors::messages::{
     Image, Intent, SensorHello, SensorRefusal, SensorSignature, SensorStatus, SetIntent, Wanted,
 };
-use posthouse_actors::sensors::{Limits, Policy, Sensors};
+use posthouse_actors::sensors::{Limits, ListSensors, Policy, Sensors};
 use posthouse_protocol::cose::ReleaseSigningKey;
 use posthouse_protocol::id::{
     Attempt, Bounty, ChainId, DeviceId, DeviceKey, Digest, LockHash, Payee, PeerHash, ProductId, UpdateId,
@@ -36,13 +36,22 @@ pub(crate) fn release_key() -> ReleaseSigningKey {
 /// What sensors said.
 #[derive(Debug, Default)]
 pub(crate) struct Heard {
-    /// Rung when a report comes.
-    pub(crate) reported: Arc<Notify>,
+    /// Rung when anything comes.
+    rung: Arc<Notify>,
     pub(crate) hellos: BTreeMap<DeviceId, Hello>,
-    pub(crate) delegations: BTreeMap<DeviceId, Digest>,
-    pub(crate) receipts: BTreeMap<DeviceId, Vec<Digest>>,
+    /// What each has signed, and each thing once.
+    pub(crate) signed: BTreeMap<DeviceId, BTreeSet<Digest>>,
     pub(crate) reports: BTreeMap<DeviceId, Report>,
     pub(crate) refusals: usize,
+    /// What each is still to sign, or to refuse.
+    asks: BTreeMap<DeviceId, VecDeque<SignRequest>>,
+}
+
+impl Heard {
+    /// Whether a sensor has answered all that it was asked, and reported that the image runs.
+    pub(crate) fn is_done(&self, device: DeviceId) -> bool {
+        self.reports.contains_key(&device) && self.asks.get(&device).is_some_and(VecDeque::is_empty)
+    }
 }
 
 /// The exchange's place.
@@ -53,9 +62,18 @@ pub(crate) struct Desk {
     image: Image,
 }
 
+/// Has a sensor asked for other signatures from now on, one after the other: each is wanted until it is signed or refused.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Ask {
+    device: DeviceId,
+    asks: VecDeque<SignRequest>,
+}
+
 /// A running hub and what it hears.
 pub(crate) struct Site {
     pub(crate) hub: Addr<Sensors>,
+    desk: Addr<Desk>,
     pub(crate) heard: Arc<Mutex<Heard>>,
     pub(crate) firmware: Vec<u8>,
     pub(crate) u_id: UpdateId,
@@ -93,21 +111,45 @@ impl Site {
             image: Image { u_id, size: size.into(), path: path.clone() },
         };
         let heard = Arc::clone(&desk.heard);
-        let hub = start(desk, limits);
-        Self { hub, heard, firmware, u_id, path }
+        let (desk, hub) = start(desk, limits);
+        Self { hub, desk, heard, firmware, u_id, path }
     }
 
     /// Waits until so many sensors have reported: over MQTT a sensor's last word is at the broker
     /// when it falls asleep, not yet here.
     pub(crate) async fn reports(&self, count: usize) {
-        let reported = Arc::clone(&self.heard.lock().unwrap().reported);
-        loop {
-            let rung = reported.notified();
-            if self.heard.lock().unwrap().reports.len() >= count {
-                return;
+        assert!(self.hears(|heard| heard.reports.len() >= count).await, "reports come in time");
+    }
+
+    /// Waits until what was heard is enough; false, if that takes too long.
+    pub(crate) async fn hears(&self, enough: impl Fn(&Heard) -> bool) -> bool {
+        let bell = Arc::clone(&self.heard.lock().unwrap().rung);
+        let waiting = async {
+            loop {
+                let rung = bell.notified();
+                if enough(&self.heard.lock().unwrap()) {
+                    return;
+                }
+                rung.await;
             }
-            timeout(PATIENCE, rung).await.expect("reports come in time");
-        }
+        };
+        timeout(PATIENCE, waiting).await.is_ok()
+    }
+
+    /// Has a sensor asked for these signatures and no others from now on. What it has said already has come to the desk.
+    pub(crate) async fn ask(&self, device: DeviceId, asks: impl IntoIterator<Item = SignRequest>) {
+        self.hub.send(ListSensors).await.unwrap();
+        self.desk.send(Ask { device, asks: asks.into_iter().collect() }).await.unwrap();
+    }
+
+    /// How much a sensor has still to answer.
+    pub(crate) fn asks(&self, device: DeviceId) -> usize {
+        self.heard.lock().unwrap().asks.get(&device).map_or(0, VecDeque::len)
+    }
+
+    /// A receipt for the image, and for another lock each time that `lock` is another.
+    pub(crate) fn receipt(&self, attempt: u8, lock: u8) -> SignRequest {
+        receipt(self.u_id, attempt, lock)
     }
 
     /// Stages the image for a sensor without further ado.
@@ -118,10 +160,10 @@ impl Site {
     }
 }
 
-fn start(desk: Desk, limits: Limits) -> Addr<Sensors> {
+fn start(desk: Desk, limits: Limits) -> (Addr<Desk>, Addr<Sensors>) {
     let policy = Policy { allow_unauthenticated_signing: true, retry_after: 1 };
     let (sender, receiver) = std::sync::mpsc::channel();
-    Desk::create(|ctx| {
+    let desk = Desk::create(|ctx| {
         let desk_address = ctx.address();
         let hub = Sensors::new(
             desk_address.clone().recipient(),
@@ -135,31 +177,52 @@ fn start(desk: Desk, limits: Limits) -> Addr<Sensors> {
         sender.send(hub.clone()).unwrap();
         Desk { hub: Some(hub), ..desk }
     });
-    receiver.recv().unwrap()
+    (desk, receiver.recv().unwrap())
 }
 
 impl Desk {
-    fn want(&self, device: DeviceId, sign: Option<SignRequest>, image: Option<Image>) {
+    /// What is next on a sensor's list, or after it the image.
+    fn want(&self, device: DeviceId) {
+        let sign = self.heard.lock().unwrap().asks.get(&device).and_then(|asks| asks.front().copied());
+        let image = sign.is_none().then(|| self.image.clone());
         let manifest = Some(self.manifest.clone());
         let wanted = Some(Wanted { version: VERSION, size: self.image.size });
         let intent = Intent { manifest, wanted, sign, image };
         self.hub.as_ref().unwrap().do_send(SetIntent { device, intent });
     }
 
-    fn receipt(&self) -> SignRequest {
-        SignRequest::Receipt {
-            chain: CHAIN,
-            bounty: BOUNTY,
-            payee: Payee::new([0xda; 20]),
-            u_id: self.image.u_id,
-            s: LockHash::new([0x5e; 32]),
-            attempt: Attempt::new(1),
+    /// Goes on to what is next, if this was what was asked.
+    fn answered(&self, device: DeviceId, is_it: impl Fn(&SignRequest) -> bool) {
+        {
+            let mut heard = self.heard.lock().unwrap();
+            let asks = heard.asks.entry(device).or_default();
+            if asks.front().is_some_and(is_it) {
+                asks.pop_front();
+            }
+            heard.rung.notify_waiters();
         }
+        self.want(device);
     }
 }
 
-fn delegation() -> SignRequest {
-    SignRequest::Delegate { chain: CHAIN, bounty: BOUNTY, gateway: PeerHash::new([0x9a; 32]) }
+pub(crate) fn delegation(gateway: u8) -> SignRequest {
+    SignRequest::Delegate { chain: CHAIN, bounty: BOUNTY, gateway: PeerHash::new([gateway; 32]) }
+}
+
+fn receipt(u_id: UpdateId, attempt: u8, lock: u8) -> SignRequest {
+    SignRequest::Receipt {
+        chain: CHAIN,
+        bounty: BOUNTY,
+        payee: Payee::new([0xda; 20]),
+        u_id,
+        s: LockHash::new([lock; 32]),
+        attempt: Attempt::new(attempt),
+    }
+}
+
+/// What a sensor is asked that nobody has said anything about.
+pub(crate) fn everyday(u_id: UpdateId) -> [SignRequest; 2] {
+    [delegation(0x9a), receipt(u_id, 1, 0x5e)]
 }
 
 fn verified(heard: &Heard, device: &DeviceKey, signature: &SensorSignature) -> bool {
@@ -176,10 +239,22 @@ impl Handler<SensorHello> for Desk {
 
     fn handle(&mut self, SensorHello { hello, .. }: SensorHello, _: &mut Context<Self>) {
         let device = hello.key.device_id();
-        let new = self.heard.lock().unwrap().hellos.insert(device, hello).is_none();
+        let mut heard = self.heard.lock().unwrap();
+        let new = heard.hellos.insert(device, hello).is_none();
         if new && hello.installed < VERSION {
-            self.want(device, Some(delegation()), None);
+            heard.asks.entry(device).or_insert_with(|| everyday(self.image.u_id).into());
+            drop(heard);
+            self.want(device);
         }
+    }
+}
+
+impl Handler<Ask> for Desk {
+    type Result = ();
+
+    fn handle(&mut self, Ask { device, asks }: Ask, _: &mut Context<Self>) {
+        self.heard.lock().unwrap().asks.insert(device, asks);
+        self.want(device);
     }
 }
 
@@ -188,16 +263,13 @@ impl Handler<SensorSignature> for Desk {
 
     fn handle(&mut self, signature: SensorSignature, _: &mut Context<Self>) {
         let device = signature.device.device_id();
-        let mut heard = self.heard.lock().unwrap();
-        assert!(verified(&heard, &signature.device, &signature), "a sensor signs well");
         let digest = signature.msg.digest;
-        if digest == delegation().digest() {
-            heard.delegations.insert(device, digest);
-            self.want(device, Some(self.receipt()), None);
-        } else {
-            heard.receipts.entry(device).or_default().push(digest);
-            self.want(device, None, Some(self.image.clone()));
+        {
+            let mut heard = self.heard.lock().unwrap();
+            assert!(verified(&heard, &signature.device, &signature), "a sensor signs well");
+            heard.signed.entry(device).or_default().insert(digest);
         }
+        self.answered(device, |ask| ask.digest() == digest);
     }
 }
 
@@ -210,14 +282,15 @@ impl Handler<SensorStatus> for Desk {
         let curve = heard.hellos[&device.device_id()].curve;
         key::verify(curve, &device, &report.digest(&PRODUCT), &report.sig).unwrap();
         heard.reports.insert(device.device_id(), report);
-        heard.reported.notify_waiters();
+        heard.rung.notify_waiters();
     }
 }
 
 impl Handler<SensorRefusal> for Desk {
     type Result = ();
 
-    fn handle(&mut self, _: SensorRefusal, _: &mut Context<Self>) {
+    fn handle(&mut self, SensorRefusal { device, .. }: SensorRefusal, _: &mut Context<Self>) {
         self.heard.lock().unwrap().refusals += 1;
+        self.answered(device.device_id(), |_| true);
     }
 }

@@ -1,14 +1,16 @@
 //! Updates over each carrier, with power cuts.
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use posthouse_actors::coap::{self, Coap};
 use posthouse_actors::mqtt::{self, Mqtt};
 use posthouse_actors::sensors::{Limits, ListSensors};
+use posthouse_protocol::sensor::SignRequest;
 
 use super::broker;
 use super::fleet::{Sensor, cut_power, finished};
-use super::site::{Site, VERSION};
+use super::site::{Site, VERSION, everyday};
 
 pub(crate) async fn coap(site: &Site) -> SocketAddr {
     let config = coap::Config::new((Ipv4Addr::LOCALHOST, 0).into());
@@ -39,9 +41,8 @@ async fn check(site: &Site, sensors: &[Sensor]) {
         let device = sensor.device();
         assert!(std::fs::read(sensor.slot()).unwrap() == site.firmware, "the slot is byte-identical");
         let heard = site.heard.lock().unwrap();
-        assert!(heard.delegations.contains_key(&device));
-        let receipts = &heard.receipts[&device];
-        assert!(receipts.iter().all(|receipt| *receipt == receipts[0]), "one distinct receipt");
+        let asked: BTreeSet<_> = everyday(site.u_id).iter().map(SignRequest::digest).collect();
+        assert_eq!(heard.signed[&device], asked, "one delegation and one receipt");
         assert_eq!(heard.reports[&device].version, VERSION);
         assert_eq!(heard.refusals, 0);
     }

@@ -32,6 +32,9 @@ impl Slots {
         let spare = PathBuf::from(spare);
         fs::create_dir_all(parent(active))?;
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&spare)?;
+        if sync {
+            sync_folder(parent(active))?;
+        }
         Ok(Self { active: active.to_owned(), spare, file, capacity, sync })
     }
 
@@ -90,8 +93,13 @@ impl Flash for Slots {
             self.file.sync_all()?;
         }
         fs::rename(&self.spare, &self.active)?;
-        if self.sync { File::open(parent(&self.active))?.sync_all() } else { Ok(()) }
+        if self.sync { sync_folder(parent(&self.active)) } else { Ok(()) }
     }
+}
+
+/// Makes the names in a folder durable: a file whose bytes are synced may yet lose its name.
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
 }
 
 fn parent(path: &Path) -> &Path {
@@ -112,7 +120,12 @@ impl PageFiles {
         let open = |name: &str| {
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(dir.join(name))
         };
-        Ok(Self { files: [open("state.0")?, open("state.1")?], sync })
+        let files = [open("state.0")?, open("state.1")?];
+        if sync {
+            sync_folder(dir)?;
+            sync_folder(parent(dir))?;
+        }
+        Ok(Self { files, sync })
     }
 
     fn page(&self, page: usize) -> io::Result<&File> {
