@@ -38,7 +38,7 @@ mod option;
 mod peer;
 mod resource;
 
-/// Longer datagrams are not read whole, and none of ours is as long.
+/// Datagrams of so many bytes may have been longer: they are not read whole, and none of ours is as long.
 const MAX_DATAGRAM: usize = 2048;
 
 /// For so long the hub is not asked again whether somebody may have an image, ms: a block that need not go there comes sooner.
@@ -195,9 +195,8 @@ impl Coap {
     fn word(&mut self, ticket: Ticket, request: Request, device: DeviceId, up: Up, ctx: &mut Context<Self>) {
         let authenticated = self.sessions.is_some();
         let link = Link { carrier: Carrier::Coap, authenticated, live: ticket.is_live() };
-        let peer = ticket.peer();
         if matches!(up, Up::Hello(_)) {
-            self.endpoint.identify(peer, device);
+            self.endpoint.identify(ticket.peer(), device);
         }
         let answer = self.words.send(Uplink { device, link, up }).into_actor(self);
         ctx.spawn(answer.map(move |downs, carrier, ctx| {
@@ -205,10 +204,10 @@ impl Coap {
                 Ok(downs) => resource::answer(&request, device, &up, &downs),
                 Err(error) => unavailable(&error),
             };
-            carrier.endpoint.respond(ticket, response, carrier.now());
             if matches!(up, Up::Status(status) if status.next_wake > 0) {
-                carrier.endpoint.sleep(peer);
+                carrier.endpoint.sleep(&ticket);
             }
+            carrier.endpoint.respond(ticket, response, carrier.now());
             carrier.flush(ctx);
         }));
     }
@@ -282,7 +281,6 @@ fn datagrams(socket: Arc<UdpSocket>) -> impl Stream<Item = Datagram> {
     futures::stream::unfold((socket, vec![0; MAX_DATAGRAM]), |(socket, mut buffer)| async move {
         loop {
             match socket.recv_from(&mut buffer).await {
-                Ok((len, _)) if len == MAX_DATAGRAM => debug!("datagram too long"),
                 Ok((len, peer)) => {
                     let datagram = Bytes::copy_from_slice(&buffer[..len]);
                     return Some(((peer, datagram), (socket, buffer)));
@@ -308,6 +306,8 @@ impl StreamHandler<Datagram> for Coap {
         let now = self.now();
         match &mut self.sessions {
             None => self.endpoint.receive(peer, &datagram, now),
+            // A record that was cut off proves nothing.
+            Some(_) if datagram.len() >= MAX_DATAGRAM => debug!(%peer, "datagram too long"),
             Some(sessions) => sessions.receive(peer, &datagram, now),
         }
         self.flush(ctx);

@@ -24,7 +24,7 @@ struct Step {
     run: fn() -> Result<Count>,
 }
 
-const STEPS: [Step; 18] = [
+const STEPS: [Step; 19] = [
     Step { name: "install", slow: false, run: || tools::install().map(|()| Count::default()) },
     Step { name: "format", slow: false, run: || quiet("cargo fmt --all --check") },
     Step { name: "shellcheck", slow: false, run: shellcheck },
@@ -51,6 +51,7 @@ const STEPS: [Step; 18] = [
     Step { name: "suit", slow: true, run: suit },
     Step { name: "board", slow: true, run: board },
     Step { name: "coap-peers", slow: true, run: coap_peers },
+    Step { name: "fuzz", slow: true, run: fuzz },
 ];
 
 /// One suite by its name, with the features of all others: nothing is built twice.
@@ -191,6 +192,16 @@ fn coap_peers() -> Result<Count> {
 fn suit() -> Result<Count> {
     let python = tools::pycose(&tools::target()?)?;
     counted(cmd(SUITE).arg("suit").env("POSTHOUSE_PEERS_PYTHON", python), "Summary [")
+}
+
+/// The fuzz targets build; running them takes nightly and as long as one likes (`docs/fuzzing.md`).
+fn fuzz() -> Result<Count> {
+    for owner in ["protocol", "light-client", "actors"] {
+        // Nothing is linked, so that libFuzzer need not be built.
+        run(cmd(&format!("cargo check --locked --manifest-path {owner}/fuzz/Cargo.toml"))
+            .env("CUSTOM_LIBFUZZER_PATH", "/nowhere/libfuzzer.a"))?;
+    }
+    Ok(Count::default())
 }
 
 /// The emulated Cortex-M3, with firmware that is built for it now.

@@ -304,8 +304,10 @@ impl Sessions {
             return;
         }
         let idle = u64::from(self.limits.idle_secs) * 1000;
-        let ends = |session: &Session| session.wake.min(session.heard.saturating_add(idle));
-        let wakes = live.as_deref().map(ends).into_iter().chain(next.as_deref().map(|next| next.wake));
+        let ends = |session: &Session, after| session.wake.min(session.heard.saturating_add(after));
+        let live_ends = live.as_deref().map(|session| ends(session, idle));
+        let next_ends = next.as_deref().map(|session| ends(session, HANDSHAKE_MS));
+        let wakes = live_ends.into_iter().chain(next_ends);
         let at = wakes.min().map(|at| at.max(now + 1));
         let slot = self.slots.entry(peer).or_default();
         (slot.live, slot.next) = (live, next);
@@ -398,6 +400,10 @@ impl Sessions {
             for session in [&mut live, &mut next].into_iter().flatten() {
                 let done = session.dtls.handle_timeout(at);
                 self.drain(peer, session, done, now);
+            }
+            // dimpl gives up no handshake before it has taken a hello, and one that was changed on its way it never takes.
+            if let Some(session) = next.as_mut().filter(|session| now >= session.heard + HANDSHAKE_MS) {
+                session.closed = true;
             }
             if let Some(session) = live.as_mut().filter(|session| now >= session.heard.saturating_add(idle)) {
                 let done = session.dtls.close();

@@ -2,9 +2,9 @@
 //! observers. No I/O: datagrams and the time go in, [`Output`]s come out.
 //!
 //! Who has not shown that it is where it says may not have much sent there (RFC 7252 §11.3): after a few answers
-//! ([`allowance`]) it gets none of more than three times its question, long ones in smaller blocks, and a notification no more
-//! than twice. With the first it gets an Echo option (RFC 9175) to send back, and beside it a ping (RFC 7252 §4.3), which other
-//! endpoints answer. One of them shows it, or the acknowledgement of a notification, and then it gets what it asks for.
+//! ([`allowance`]) it gets none of more than three times its question, long ones in smaller blocks, and what it must
+//! acknowledge no more than twice. With the first it gets an Echo option (RFC 9175) to send back, and beside it a ping (RFC 7252
+//! §4.3), which other endpoints answer. Both show it ([`path`]), and then it gets what it asks for.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -15,31 +15,19 @@ use posthouse_protocol::id::DeviceId;
 
 use self::allowance::Allowance;
 use self::dice::Dice;
+use self::path::AMPLIFICATION;
 use super::message::{self, Envelope, Refusal, Request, Response};
 use super::option::{BlockOption, MAX_SZX};
-use super::peer::{MAX_BODY, MAX_OBSERVERS, Observer, Outgoing, Peers, Seen, too_large};
+use super::peer::{MAX_BODY, Peers, Seen, too_large};
 
 pub(super) mod allowance;
 mod dice;
+mod observe;
+mod outgoing;
+pub(super) mod path;
 
-/// First wait for an acknowledgement, ms, and how much longer it may be by lot (RFC 7252 §4.8).
-const ACK_TIMEOUT: u64 = 2_000;
-const ACK_RANDOM: u64 = ACK_TIMEOUT / 2;
-/// Transmissions after the first (RFC 7252 §4.8).
-const MAX_RETRANSMIT: u32 = 4;
 /// A request that is not answered by then is acknowledged before its answer: before its sender would repeat it, ms.
 const ACK_AFTER: u64 = 1_000;
-/// The answer to somebody who may be nowhere has at most so many times the bytes of the question (RFC 9175 §2.4).
-const AMPLIFICATION: usize = 3;
-/// Bytes of an answer round its block: header, token, ETag, format, age, size, block, Echo.
-const ROUND_BLOCK: usize = 56;
-/// For so long it counts that somebody was at an address, ms.
-const VERIFIED: u64 = 3_600_000;
-/// A ping that was not answered is not repeated before, ms: who guesses its 16 bits has few guesses.
-const PING_PAUSE: u64 = 10_000;
-/// Addresses from which one device is observed.
-const MAX_WATCHERS: usize = 4;
-
 /// Bounds of an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -83,6 +71,8 @@ enum Kind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ticket {
     peer: SocketAddr,
+    /// Which of the peers that were at this address.
+    session: u64,
     kind: Kind,
     token: Vec<u8>,
     block1: Option<BlockOption>,
@@ -248,6 +238,7 @@ impl Endpoint {
         let len = datagram.len();
         let ticket = Ticket {
             peer,
+            session: self.peers.get(peer, now).session,
             kind: Kind::Response { confirmable, id, ack_at: now + ACK_AFTER },
             token,
             block1,
@@ -269,7 +260,10 @@ impl Endpoint {
         }
         let peer = self.peers.get(ticket.peer, now);
         peer.asleep = false;
-        if request.size1.is_some_and(|size| size as usize > MAX_BODY) || request.payload.len() > MAX_BODY {
+        // Of a datagram as long as may be read the end may be missing.
+        let cut = ticket.len >= super::MAX_DATAGRAM;
+        let announced = request.size1.is_some_and(|size| size as usize > MAX_BODY);
+        if cut || announced || request.payload.len() > MAX_BODY {
             return self.answer(ticket, too_large(), now);
         }
         if let Some(block) = ticket.block1 {
@@ -299,8 +293,10 @@ impl Endpoint {
     }
 
     /// Holds back what the peer observes until it speaks again: it sleeps.
-    pub fn sleep(&mut self, peer: SocketAddr) {
-        if let Some(peer) = self.peers.find(&peer) {
+    pub fn sleep(&mut self, ticket: &Ticket) {
+        if self.is_current(ticket)
+            && let Some(peer) = self.peers.find(&ticket.peer)
+        {
             peer.asleep = true;
         }
     }
@@ -310,12 +306,21 @@ impl Endpoint {
         self.peers.remove(&peer);
     }
 
+    /// Whether the answer still has its place: what was asked in a session is nothing to the one after it.
+    fn is_current(&mut self, ticket: &Ticket) -> bool {
+        let peer = self.peers.find(&ticket.peer);
+        !self.trusted || peer.is_some_and(|peer| peer.session == ticket.session)
+    }
+
     /// Answers.
     pub fn respond(&mut self, ticket: Ticket, response: Response, now: u64) {
+        self.working = self.working.saturating_sub(ticket.is_live().into());
+        if !self.is_current(&ticket) {
+            return;
+        }
         let Kind::Response { id, ack_at, .. } = ticket.kind else {
             return self.notify(ticket, response, now);
         };
-        self.working = self.working.saturating_sub(1);
         self.timers.remove(&(ack_at, ticket.peer, Timer::Acknowledge(id)));
         if let Some(peer) = self.peers.find(&ticket.peer) {
             peer.working = peer.working.saturating_sub(1);
@@ -328,7 +333,7 @@ impl Endpoint {
         let mut response = slice(response, ticket.block2, ticket.max_szx);
         response.block1 = response.block1.or(ticket.block1);
         if let Some(request) = ticket.observe.take() {
-            self.register(&ticket, *request, &mut response);
+            self.register(&ticket, *request, &mut response, now);
         }
         if !ticket.verified {
             // More will be wanted: of an image, of a manifest when it is there, or after a hello.
@@ -373,220 +378,6 @@ impl Endpoint {
         }
     }
 
-    /// What was not acknowledged goes out again, each time after twice as long; in the end its receiver is taken for gone.
-    fn resend(&mut self, address: SocketAddr, at: u64, now: u64) {
-        let Some(peer) = self.peers.find(&address) else { return };
-        let Some(outgoing) = peer.outgoing.as_mut().filter(|outgoing| outgoing.deadline == at) else {
-            return;
-        };
-        if outgoing.retransmitted >= MAX_RETRANSMIT {
-            peer.outgoing = None;
-            peer.observers.clear();
-            return self.go_on(address, now);
-        }
-        outgoing.retransmitted += 1;
-        outgoing.timeout *= 2;
-        outgoing.deadline = now + outgoing.timeout;
-        let (deadline, datagram) = (outgoing.deadline, outgoing.datagram.clone());
-        self.timers.insert((deadline, address, Timer::Resend));
-        self.send(address, datagram);
-    }
-
-    /// An acknowledgement or a reset.
-    fn settle(&mut self, address: SocketAddr, kind: MessageType, id: u16, now: u64) {
-        let Some(peer) = self.peers.find(&address) else { return };
-        let reset = kind == MessageType::Reset;
-        if let Some(outgoing) = peer.outgoing.take_if(|outgoing| outgoing.id == id) {
-            if let Some(token) = outgoing.notifies.filter(|_| reset) {
-                // RFC 7641 §3.6: it does not want it any more.
-                peer.observers.retain(|observer| observer.token != token);
-            }
-            if outgoing.proves && !reset {
-                peer.verified_until = now + VERIFIED;
-            }
-            self.timers.remove(&(outgoing.deadline, address, Timer::Resend));
-            return self.go_on(address, now);
-        }
-        // One guess a ping.
-        if reset && peer.ping.id.take() == Some(id) {
-            peer.verified_until = now + VERIFIED;
-            self.go_on(address, now);
-        }
-    }
-
-    /// Sends the peer what waits for it, if nothing else is out (RFC 7252 §4.7: NSTART is 1).
-    fn go_on(&mut self, address: SocketAddr, now: u64) {
-        let verified = self.is_verified(&address, now);
-        let Some(peer) = self.peers.find(&address) else { return };
-        if peer.outgoing.is_some() {
-            return;
-        }
-        if let Some((id, datagram)) = peer.queued.pop_front() {
-            return self.transmit(address, id, datagram, None, false, now);
-        }
-        if peer.asleep || peer.observers.iter().any(|observer| observer.running) {
-            return;
-        }
-        let Some(observer) = peer.observers.iter_mut().find(|observer| observer.due) else { return };
-        (observer.due, observer.running) = (false, true);
-        let request = observer.request.clone();
-        let ticket = Ticket {
-            peer: address,
-            kind: Kind::Notification,
-            token: observer.token.clone(),
-            block1: None,
-            block2: request.block2,
-            max_szx: if verified { MAX_SZX } else { observer.max_szx },
-            verified,
-            len: 0,
-            idempotent: true,
-            observe: None,
-        };
-        let device = Some(observer.device);
-        self.out.push_back(Output::Request(Box::new(Incoming { ticket, request, device })));
-    }
-
-    fn transmit(
-        &mut self,
-        address: SocketAddr,
-        id: u16,
-        datagram: Bytes,
-        notifies: Option<Vec<u8>>,
-        proves: bool,
-        now: u64,
-    ) {
-        let timeout = ACK_TIMEOUT + self.dice.throw() % (ACK_RANDOM + 1);
-        let deadline = now + timeout;
-        let Some(peer) = self.peers.find(&address) else { return };
-        // Nobody may be there: one more, for one that is lost.
-        let retransmitted = if proves { MAX_RETRANSMIT - 1 } else { 0 };
-        let out = datagram.clone();
-        peer.outgoing =
-            Some(Outgoing { id, datagram: out, notifies, proves, retransmitted, timeout, deadline });
-        self.timers.insert((deadline, address, Timer::Resend));
-        self.send(address, datagram);
-    }
-
-    /// Tells who observes something of a device that it has changed.
-    pub fn changed(&mut self, device: &DeviceId, now: u64) {
-        let Some(addresses) = self.watchers.get(device).cloned() else { return };
-        let mut left = Vec::with_capacity(addresses.len());
-        for address in addresses {
-            let Some(peer) = self.peers.find(&address) else { continue };
-            let mut theirs = peer.observers.iter_mut().filter(|observer| observer.device == *device);
-            if theirs.by_ref().map(|observer| observer.due = true).count() > 0 {
-                left.push(address);
-                self.go_on(address, now);
-            }
-        }
-        match left.is_empty() {
-            true => self.watchers.remove(device),
-            false => self.watchers.insert(*device, left),
-        };
-    }
-
-    /// Puts a request among the observers if it may be there (RFC 7641 §4.1); the same token again takes its own place.
-    fn register(&mut self, ticket: &Ticket, request: Request, response: &mut Response) {
-        let Some(device) = response.watch.filter(|_| response.is_success()) else { return };
-        let full = self.peers.observers() >= self.limits.max_observers;
-        let Some(peer) = self.peers.find(&ticket.peer) else { return };
-        let known = peer.observers.iter().position(|observer| observer.token == ticket.token);
-        if known.is_none() && full {
-            return;
-        }
-        match known {
-            Some(at) => drop(peer.observers.remove(at)),
-            // A client that has forgotten its tokens has forgotten the oldest.
-            None if peer.observers.len() >= MAX_OBSERVERS => drop(peer.observers.remove(0)),
-            None => {}
-        }
-        let token = ticket.token.clone();
-        let max_szx = szx_for(ticket.len);
-        peer.observers.push(Observer { token, request, device, max_szx, due: false, running: false });
-        self.watch(device, ticket.peer);
-        response.observe = Some(self.own_place());
-    }
-
-    fn watch(&mut self, device: DeviceId, address: SocketAddr) {
-        if self.watchers.len() > self.limits.max_observers {
-            let peers = &mut self.peers;
-            self.watchers
-                .retain(|_, addresses| addresses.iter().any(|address| peers.find(address).is_some()));
-        }
-        let addresses = self.watchers.entry(device).or_default();
-        if addresses.contains(&address) {
-            return;
-        }
-        if addresses.len() >= MAX_WATCHERS {
-            let oldest = addresses.remove(0);
-            if let Some(peer) = self.peers.find(&oldest) {
-                peer.observers.retain(|observer| observer.device != device);
-            }
-        }
-        addresses.push(address);
-    }
-
-    /// Sends a notification: always confirmable, so that nobody is told for long who is gone (RFC 7641 §4.5).
-    fn notify(&mut self, ticket: Ticket, response: Response, now: u64) {
-        let mut response = slice(response, ticket.block2, ticket.max_szx);
-        // An id that cannot be foreseen, so that its acknowledgement shows that somebody is there.
-        let proves = !ticket.verified;
-        let id = if proves { self.dice.throw() as u16 } else { self.own_id() };
-        let place = self.own_place();
-        let Some(peer) = self.peers.find(&ticket.peer) else { return };
-        let Some(at) = peer.observers.iter().position(|observer| observer.token == ticket.token) else {
-            return self.go_on(ticket.peer, now);
-        };
-        peer.observers[at].running = false;
-        if peer.outgoing.is_some() {
-            // A late answer came between.
-            peer.observers[at].due = true;
-            return;
-        }
-        if response.is_success() {
-            response.observe = Some(place);
-        } else {
-            // RFC 7641 §4.2: an error is the last that an observer hears.
-            peer.observers.remove(at);
-        }
-        let envelope = Envelope { kind: MessageType::Confirmable, id, token: ticket.token.clone() };
-        let datagram = encode(response, &envelope, None);
-        self.transmit(ticket.peer, id, datagram, Some(ticket.token), proves, now);
-    }
-
-    fn verify(&mut self, request: &Request, address: SocketAddr, now: u64) {
-        let Some(echo) = &request.echo else { return };
-        if self.dice.proves(echo, address, now) {
-            self.peers.get(address, now).verified_until = now + VERIFIED;
-        }
-    }
-
-    fn is_verified(&mut self, address: &SocketAddr, now: u64) -> bool {
-        // No datagram comes from outside with an address of this machine's own loopback.
-        self.trusted
-            || address.ip().to_canonical().is_loopback()
-            || self.peers.find(address).is_some_and(|peer| now < peer.verified_until)
-    }
-
-    /// Exponent of the largest block that may be sent in answer to a request of `len` bytes.
-    fn max_szx(&mut self, request: &Request, address: SocketAddr, len: usize, now: u64) -> u8 {
-        let asked = request.block2.map_or(MAX_SZX, |block| block.szx);
-        let modest = szx_for(len);
-        let free =
-            self.is_verified(&address, now) || asked <= modest || request.method != message::Method::Get;
-        if free || self.allowance.take(address, now) { MAX_SZX } else { modest }
-    }
-
-    fn ping(&mut self, address: SocketAddr, now: u64) {
-        let id = self.dice.throw() as u16;
-        let Some(peer) = self.peers.find(&address) else { return };
-        if now < peer.ping.not_before {
-            return;
-        }
-        (peer.ping.id, peer.ping.not_before) = (Some(id), now + PING_PAUSE);
-        self.send(address, message::ping(id));
-    }
-
     fn envelope(&mut self, confirmable: bool, id: u16, token: Vec<u8>) -> Envelope {
         match confirmable {
             true => Envelope { kind: MessageType::Acknowledgement, id, token },
@@ -608,12 +399,6 @@ impl Endpoint {
         self.next_notification = (self.next_notification + 1) & 0xff_ffff;
         self.next_notification
     }
-}
-
-/// Exponent of the largest block with which the answer to a question of `len` bytes keeps to the bound; 0 at least.
-fn szx_for(len: usize) -> u8 {
-    let room = (AMPLIFICATION * len).saturating_sub(ROUND_BLOCK);
-    (1..MAX_SZX).rev().find(|szx| 16 << szx <= room).unwrap_or(0)
 }
 
 /// The datagram; what is for people only is left out where it would be too much for a question of so many bytes.

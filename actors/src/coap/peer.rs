@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use coap_lite::ResponseType;
 use posthouse_protocol::id::DeviceId;
 
+use super::endpoint::path::Ping;
 use super::message::{Request, Response};
 use super::option::BlockOption;
 
@@ -59,8 +60,6 @@ pub(super) struct Outgoing {
     pub(super) datagram: Bytes,
     /// The observer's token, if it is a notification.
     pub(super) notifies: Option<Vec<u8>>,
-    /// Whether its acknowledgement shows that the peer is where it says.
-    pub(super) proves: bool,
     pub(super) retransmitted: u32,
     /// Between this transmission and the next, ms.
     pub(super) timeout: u64,
@@ -81,17 +80,11 @@ pub(super) struct Observer {
     pub(super) running: bool,
 }
 
-/// A ping that shows whether anybody is at the address.
-#[derive(Debug, Default)]
-pub(super) struct Ping {
-    pub(super) id: Option<u16>,
-    /// No further one before, ms.
-    pub(super) not_before: u64,
-}
-
 /// One peer.
 #[derive(Debug, Default)]
 pub(super) struct Peer {
+    /// Its number among all that ever were, for its answers.
+    pub(super) session: u64,
     exchanges: VecDeque<Exchange>,
     upload: Option<Upload>,
     /// The device that said hello from there last.
@@ -214,18 +207,23 @@ pub(super) fn too_large() -> Response {
 pub(super) struct Peers {
     peers: HashMap<SocketAddr, Peer>,
     max: usize,
+    /// That there ever were.
+    count: u64,
 }
 
 impl Peers {
     pub(super) fn new(max: usize) -> Self {
-        Self { peers: HashMap::new(), max: max.max(1) }
+        Self { peers: HashMap::new(), max: max.max(1), count: 0 }
     }
 
     pub(super) fn get(&mut self, address: SocketAddr, now: u64) -> &mut Peer {
         if !self.peers.contains_key(&address) && self.peers.len() >= self.max {
             self.make_room(now);
         }
-        let peer = self.peers.entry(address).or_default();
+        let peer = self.peers.entry(address).or_insert_with(|| {
+            self.count += 1;
+            Peer { session: self.count, ..Peer::default() }
+        });
         peer.seen = now;
         peer
     }

@@ -301,6 +301,26 @@ fn handshakes_are_bounded_and_an_honest_sensor_gets_through() {
     assert_eq!((bench.sessions.len(), bench.sessions.slots.len()), ((1, 0), 1));
 }
 
+/// A good cookie on a hello that dimpl does not take: it has set itself no time by which it gives up.
+#[test]
+fn a_handshake_that_never_begins_is_given_up() {
+    let mut bench = bench();
+    let mut client = bench.client("a", 1);
+    bench.sessions.receive(peer(1), &client.datagrams()[0], NOW);
+    let verify = bench.events(peer(1)).remove(0);
+    client.dtls.handle_packet(&verify).unwrap();
+    let mut hello = client.datagrams().remove(0);
+    // The version of the record, which no cookie is of.
+    hello[1] = 0;
+    bench.sessions.receive(peer(1), &hello, NOW);
+    assert_eq!(bench.sessions.len(), (0, 1));
+    while let Some(at) = bench.sessions.deadline() {
+        assert!(at <= NOW + HANDSHAKE_MS, "{at}");
+        bench.sessions.tick(at);
+    }
+    assert_eq!((bench.sessions.len(), bench.sessions.slots.len()), ((0, 0), 0));
+}
+
 #[test]
 fn a_silent_session_ends() {
     let mut bench = Bench::new(SessionLimits { idle_secs: 60, ..SessionLimits::default() });

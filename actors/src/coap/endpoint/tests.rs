@@ -2,7 +2,9 @@ use std::net::Ipv4Addr;
 
 use coap_lite::{CoapOption, Packet, RequestType};
 
+use super::super::MAX_DATAGRAM;
 use super::super::message::{Format, Method};
+use super::super::option::MAX_SZX;
 use super::*;
 
 mod late;
@@ -423,6 +425,50 @@ fn a_body_that_is_too_long_is_refused_with_the_bound() {
     let answer = sent(endpoint.receive(peer(), &post(64, 64, true, &[0; 16]), 0));
     assert_eq!(code(&answer), ResponseType::RequestEntityTooLarge);
     assert_eq!(answer.get_first_option(CoapOption::Size1), Some(&vec![4, 0]));
+}
+
+/// Header and options of a datagram that is longer than may be read are there; how long its body is nobody knows.
+#[test]
+fn a_request_in_a_datagram_that_may_be_cut_off_is_too_large() {
+    let answer = |len: usize, confirmable: bool| {
+        let mut packet = packet(RequestType::Post, 1, &["ph", "hello"]);
+        if !confirmable {
+            packet.header.set_type(MessageType::NonConfirmable);
+        }
+        // So many bytes of options that the body is short.
+        packet.add_option(CoapOption::Unknown(2048), vec![0; MAX_DATAGRAM - 200]);
+        let rest = len - packet.to_bytes_unlimited().unwrap().len() - 1;
+        packet.payload = vec![1; rest];
+        let datagram = packet.to_bytes_unlimited().unwrap();
+        assert_eq!(datagram.len(), len);
+        endpoint().receive(peer(), &datagram, 0)
+    };
+    assert!(matches!(answer(MAX_DATAGRAM - 1, true), Received::Request(_)));
+    for confirmable in [true, false] {
+        let refused = sent(answer(MAX_DATAGRAM, confirmable));
+        assert_eq!(code(&refused), ResponseType::RequestEntityTooLarge);
+        assert_eq!(refused.get_first_option(CoapOption::Size1), Some(&vec![4, 0]));
+    }
+}
+
+/// What was asked in one session is no answer in the next one at its address, whoever is there now.
+#[test]
+fn an_answer_goes_to_the_session_that_asked() {
+    let mut endpoint = endpoint();
+    let get = packet(RequestType::Get, 1, &["ph", "manifest"]).to_bytes().unwrap();
+    let old = incoming(endpoint.receive(peer(), &get, 0)).ticket;
+    endpoint.0.forget(peer());
+    let new = incoming(endpoint.receive(peer(), &get, 1)).ticket;
+    endpoint.0.sleep(&old);
+    endpoint.0.respond(old, text("another's"), 2);
+    assert!(endpoint.outputs().is_empty());
+    assert!(!endpoint.0.peers.find(&peer()).unwrap().asleep);
+    assert_eq!(Packet::from_bytes(&endpoint.respond(new, text("its own"))).unwrap().payload, b"its own");
+    let gone = incoming(endpoint.receive(peer(), &get, 3)).ticket;
+    endpoint.0.forget(peer());
+    endpoint.0.respond(gone, text("nobody's"), 4);
+    assert!(endpoint.outputs().is_empty());
+    assert_eq!(endpoint.0.working, 0, "and its place is free");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Observers (RFC 7641).
 
+use super::super::observe::MAX_WATCHERS;
 use super::*;
 
 const DEVICE: DeviceId = DeviceId::new([0xd0; 16]);
@@ -201,7 +202,10 @@ fn observers_are_bounded_in_all_and_for_each_device() {
 fn a_sleeping_observer_is_told_when_it_wakes() {
     let mut endpoint = endpoint();
     ask(&mut endpoint, peer(), &get(1, 5, Some(0)));
-    endpoint.0.sleep(peer());
+    let status = packet(RequestType::Post, 9, &["ph", "status"]).to_bytes().unwrap();
+    let ticket = incoming(endpoint.receive(peer(), &status, 0)).ticket;
+    endpoint.0.sleep(&ticket);
+    let _ = endpoint.respond(ticket, Response::code(ResponseType::Changed));
     endpoint.0.changed(&DEVICE, 1);
     assert!(due(&mut endpoint).is_none());
     let hello = packet(RequestType::Post, 2, &["ph", "hello"]).to_bytes().unwrap();
