@@ -284,6 +284,21 @@ impl Config {
         peers("bootstrap", &self.dsn.bootstrap)?;
         peers("distributors", &self.dsn.distributors).map(drop)
     }
+
+    /// The sections that hold from a start on, by name and as text to compare.
+    pub(crate) fn sections(&self) -> [(&'static str, String); 8] {
+        let Self { state_dir, chain, products, exchange, dsn, sensors, staging, status, campaign: _ } = self;
+        [
+            ("state_dir", format!("{state_dir:?}")),
+            ("chain", format!("{chain:?}")),
+            ("products", format!("{products:?}")),
+            ("exchange", format!("{exchange:?}")),
+            ("dsn", format!("{dsn:?}")),
+            ("sensors", format!("{sensors:?}")),
+            ("staging", format!("{staging:?}")),
+            ("status", format!("{status:?}")),
+        ]
+    }
 }
 
 /// The peers at the ends of addresses.

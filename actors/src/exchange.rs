@@ -24,7 +24,7 @@ use posthouse_protocol::gateway::{Input, PackageFault, Policy, Report};
 use posthouse_protocol::id::{Bounty, PeerHash, ProductId, ReleaseKey, UpdateId};
 
 use self::campaign::Campaigns;
-pub use self::campaign::{GiveOrder, OrderError, Retry};
+pub use self::campaign::{GiveOrder, OrderError, Retry, SetCampaign};
 use self::follow::Follow;
 use self::registry::Registry;
 use crate::campaign::Campaign;

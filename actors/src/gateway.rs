@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::{Actor as _, Addr, Arbiter, ArbiterHandle, AsyncContext as _, Context, SyncArbiter};
 use posthouse_contracts::chain::{
@@ -30,8 +31,9 @@ use crate::chain::{Chain, Followed, Settings};
 use crate::coap::Coap;
 use crate::config::{Config, ConfigError, peers};
 use crate::dsn::{Dsn, introduce};
-use crate::exchange::{Exchanges, Found, Peers, Site};
+use crate::exchange::{Exchanges, Found, Peers, SetCampaign, Site};
 use crate::mqtt::{self, Mqtt};
+use crate::pulse::Pulses;
 use crate::sensors::Sensors;
 use crate::stage::{Rehash, Stage, image_path};
 use crate::status;
@@ -110,6 +112,7 @@ pub struct Gateway {
     /// Where the status is.
     pub status: Option<SocketAddr>,
     dsn: posthouse_dsn::Dsn,
+    pulses: Pulses,
     hub_thread: Arbiter,
     /// Held for as long as the gateway runs.
     _lock: File,
@@ -139,6 +142,9 @@ impl Gateway {
 
         let handle = peer(config, &folders, keypair).await?;
         let dsn = Dsn::new(handle.clone(), distributors(config)?).start();
+        let mut pulses = Pulses::default();
+        pulses.add("store", store.clone().recipient());
+        pulses.add("dsn", dsn.clone().recipient());
         let hub_thread = Arbiter::new();
         let hub_on = hub_thread.handle();
         let (policy, limits) = config.sensors.policy();
@@ -151,6 +157,7 @@ impl Gateway {
                     (me.clone().recipient(), me.clone().recipient(), me.clone().recipient());
                 Chain::new(announced, keys, seen, reading).start()
             };
+            pulses.add("chain", chain.clone().recipient());
             let sensors = Sensors::start_in_arbiter(&hub_on, move |_| {
                 let (hello, signature) = (me.clone().recipient(), me.clone().recipient());
                 Sensors::new(hello, signature, me.clone().recipient(), me.recipient(), policy, limits)
@@ -160,18 +167,36 @@ impl Gateway {
             Exchanges::new(peers, site, found)
         });
         let sensors = hub.ok_or(StartError::Ended)?;
+        pulses.add("exchanges", exchanges.clone().recipient());
+        pulses.add("sensors", sensors.clone().recipient());
 
-        let coap = start_coap(config, &sensors, &hub_thread.handle()).await?;
+        let coap = start_coap(config, &sensors, &hub_thread.handle(), &mut pulses).await?;
         if let Some(mqtt) = config.sensors.mqtt()? {
-            Mqtt::start(&mqtt, &sensors)?;
+            pulses.add("mqtt", Mqtt::start(&mqtt, &sensors)?.recipient());
         }
         let status = start_status(config, &exchanges)?;
-        Ok(Self { exchanges, sensors, coap, status, dsn: handle, hub_thread, _lock: lock })
+        Ok(Self { exchanges, sensors, coap, status, dsn: handle, pulses, hub_thread, _lock: lock })
+    }
+
+    /// The actors that do not answer in time; none, as long as all is well.
+    pub async fn silent(&self, within: Duration) -> Vec<&'static str> {
+        self.pulses.silent(within).await
     }
 
     /// This gateway's peer id.
     pub fn peer_id(&self) -> PeerId {
         self.dsn.peer_id()
+    }
+
+    /// Takes over what of a new configuration holds at once, which is `campaign`. The other sections that differ from the
+    /// old one are named: they hold from the next start on.
+    ///
+    /// # Errors
+    /// The configuration cannot be used; the old one goes on.
+    pub fn reload(&self, old: &Config, new: &Config) -> Result<Vec<&'static str>, ConfigError> {
+        new.check()?;
+        self.exchanges.do_send(SetCampaign(new.campaign.clone()));
+        Ok(old.sections().into_iter().zip(new.sections()).filter(|(a, b)| a != b).map(|(a, _)| a.0).collect())
     }
 
     /// Leaves the network and ends the hub's thread. All that matters is on disk at any moment, so
@@ -187,6 +212,7 @@ async fn start_coap(
     config: &Config,
     hub: &Addr<Sensors>,
     thread: &ArbiterHandle,
+    pulses: &mut Pulses,
 ) -> Result<Vec<SocketAddr>, StartError> {
     let mut addresses = Vec::new();
     for (key, settings) in config.sensors.coap()? {
@@ -194,10 +220,13 @@ async fn start_coap(
         let (sender, started) = tokio::sync::oneshot::channel();
         thread.spawn(async move {
             let started = Coap::start(settings, &hub).await;
-            drop(sender.send(started.map(|(_, address)| address)));
+            drop(sender.send(started));
         });
-        let address = started.await.map_err(|_| StartError::Ended)?;
-        addresses.push(address.map_err(|error| StartError::Listen { key, address: listen, error })?);
+        let started = started.await.map_err(|_| StartError::Ended)?;
+        let (carrier, address) =
+            started.map_err(|error| StartError::Listen { key, address: listen, error })?;
+        pulses.add("coap", carrier.recipient());
+        addresses.push(address);
     }
     Ok(addresses)
 }

@@ -11,6 +11,7 @@ pub mod exchange;
 pub mod gateway;
 pub mod messages;
 pub mod mqtt;
+mod pulse;
 pub mod sensors;
 pub mod stage;
 pub mod status;

@@ -19,7 +19,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run the gateway until SIGTERM or SIGINT.
+    /// Run the gateway until SIGTERM or SIGINT; SIGHUP has it read `[campaign]` again.
     Run(Source),
     /// Ask a running gateway how it fares.
     Status {
@@ -128,7 +128,9 @@ pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let done = match cli.command {
-        Command::Run(source) => load(&source).and_then(|c| run::run(&c).map(drop).map_err(Failure::Failed)),
+        Command::Run(source) => {
+            load(&source).and_then(|c| run::run(&source.config, c).map_err(Failure::Failed))
+        }
         Command::Status { source, json, address } => {
             let address = address.map_or_else(|| load(&source).and_then(|c| served_at(&c)), Ok);
             address.and_then(|a| status::print(a, json).map_err(Failure::Failed))

@@ -10,6 +10,7 @@ mod cli;
 pub mod config;
 mod run;
 mod status;
+mod systemd;
 
 use std::{ffi::OsString, process::ExitCode};
 

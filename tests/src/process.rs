@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 
 use crate::roles::{AS, Role};
@@ -85,10 +86,20 @@ impl Process {
 
     /// SIGTERM, as systemd sends it, and wait for the exit.
     pub async fn terminate(&mut self) -> Result<ExitStatus> {
-        if let Some(pid) = self.child.id().and_then(|id| rustix::process::Pid::from_raw(id.cast_signed())) {
-            rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
-        }
+        self.signal(Signal::TERM)?;
         self.exit().await
+    }
+
+    /// SIGHUP, with which systemd has it read its configuration again.
+    pub fn reload(&self) -> Result<()> {
+        self.signal(Signal::HUP)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        if let Some(pid) = self.child.id().and_then(|id| Pid::from_raw(id.cast_signed())) {
+            kill_process(pid, signal)?;
+        }
+        Ok(())
     }
 
     /// Wait for the exit.

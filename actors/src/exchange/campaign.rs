@@ -12,7 +12,7 @@ use posthouse_protocol::sensor::{Status, UpdateResult};
 use thiserror::Error;
 
 use super::Exchanges;
-use crate::campaign::{Hold, Order, Orders};
+use crate::campaign::{Campaign, Hold, Order, Orders};
 use crate::store::{SaveFailures, SaveOrder, SensorRow};
 
 /// How often it is looked whether a window has opened or closed: they are of minutes.
@@ -83,10 +83,12 @@ impl Campaigns {
 impl Exchanges {
     /// Looks at the clock now and then.
     pub(super) fn watch_windows(ctx: &mut Context<Self>) {
-        ctx.run_interval(LOOK, |actor, ctx| {
-            let bounties: Vec<Bounty> = actor.follows.keys().copied().collect();
-            bounties.into_iter().for_each(|bounty| actor.readmit(bounty, ctx));
-        });
+        ctx.run_interval(LOOK, Self::readmit_all);
+    }
+
+    fn readmit_all(&mut self, ctx: &mut Context<Self>) {
+        let bounties: Vec<Bounty> = self.follows.keys().copied().collect();
+        bounties.into_iter().for_each(|bounty| self.readmit(bounty, ctx));
     }
 
     /// Why a sensor does not get an update now.
@@ -207,6 +209,20 @@ impl Handler<GiveOrder> for Exchanges {
             actor.readmit(bounty, ctx);
             Ok(())
         }))
+    }
+}
+
+/// Rules that hold from now on.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct SetCampaign(pub Campaign);
+
+impl Handler<SetCampaign> for Exchanges {
+    type Result = ();
+
+    fn handle(&mut self, SetCampaign(campaign): SetCampaign, ctx: &mut Self::Context) {
+        self.site.campaign = campaign;
+        self.readmit_all(ctx);
     }
 }
 
