@@ -148,6 +148,11 @@ fn load(path: &std::path::Path) -> Result<(Settings, posthouse_protocol::key::Si
     let settings = Settings::load(path)?;
     let key = keyfile::read(&settings.key_file, settings.curve.into())
         .map_err(|error| ConfigError::value(path, "key_file", &settings.key_file.display(), &error))?;
+    // Read again at each wake; what is wrong with it is said now.
+    if let Some(file) = &settings.coap_psk_key_file {
+        keyfile::read_psk(file)
+            .map_err(|error| ConfigError::value(path, "coap_psk_key_file", &file.display(), &error))?;
+    }
     Ok((settings, key))
 }
 

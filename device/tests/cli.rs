@@ -80,6 +80,20 @@ fn a_key_that_others_may_read_is_refused() {
 }
 
 #[test]
+fn a_pre_shared_key_that_others_may_read_is_refused_and_never_shown() {
+    let dir = folder();
+    let psk = dir.path().join("psk");
+    write(dir.path(), "coap_psk_identity = \"sensor-1\"\ncoap_psk_key_file = \"psk\"");
+    refused(dir.path(), &["sim.toml", "coap_psk_key_file = psk"]);
+    for (key, mode, word) in [("5ec2e7".repeat(8), 0o644, "644"), ("5ec2e7".repeat(5), 0o600, "hex digits")] {
+        std::fs::write(&psk, key).unwrap();
+        std::fs::set_permissions(&psk, std::fs::Permissions::from_mode(mode)).unwrap();
+        refused(dir.path(), &["sim.toml", "coap_psk_key_file = psk", word]);
+        assert!(!stderr(&sim(dir.path(), &["check", "--config", "sim.toml"])).contains("5ec2e7"));
+    }
+}
+
+#[test]
 fn no_key_is_overwritten() {
     let dir = folder();
     let before = std::fs::read(dir.path().join("key")).unwrap();

@@ -9,6 +9,7 @@ mod herd;
 mod libcoap;
 mod mirror;
 mod power;
+mod psk;
 mod served;
 mod site;
 mod update;

@@ -29,6 +29,9 @@ pub(crate) const VERSION: Version = Version::new(2);
 const CHAIN: ChainId = ChainId::new(31337);
 const BOUNTY: Bounty = Bounty::new([0xb0; 20]);
 
+/// Everybody is asked for signatures.
+pub(crate) const OPEN: Policy = Policy { allow_unauthenticated_signing: true, retry_after: 1 };
+
 pub(crate) fn release_key() -> ReleaseSigningKey {
     ReleaseSigningKey::from_bytes(&[0x77; 32]).unwrap()
 }
@@ -94,10 +97,10 @@ pub(crate) fn firmware(len: usize) -> Vec<u8> {
 
 impl Site {
     pub(crate) fn start(dir: &Path, len: usize) -> Self {
-        Self::with(dir, len, Limits::default())
+        Self::with(dir, len, OPEN, Limits::default())
     }
 
-    pub(crate) fn with(dir: &Path, len: usize, limits: Limits) -> Self {
+    pub(crate) fn with(dir: &Path, len: usize, policy: Policy, limits: Limits) -> Self {
         let firmware = firmware(len);
         let u_id = UpdateId::new(Sha256::digest(&firmware).into());
         let path = dir.join("staged");
@@ -111,7 +114,7 @@ impl Site {
             image: Image { u_id, size: size.into(), path: path.clone() },
         };
         let heard = Arc::clone(&desk.heard);
-        let (desk, hub) = start(desk, limits);
+        let (desk, hub) = start(desk, policy, limits);
         Self { hub, desk, heard, firmware, u_id, path }
     }
 
@@ -160,8 +163,7 @@ impl Site {
     }
 }
 
-fn start(desk: Desk, limits: Limits) -> (Addr<Desk>, Addr<Sensors>) {
-    let policy = Policy { allow_unauthenticated_signing: true, retry_after: 1 };
+fn start(desk: Desk, policy: Policy, limits: Limits) -> (Addr<Desk>, Addr<Sensors>) {
     let (sender, receiver) = std::sync::mpsc::channel();
     let desk = Desk::create(|ctx| {
         let desk_address = ctx.address();

@@ -10,7 +10,7 @@ use posthouse_protocol::sensor::SignRequest;
 
 use super::broker;
 use super::fleet::{Sensor, cut_power, finished};
-use super::site::{Site, VERSION, everyday};
+use super::site::{OPEN, Site, VERSION, everyday};
 
 pub(crate) async fn coap(site: &Site) -> SocketAddr {
     let config = coap::Config::new((Ipv4Addr::LOCALHOST, 0).into());
@@ -121,7 +121,7 @@ async fn over_both_with_less_than_they_would_take() {
     let address = broker::rumqttd();
     let rate = Some(40_000);
     let limits = Limits { mqtt_bytes_per_sec: rate, coap_bytes_per_sec: rate, ..Limits::default() };
-    let site = Site::with(dir.path(), 50_001, limits);
+    let site = Site::with(dir.path(), 50_001, OPEN, limits);
     let gateway = coap(&site).await;
     mqtt(&site, address);
     let sensors = [

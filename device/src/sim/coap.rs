@@ -1,6 +1,7 @@
 //! One wake over CoAP: the sensor asks, the gateway answers (RFC 7252, RFC 7959).
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,13 +11,16 @@ use posthouse_protocol::id::Digest;
 use posthouse_protocol::sensor::{Block, BlockRequest, MAX_MANIFEST, SignRequest, names};
 use tokio::net::lookup_host;
 
+use self::channel::Psk;
 use self::client::{Client, CoapError};
 use self::option::{Block2, uint};
 use super::config::Settings;
+use super::keyfile;
 use super::life::WakeError;
 use super::node::Node;
 use crate::device::Flow;
 
+mod channel;
 mod client;
 mod option;
 
@@ -30,6 +34,8 @@ const CBOR: u32 = 60;
 /// The sensor's way over CoAP.
 pub(super) struct Coap {
     gateway: String,
+    /// Identity and the key's file, where the gateway's endpoint has DTLS.
+    psk: Option<(String, PathBuf)>,
     wake_ms: u64,
     awake_ms: u64,
     patience: Duration,
@@ -49,6 +55,7 @@ impl Coap {
     pub(super) fn new(settings: &Settings) -> Self {
         Self {
             gateway: settings.gateway.clone(),
+            psk: settings.coap_psk_identity.clone().zip(settings.coap_psk_key_file.clone()),
             wake_ms: settings.wake_ms,
             awake_ms: settings.awake_ms,
             patience: Duration::from_millis(settings.block_timeout_ms.into()),
@@ -58,18 +65,25 @@ impl Coap {
     }
 
     pub(super) async fn wake(&mut self, node: &mut Node) -> Result<Flow, WakeError> {
-        let mut client = Client::open(self.resolve().await?, self.patience, Arc::clone(node.tally())).await?;
+        let (gateway, tally) = (self.resolve().await?, Arc::clone(node.tally()));
+        let mut client = Client::open(gateway, self.psk()?, self.patience, tally).await?;
+        let flow = self.converse(&mut client, node).await?;
+        client.close().await;
+        Ok(flow)
+    }
+
+    async fn converse(&mut self, client: &mut Client, node: &mut Node) -> Result<Flow, WakeError> {
         // A manifest that comes again says: go on; once a wake that is worth its bytes.
         self.manifest = None;
         self.answered = None;
         let mut flow = node.give(Input::Wake)?;
         let end = node.now() + self.awake_ms;
         for _ in 0..MAX_ROUNDS {
-            flow = self.flush(&mut client, node, flow).await?;
+            flow = self.flush(client, node, flow).await?;
             if flow == Flow::Reboot {
                 return Ok(flow);
             }
-            flow = self.ask(&mut client, node).await?;
+            flow = self.ask(client, node).await?;
             if node.has_messages() || flow == Flow::Reboot {
                 continue;
             }
@@ -80,7 +94,14 @@ impl Coap {
         }
         let next_wake = u32::try_from(self.wake_ms.div_ceil(1000)).unwrap_or(u32::MAX);
         let flow = node.give(Input::Sleep { next_wake })?;
-        self.flush(&mut client, node, flow).await
+        self.flush(client, node, flow).await
+    }
+
+    fn psk(&self) -> Result<Option<Psk>, WakeError> {
+        let Some((identity, file)) = &self.psk else { return Ok(None) };
+        let key = keyfile::read_psk(file)
+            .map_err(|error| WakeError::Link(format!("{}: {error}", file.display())))?;
+        Ok(Some(Psk { identity: identity.clone(), key }))
     }
 
     async fn resolve(&self) -> Result<SocketAddr, WakeError> {

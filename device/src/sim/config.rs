@@ -118,6 +118,12 @@ pub struct Settings {
     /// PEM file of that certificate's key.
     #[serde(default)]
     pub mqtt_tls_key: Option<PathBuf>,
+    /// Identity of the pre-shared key at the gateway's CoAP endpoint; without it, no DTLS.
+    #[serde(default)]
+    pub coap_psk_identity: Option<String>,
+    /// File of that key: 32 to 128 hex digits, mode 0600.
+    #[serde(default)]
+    pub coap_psk_key_file: Option<PathBuf>,
 }
 
 fn default_curve() -> Curve {
@@ -207,6 +213,15 @@ impl Settings {
                 &file.display(),
                 "mqtt_tls_ca, mqtt_tls_cert and mqtt_tls_key go together",
             );
+        }
+        if self.coap_psk_identity.is_some() != self.coap_psk_key_file.is_some() {
+            let identity = self.coap_psk_identity.as_deref().unwrap_or_default();
+            return wrong("coap_psk_identity", &identity, "goes together with coap_psk_key_file");
+        }
+        // As the gateway's file of keys has them.
+        let fits = |id: &String| (1..=128).contains(&id.len()) && !id.contains(char::is_whitespace);
+        if let Some(identity) = self.coap_psk_identity.as_ref().filter(|identity| !fits(identity)) {
+            return wrong("coap_psk_identity", identity, "not 1 to 128 bytes without white space");
         }
         for (key, value) in [("vendor_id", &self.vendor_id), ("class_id", &self.class_id)] {
             if uuid(value).is_none() {
@@ -299,6 +314,9 @@ mod tests {
             ("colour = 1", "colour"),
             ("mqtt_tls_cert = \"a\"", "mqtt_tls_cert"),
             ("mqtt_tls_ca = \"a\"\nmqtt_tls_key = \"b\"", "mqtt_tls_cert"),
+            ("coap_psk_identity = \"a\"", "coap_psk_identity"),
+            ("coap_psk_key_file = \"a\"", "coap_psk_identity"),
+            ("coap_psk_identity = \"a b\"\ncoap_psk_key_file = \"a\"", "coap_psk_identity"),
         ];
         for (line, key) in wrong {
             let error = load(&format!("{GOOD}\n{line}")).unwrap_err().to_string();

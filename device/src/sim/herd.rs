@@ -75,6 +75,10 @@ impl Herd {
     /// Reads and makes what the sensors need.
     pub(super) fn gather(&self) -> Result<Gathered, ConfigError> {
         let template = Settings::load(&self.config)?;
+        if let Some(identity) = &template.coap_psk_identity {
+            let why = "a pre-shared key is one device's, and a herd has one configuration";
+            return Err(ConfigError::value(&self.config, "coap_psk_identity", identity, &why));
+        }
         let mut random = StdRng::seed_from_u64(self.seed);
         let members = (0..self.count).map(|number| self.member(&template, number, &mut random));
         Ok(Gathered { members: members.collect::<Result<_, _>>()?, until: self.until, within: self.within })

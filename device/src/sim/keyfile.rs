@@ -1,7 +1,8 @@
-//! The device key in a file that nobody but its owner may read: 64 hex digits.
+//! Keys in files that nobody but their owner may read: the device's, 64 hex digits, and one that is shared with the gateway.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
+use std::ops::RangeInclusive;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
@@ -14,6 +15,8 @@ use zeroize::Zeroizing;
 
 /// Longest file that can be a key: digits, prefix, line end.
 const MAX_LEN: u64 = 70;
+/// Hex digits of a key that is shared, as the gateway takes it.
+const PSK_DIGITS: RangeInclusive<usize> = 32..=128;
 
 /// Why there is no key.
 #[derive(Debug, Error)]
@@ -24,6 +27,8 @@ pub(super) enum KeyFileError {
     Mode(u32),
     #[error("not 64 hex digits")]
     Digits,
+    #[error("not 32 to 128 hex digits")]
+    PskDigits,
     #[error("{0}")]
     Key(#[from] KeyError),
     #[error("the system gives no randomness")]
@@ -32,15 +37,37 @@ pub(super) enum KeyFileError {
 
 /// Reads a key.
 pub(super) fn read(path: &Path, curve: Curve) -> Result<SigningKey, KeyFileError> {
+    let text = secret(path, MAX_LEN)?;
+    let scalar = Zeroizing::new(digits(text.trim()).ok_or(KeyFileError::Digits)?);
+    Ok(SigningKey::from_bytes(curve, &scalar)?)
+}
+
+/// Reads a key that is shared with the gateway.
+pub(super) fn read_psk(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
+    // One byte more than a line of them: a longer file is none.
+    let text = secret(path, *PSK_DIGITS.end() as u64 + 2)?;
+    let digits = text.trim().as_bytes();
+    if !PSK_DIGITS.contains(&digits.len()) || digits.len() % 2 != 0 {
+        return Err(KeyFileError::PskDigits);
+    }
+    let mut key = Zeroizing::new(Vec::with_capacity(digits.len() / 2));
+    for pair in digits.chunks_exact(2) {
+        key.push(byte(pair).ok_or(KeyFileError::PskDigits)?);
+    }
+    Ok(key)
+}
+
+/// What a file has that only its owner may read, up to a length.
+fn secret(path: &Path, len: u64) -> Result<Zeroizing<String>, KeyFileError> {
     let file = File::open(path)?;
     let mode = file.metadata()?.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
         return Err(KeyFileError::Mode(mode));
     }
-    let mut text = Zeroizing::new(String::new());
-    file.take(MAX_LEN).read_to_string(&mut text)?;
-    let scalar = Zeroizing::new(digits(text.trim()).ok_or(KeyFileError::Digits)?);
-    Ok(SigningKey::from_bytes(curve, &scalar)?)
+    // All of it at once: a text that grows leaves copies behind.
+    let mut text = Zeroizing::new(String::with_capacity(len as usize));
+    file.take(len).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// Makes a key in a new file.
@@ -68,9 +95,13 @@ fn digits(text: &str) -> Option<[u8; 32]> {
         return None;
     }
     for (byte, pair) in scalar.iter_mut().zip(digits.chunks_exact(2)) {
-        *byte = (nibble(pair[0])? << 4) | nibble(pair[1])?;
+        *byte = self::byte(pair)?;
     }
     Some(scalar)
+}
+
+fn byte(pair: &[u8]) -> Option<u8> {
+    Some((nibble(*pair.first()?)? << 4) | nibble(*pair.get(1)?)?)
 }
 
 fn nibble(digit: u8) -> Option<u8> {
@@ -97,6 +128,27 @@ mod tests {
         create(&path, Curve::P256).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
         assert!(matches!(read(&path, Curve::P256), Err(KeyFileError::Mode(0o640))));
+    }
+
+    #[test]
+    fn a_shared_key_is_as_long_as_the_gateway_takes_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("psk");
+        let write = |text: &str, mode| {
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        for bytes in [16, 32, 64] {
+            write(&format!("{}\n", "a5".repeat(bytes)), 0o600);
+            assert_eq!(**read_psk(&path).unwrap(), vec![0xa5; bytes]);
+        }
+        for text in ["", "a5", &"a5".repeat(15), &"a5".repeat(65), &"a".repeat(33), &"xx".repeat(16)] {
+            write(text, 0o600);
+            let error = read_psk(&path).unwrap_err().to_string();
+            assert_eq!(error, "not 32 to 128 hex digits", "{text}");
+        }
+        write(&"a5".repeat(16), 0o604);
+        assert!(matches!(read_psk(&path), Err(KeyFileError::Mode(0o604))));
     }
 
     #[test]

@@ -1,27 +1,29 @@
-//! Confirmable requests over UDP, one at a time (RFC 7252 §4.2).
+//! Confirmable requests over a channel, one at a time (RFC 7252 §4.2).
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use coap_lite::{MessageClass, MessageType, Packet};
 use rand::Rng as _;
 use thiserror::Error;
-use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout_at};
 
+use super::channel::{Channel, Psk};
 use crate::sim::tally::Tally;
 
 /// Retransmissions of a request (RFC 7252 §4.8, MAX_RETRANSMIT).
 const MAX_RETRANSMIT: u32 = 4;
-/// Longest datagram read; a longer one is none of ours.
-const MAX_DATAGRAM: usize = 1500;
 
 #[derive(Debug, Error)]
 pub(super) enum CoapError {
     #[error("{0}")]
     Io(io::Error),
+    #[error("DTLS: {0}")]
+    Dtls(#[from] dimpl::Error),
+    #[error("the gateway has ended the session")]
+    Ended,
     #[error("no answer from the gateway")]
     TimedOut,
     #[error("the gateway rejects the message")]
@@ -30,9 +32,9 @@ pub(super) enum CoapError {
     Encode(String),
 }
 
-/// A socket to one gateway.
+/// A way to one gateway.
 pub(super) struct Client {
-    socket: UdpSocket,
+    channel: Channel,
     message_id: u16,
     token: u64,
     ack_timeout: Duration,
@@ -42,17 +44,13 @@ pub(super) struct Client {
 impl Client {
     pub(super) async fn open(
         gateway: SocketAddr,
+        psk: Option<Psk>,
         ack_timeout: Duration,
         tally: Arc<Tally>,
     ) -> Result<Self, CoapError> {
-        let any: SocketAddr = match gateway {
-            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-        };
-        let socket = UdpSocket::bind(any).await.map_err(CoapError::Io)?;
-        socket.connect(gateway).await.map_err(CoapError::Io)?;
+        let channel = Channel::open(gateway, psk, ack_timeout).await?;
         let mut random = rand::rng();
-        Ok(Self { socket, message_id: random.random(), token: random.random(), ack_timeout, tally })
+        Ok(Self { channel, message_id: random.random(), token: random.random(), ack_timeout, tally })
     }
 
     /// Sends a request and returns the response, whatever its code.
@@ -67,7 +65,7 @@ impl Client {
         let mut patience = self.ack_timeout.mul_f32(rand::rng().random_range(1.0..1.5));
         for sent in 0..=MAX_RETRANSMIT {
             self.tally.retransmitted.add(u64::from(sent > 0));
-            self.socket.send(&bytes).await.map_err(CoapError::Io)?;
+            self.channel.send(&bytes).await?;
             if let Some(response) = self.wait(Instant::now() + patience).await? {
                 return Ok(response);
             }
@@ -77,14 +75,10 @@ impl Client {
     }
 
     /// Waits for the answer to the request that is out; nothing if it is to be sent again.
-    async fn wait(&self, mut until: Instant) -> Result<Option<Packet>, CoapError> {
-        let mut buffer = [0; MAX_DATAGRAM];
+    async fn wait(&mut self, mut until: Instant) -> Result<Option<Packet>, CoapError> {
         loop {
-            let Ok(received) = timeout_at(until, self.socket.recv(&mut buffer)).await else {
-                return Ok(None);
-            };
-            let len = received.map_err(CoapError::Io)?;
-            let Ok(packet) = Packet::from_bytes(&buffer[..len]) else { continue };
+            let Ok(received) = timeout_at(until, self.channel.receive()).await else { return Ok(None) };
+            let Ok(packet) = Packet::from_bytes(&received?) else { continue };
             let ours = packet.header.message_id == self.message_id;
             match (packet.header.get_type(), packet.header.code) {
                 (MessageType::Reset, _) if ours => return Err(CoapError::Reset),
@@ -110,6 +104,11 @@ impl Client {
         }
     }
 
+    /// Says goodbye, where there is somebody to say it to.
+    pub(super) async fn close(self) {
+        self.channel.close().await;
+    }
+
     fn stale(&self, packet: &Packet) {
         self.tally.stale_bytes.add(packet.payload.len() as u64);
     }
@@ -118,14 +117,14 @@ impl Client {
         packet.get_token() == self.token.to_be_bytes()
     }
 
-    async fn reset(&self, message_id: u16) -> Result<(), CoapError> {
+    async fn reset(&mut self, message_id: u16) -> Result<(), CoapError> {
         let [high, low] = message_id.to_be_bytes();
-        self.socket.send(&[0x70, 0, high, low]).await.map(drop).map_err(CoapError::Io)
+        self.channel.send(&[0x70, 0, high, low]).await
     }
 
-    async fn acknowledge(&self, message_id: u16) -> Result<(), CoapError> {
+    async fn acknowledge(&mut self, message_id: u16) -> Result<(), CoapError> {
         let [high, low] = message_id.to_be_bytes();
         // Version 1, acknowledgement, no token; empty.
-        self.socket.send(&[0x60, 0, high, low]).await.map(drop).map_err(CoapError::Io)
+        self.channel.send(&[0x60, 0, high, low]).await
     }
 }
