@@ -13,7 +13,9 @@ use actix::{
 };
 use bytes::Bytes;
 use posthouse_protocol::id::DeviceId;
-use posthouse_protocol::sensor::{Block, BlockRequest, ErrorMsg, Hello, SignatureMsg, Status, names};
+use posthouse_protocol::sensor::{
+    Block, BlockRequest, ErrorCode, ErrorMsg, Hello, SignatureMsg, Status, names,
+};
 use posthouse_protocol::wire::WireError;
 use rumqttc::PublishOptions;
 use rumqttc::mqttbytes::v5::PublishProperties;
@@ -178,7 +180,14 @@ impl Handler<Incoming> for Mqtt {
                 match decode(name, &payload) {
                     Ok(Some(up)) => self.word(device, up, retained, ctx),
                     Ok(None) => {}
-                    Err(error) => debug!(%device, name, %error, "malformed"),
+                    Err(error) => {
+                        debug!(%device, name, %error, "malformed");
+                        // What the broker kept was answered when it came.
+                        if !retained {
+                            let malformed = ErrorMsg { code: ErrorCode::Malformed, retry_after: None };
+                            self.tell(&device, &[Down::Error(malformed)]);
+                        }
+                    }
                 }
             }
         }

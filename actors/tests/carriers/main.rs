@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
 mod acl;
+mod attacks;
 mod broker;
 mod fleet;
 mod herd;
