@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use actix::{Actor as _, Addr, Arbiter, ArbiterHandle, AsyncContext as _, Context, SyncArbiter};
 use posthouse_contracts::chain::{
@@ -22,14 +22,14 @@ use posthouse_contracts::chain::{
 };
 use posthouse_dsn::{Keypair, Network, PeerId};
 use posthouse_protocol::exchange::PROTOCOL;
-use posthouse_protocol::id::{PeerHash, ProductId, Version};
+use posthouse_protocol::id::{DeviceId, PeerHash, ProductId, Version};
 use posthouse_protocol::package::Package;
 use posthouse_protocol::release;
 use thiserror::Error;
 
 use crate::chain::{Chain, Followed, Settings};
 use crate::coap::Coap;
-use crate::config::{Config, ConfigError, peers};
+use crate::config::{self, Config, ConfigError, peers};
 use crate::dsn::{Dsn, introduce};
 use crate::exchange::{Exchanges, Found, Peers, SetCampaign, Site};
 use crate::mqtt::{self, Mqtt};
@@ -42,6 +42,8 @@ use crate::verifier::Verifier;
 
 /// Threads that check proofs and packages: a check takes about a millisecond.
 const VERIFIERS: usize = 1;
+/// A device that a carrier has known is taken for a stranger on an open one for so long after it was heard: sensors move.
+const KNOWN_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Why the gateway does not start.
 #[derive(Debug, Error)]
@@ -138,6 +140,7 @@ impl Gateway {
         let verifier = SyncArbiter::start(VERIFIERS, || Verifier);
         let site = site(config, &folders, keypair.public().to_peer_id(), reader.health().trust);
         let told = told(&loaded, &site);
+        let known = known(&loaded, &config.sensors, SystemTime::now());
         let found = find(loaded, &folders, config, &stage).await?;
 
         let handle = peer(config, &folders, keypair).await?;
@@ -161,6 +164,7 @@ impl Gateway {
             let sensors = Sensors::start_in_arbiter(&hub_on, move |_| {
                 let (hello, signature) = (me.clone().recipient(), me.clone().recipient());
                 Sensors::new(hello, signature, me.clone().recipient(), me.recipient(), policy, limits)
+                    .remembering(known)
             });
             hub = Some(sensors.clone());
             let peers = Peers { store, chain, dsn, verifier, stage, hub: sensors.recipient() };
@@ -326,6 +330,18 @@ fn told(loaded: &Loaded, site: &Site) -> BTreeMap<ProductId, Version> {
     told
 }
 
+/// Devices that a carrier has known lately, and may know again. A site that has moved all its sensors to open carriers has none.
+fn known(loaded: &Loaded, config: &config::Sensors, now: SystemTime) -> Vec<DeviceId> {
+    let mqtt = config.mqtt.as_ref().is_some_and(|mqtt| mqtt.authenticated);
+    if !mqtt && config.coap.as_ref().is_none_or(|coap| coap.dtls.is_none()) {
+        return Vec::new();
+    }
+    let since = now.checked_sub(KNOWN_FOR).and_then(|since| since.duration_since(UNIX_EPOCH).ok());
+    let since = since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+    let rows = loaded.sensors.iter().filter(|row| row.authenticated && row.last_seen >= since);
+    rows.map(|row| row.device.device_id()).collect()
+}
+
 /// Hashes again whatever files the rows speak of: the first byte is served after that.
 async fn find(
     loaded: Loaded,
@@ -460,6 +476,38 @@ mod tests {
         fs::set_permissions(&folders.key, fs::Permissions::from_mode(0o600)).unwrap();
         fs::write(&folders.key, b"no key").unwrap();
         assert!(matches!(folders.peer_key(), Err(StartError::Key(_))));
+    }
+
+    #[test]
+    fn what_a_carrier_knew_lately_is_remembered_where_one_may_know_it_again() {
+        use posthouse_protocol::id::{Curve, DeviceKey};
+
+        use crate::messages::Carrier;
+        use crate::store::SensorRow;
+
+        let now = UNIX_EPOCH + 2 * KNOWN_FOR;
+        let (lately, long_ago) = (KNOWN_FOR.as_millis() as u64, KNOWN_FOR.as_millis() as u64 - 1);
+        let row = |number: u8, authenticated, last_seen| SensorRow {
+            device: DeviceKey::new([number; 33]),
+            product: ProductId::new([1; 32]),
+            curve: Curve::P256,
+            installed: Version::new(1),
+            slot: 1,
+            wake: 1,
+            carrier: Carrier::Coap,
+            authenticated,
+            state: None,
+            result: None,
+            next: None,
+            last_seen,
+        };
+        let sensors = vec![row(1, true, lately), row(2, false, lately), row(3, true, long_ago)];
+        let loaded = Loaded { sensors, ..Loaded::default() };
+        let knows = |text: &str| known(&loaded, &serde_json::from_str(text).unwrap(), now);
+        let first = vec![DeviceKey::new([1; 33]).device_id()];
+        assert_eq!(knows(r#"{"mqtt": {"host": "b", "authenticated": true}}"#), first);
+        assert_eq!(knows(r#"{"coap": {"dtls": {"listen": "127.0.0.1:0", "keys": "k"}}}"#), first);
+        assert!(knows(r#"{"mqtt": {"host": "b"}, "coap": {"listen": "127.0.0.1:0"}}"#).is_empty());
     }
 
     #[test]

@@ -153,6 +153,12 @@ impl Sensors {
         }
     }
 
+    /// The same, knowing devices that a carrier has known before a restart.
+    pub fn remembering(mut self, devices: impl IntoIterator<Item = DeviceId>) -> Self {
+        self.registry.remember(devices);
+        self
+    }
+
     /// Milliseconds since the start.
     fn now(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)

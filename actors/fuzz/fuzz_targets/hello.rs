@@ -5,6 +5,8 @@
 //! sensor whose carrier knew it; and an honest sensor whose word comes last is answered.
 #![no_main]
 
+use std::collections::BTreeSet;
+
 use libfuzzer_sys::fuzz_target;
 use posthouse_actors_fuzz::messages::Carrier;
 use posthouse_actors_fuzz::sensors::{Link, Registry, Up};
@@ -61,6 +63,7 @@ fuzz_target!(|data: &[u8]| {
     let mut input = Input(data);
     let mut registry = site::registry();
     let mut now = 0;
+    let mut shown = BTreeSet::new();
     while !input.is_empty() {
         now += u64::from(input.byte());
         if now % 5 == 0 {
@@ -83,6 +86,12 @@ fuzz_target!(|data: &[u8]| {
         if let (Some(before), false) = (before, link.authenticated) {
             assert!(answer.is_err(), "a stranger in an authenticated sensor's place");
             assert_eq!(known(&registry).map(|sensor| sensor.installed), Some(before.installed));
+        }
+        if let Up::Hello(_) = up {
+            assert!(link.authenticated || answer.is_err() || !shown.contains(&device), "it was known before");
+            if link.authenticated && answer.is_ok() {
+                shown.insert(device);
+            }
         }
         let _ = registry.changes(&device);
         check(&registry, now);

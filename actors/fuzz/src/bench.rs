@@ -451,9 +451,8 @@ impl Bench {
             Ok(Route::Image { u_id, block, device }) => {
                 let block = block.no_larger(ticket.max_szx());
                 let authenticated = self.sessions.is_some();
-                let part =
-                    self.registry.read(&u_id, block.offset(), block.size(), device.as_ref(), authenticated);
-                match part {
+                let image = self.registry.open(&u_id, block.offset(), device.as_ref(), authenticated);
+                match image.and_then(|mut image| image.read(block.offset(), block.size())) {
                     Ok(part) => resource::block(&u_id, block, part),
                     Err(_) => Response::code(ResponseType::NotFound),
                 }

@@ -23,7 +23,7 @@ const U_ID: UpdateId = UpdateId::new([0xab; 32]);
 
 /// A registry without sensors.
 pub fn registry() -> Registry {
-    Registry::new(Policy::default(), Limits { max_sensors: MAX_SENSORS, max_blocks: 4 })
+    Registry::new(Policy::default(), Limits { max_sensors: MAX_SENSORS, max_blocks: 4, ..Limits::default() })
 }
 
 /// What a sensor says of itself.

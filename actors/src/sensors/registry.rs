@@ -1,7 +1,7 @@
 //! Sensors, their intents, and what each is told: no I/O but the reading of staged images.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use posthouse_protocol::id::{DeviceId, Digest, UpdateId};
@@ -18,6 +18,8 @@ use crate::messages::{Carrier, Intent};
 
 /// A sensor that said nothing for so long is taken to be asleep, ms.
 const AWAKE_MS: u64 = 30_000;
+/// Devices remembered as known by a carrier: as many as may have keys. It takes a key or a certificate to be one of them.
+const MAX_SHOWN: usize = 65_536;
 
 /// How a word came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,6 +141,8 @@ pub struct Registry {
     /// For registered sensors and for such as the exchange knows from before a restart.
     intents: HashMap<DeviceId, Intent>,
     images: Images,
+    /// Devices that a carrier has known to be who they say, registered or not.
+    shown: HashSet<DeviceId>,
     /// Sensors that made room for others, as the mirrors know them.
     gone: Vec<(DeviceId, Option<Twin>)>,
 }
@@ -148,7 +152,12 @@ impl Registry {
     pub fn new(policy: Policy, limits: Limits) -> Self {
         let (sensors, intents) = (HashMap::new(), HashMap::new());
         let images = Images::new(Budgets::new(limits.mqtt_bytes_per_sec, limits.coap_bytes_per_sec));
-        Self { policy, limits, sensors, intents, images, gone: Vec::new() }
+        Self { policy, limits, sensors, intents, images, shown: HashSet::new(), gone: Vec::new() }
+    }
+
+    /// Remembers devices that a carrier has known before a restart: no stranger on an open carrier takes their place.
+    pub fn remember(&mut self, devices: impl IntoIterator<Item = DeviceId>) {
+        self.shown.extend(devices.into_iter().take(MAX_SHOWN));
     }
 
     /// What a sensor said when it registered.
@@ -188,8 +197,15 @@ impl Registry {
         if hello.key.device_id() != *device {
             return Err(ErrorCode::Malformed);
         }
+        // A stranger on an open carrier must not take an authenticated sensor's place, whatever it says of itself, and
+        // whether or not that one is here now.
+        if self.shown.contains(device) && !link.authenticated {
+            return Err(ErrorCode::Unauthenticated);
+        }
+        if link.authenticated && self.shown.len() < MAX_SHOWN {
+            self.shown.insert(*device);
+        }
         if let Some(sensor) = self.sensors.get_mut(device) {
-            // A stranger on an open carrier must not take an authenticated sensor's place, whatever it says of itself.
             if sensor.link.authenticated && !link.authenticated {
                 return Err(ErrorCode::Unauthenticated);
             }
@@ -200,20 +216,29 @@ impl Registry {
         }
         // The costly check comes once for each key.
         key::check_key(hello.curve, &hello.key).map_err(|_| ErrorCode::Malformed)?;
-        self.make_room()?;
+        self.make_room(link)?;
         let sensor =
             Sensor { hello, link, status: None, seen: now, awake: false, asked: None, next: 0, told: None };
         self.sensors.insert(*device, sensor);
         Ok(())
     }
 
-    fn make_room(&mut self) -> Result<(), ErrorCode> {
+    /// At the bound one that is wanted for nothing goes, those first that no carrier knows. For one that a carrier knows any
+    /// other goes that none does, and for one that none does no other: made-up sensors displace nobody that is not.
+    fn make_room(&mut self, link: Link) -> Result<(), ErrorCode> {
         if self.sensors.len() < self.limits.max_sensors {
             return Ok(());
         }
-        let unwanted = |(device, _): &(&DeviceId, &Sensor)| !self.intents.contains_key(*device);
-        let oldest = self.sensors.iter().filter(unwanted).min_by_key(|(_, sensor)| sensor.seen);
-        let device = oldest.map(|(device, _)| *device).ok_or(ErrorCode::Busy)?;
+        let places = self.sensors.iter().map(|(device, sensor)| {
+            let wanted = self.intents.contains_key(device);
+            (sensor.link.authenticated, wanted, sensor.seen, device)
+        });
+        let goes = |(known, wanted): (bool, bool)| match link.authenticated {
+            true => !known || !wanted,
+            false => !known && !wanted,
+        };
+        let oldest = places.filter(|(known, wanted, ..)| goes((*known, *wanted))).min();
+        let device = oldest.map(|(.., device)| *device).ok_or(ErrorCode::Busy)?;
         if let Some(sensor) = self.sensors.remove(&device) {
             self.gone.push((device, sensor.told));
         }

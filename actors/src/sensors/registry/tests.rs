@@ -263,6 +263,46 @@ fn strangers_make_room_and_wanted_sensors_do_not() {
     assert_eq!(code(registry.take(&id(6), COAP, &Up::Hello(hello(6)), 0)), ErrorCode::Busy);
 }
 
+/// A flood of made-up sensors fills the registry, each wanted for something: whom a carrier knows finds its place.
+#[test]
+fn made_up_sensors_displace_nobody_that_a_carrier_knows() {
+    let mut registry = Registry::new(Policy::default(), Limits { max_sensors: 3, ..Limits::default() });
+    register(&mut registry, 1, MQTT);
+    for seed in 2..=9 {
+        registry.set_intent(id(seed), signing(1), 0);
+        let _ = registry.take(&id(seed), COAP, &Up::Hello(hello(seed)), seed.into());
+    }
+    assert!(registry.hello_of(&id(1)).is_some(), "though it is wanted for nothing");
+    for seed in 10..=11 {
+        register(&mut registry, seed, MQTT);
+        registry.set_intent(id(seed), signing(1), 20);
+    }
+    let left: Vec<_> =
+        [1, 10, 11].into_iter().filter(|seed| registry.hello_of(&id(*seed)).is_some()).collect();
+    assert_eq!((left, registry.list(0).len()), (vec![1, 10, 11], 3));
+    assert_eq!(code(registry.take(&id(12), COAP, &Up::Hello(hello(12)), 0)), ErrorCode::Busy);
+    register(&mut registry, 12, MQTT);
+    assert!(
+        registry.hello_of(&id(1)).is_none(),
+        "among those that are known, one that is wanted for nothing"
+    );
+    // Gone or not, it is known.
+    assert_eq!(code(registry.take(&id(1), COAP, &Up::Hello(hello(1)), 0)), ErrorCode::Unauthenticated);
+}
+
+/// After a restart a stranger may come first.
+#[test]
+fn a_device_that_was_known_before_a_restart_is_not_taken_for_a_stranger() {
+    let mut registry = registry();
+    registry.remember([id(1)]);
+    assert_eq!(code(registry.take(&id(1), COAP, &Up::Hello(hello(1)), 0)), ErrorCode::Unauthenticated);
+    assert_eq!(code(registry.take(&id(1), COAP, &status(0), 0)), ErrorCode::UnknownDevice);
+    assert!(registry.list(0).is_empty());
+    register(&mut registry, 1, MQTT);
+    register(&mut registry, 2, COAP);
+    assert_eq!(registry.list(0).len(), 2);
+}
+
 #[test]
 fn a_done_sensor_has_its_retained_manifest_cleared() {
     let mut registry = registry();

@@ -10,7 +10,7 @@ use super::asker::{Asker, code};
 use super::made_up;
 use super::speaker::Speaker;
 use crate::broker;
-use crate::site::Site;
+use crate::site::{OPEN, Site};
 use crate::update::{coap, mqtt};
 
 const MAX_SENSORS: usize = 32;
@@ -19,7 +19,7 @@ const LEN: usize = 20_000;
 const BLOCK: u32 = 512;
 
 fn site(dir: &std::path::Path) -> Site {
-    Site::with(dir, LEN, Limits { max_sensors: MAX_SENSORS, ..Limits::default() })
+    Site::with(dir, LEN, OPEN, Limits { max_sensors: MAX_SENSORS, ..Limits::default() })
 }
 
 async fn registered(site: &Site) -> usize {
