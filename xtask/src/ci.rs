@@ -24,7 +24,7 @@ struct Step {
     run: fn() -> Result<Count>,
 }
 
-const STEPS: [Step; 19] = [
+const STEPS: [Step; 20] = [
     Step { name: "install", slow: false, run: || tools::install().map(|()| Count::default()) },
     Step { name: "format", slow: false, run: || quiet("cargo fmt --all --check") },
     Step { name: "shellcheck", slow: false, run: shellcheck },
@@ -51,6 +51,7 @@ const STEPS: [Step; 19] = [
     Step { name: "suit", slow: true, run: suit },
     Step { name: "board", slow: true, run: board },
     Step { name: "coap-peers", slow: true, run: coap_peers },
+    Step { name: "mqtt-peers", slow: true, run: mqtt_peers },
     Step { name: "fuzz", slow: true, run: fuzz },
 ];
 
@@ -186,6 +187,13 @@ fn coap_peers() -> Result<Count> {
     let python = tools::aiocoap(&std::path::absolute(tools::target()?)?)?;
     tools::npm_coap()?;
     counted(cmd(SUITE).arg("coap-peers").env("POSTHOUSE_AIOCOAP", python), "Summary [")
+}
+
+/// Other people's MQTT clients.
+fn mqtt_peers() -> Result<Count> {
+    tools::debian(&[("xxd", "xxd")])?;
+    let python = tools::paho(&tools::target()?)?;
+    counted(cmd(SUITE).arg("mqtt-peers").env("POSTHOUSE_PAHO", python), "Summary [")
 }
 
 /// SUIT and COSE by Python's libraries.

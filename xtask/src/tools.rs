@@ -30,6 +30,8 @@ const CARGO: [(&str, &str); 3] = [
 const SLITHER: &str = "slither-analyzer==0.11.6";
 /// The CoAP client that the gateway is held against.
 const AIOCOAP: &str = "aiocoap==0.4.17";
+/// The MQTT client that the gateway is held against, and what reads its messages.
+const PAHO: &str = "paho-mqtt==2.2.0 cbor2==5.6.5";
 /// What SUIT envelopes are held against. pycose takes what later releases of cbor2 decode for no COSE message.
 const PYCOSE: &str = "pycose==1.1.0 cbor2==5.6.5";
 
@@ -89,6 +91,11 @@ pub(crate) fn slither(folder: &Path) -> Result<PathBuf> {
 /// A Python under `folder` that has aiocoap.
 pub(crate) fn aiocoap(folder: &Path) -> Result<PathBuf> {
     python(folder, AIOCOAP).map(|programs| programs.join("python"))
+}
+
+/// A Python under `folder` that has paho-mqtt.
+pub(crate) fn paho(folder: &Path) -> Result<PathBuf> {
+    python(folder, PAHO).map(|programs| programs.join("python"))
 }
 
 /// A Python under `folder` that has pycose.

@@ -4,20 +4,17 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use posthouse_actors::config::Mqtt as Settings;
-use posthouse_actors::mqtt::{Mirror, Mqtt};
+use posthouse_actors::mqtt::Mirror;
 use posthouse_protocol::id::DeviceId;
 use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v5::{Packet, PubAckReason};
 use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, PublishOptions, Transport};
 use tokio::time::timeout;
 
-use super::broker::{self, WATCHER};
+use super::broker::{self, GATEWAY, WATCHER};
 use super::fleet::{PATIENCE, Sensor};
 use super::site::Site;
 use super::update::all_arrive;
-
-const GATEWAY: &str = "posthouse";
 
 fn user(seed: u8) -> String {
     DeviceId::new([seed; 16]).to_string()
@@ -90,23 +87,6 @@ impl Client {
     }
 }
 
-fn settings(dir: &Path, broker: SocketAddr) -> Settings {
-    let file = |name: &str| Some(dir.join(name));
-    Settings {
-        host: broker.ip().to_string(),
-        port: broker.port(),
-        client_id: GATEWAY.into(),
-        username: None,
-        password_file: None,
-        tls_ca: file("ca.crt"),
-        tls_cert: file("posthouse.crt"),
-        tls_key: file("posthouse.key"),
-        authenticated: true,
-        mirror: vec![Mirror::ThinEdge, Mirror::HomeAssistant],
-        max_bytes_per_sec: None,
-    }
-}
-
 #[actix::test]
 async fn over_mqtt_with_certificates() {
     let dir = tempfile::tempdir().unwrap();
@@ -131,11 +111,7 @@ async fn over_mqtt_with_certificates() {
         sensor.configure("mqtt", address, &more);
     }
     let site = Site::start(dir.path(), 100_001);
-    let config = posthouse_actors::config::Sensors {
-        mqtt: Some(settings(&tls, address)),
-        ..posthouse_actors::config::Sensors::default()
-    };
-    Mqtt::start(&config.mqtt().unwrap().unwrap(), &site.hub).unwrap();
+    broker::gateway_with_tls(&site, &tls, address, vec![Mirror::ThinEdge, Mirror::HomeAssistant]);
     all_arrive(&site, &sensors).await;
 
     // The gateway may write what it mirrors.

@@ -5,8 +5,12 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::Stdio;
 
+use posthouse_actors::config;
+use posthouse_actors::mqtt::{Mirror, Mqtt};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
+
+use super::site::Site;
 
 /// A port that was free a moment ago.
 fn free_port() -> u16 {
@@ -29,8 +33,20 @@ pub(crate) async fn mosquitto_at(dir: &Path, port: u16) -> Option<(Child, Socket
     start(dir, port, format!("listener {port} 127.0.0.1\n{OPEN}")).await
 }
 
+/// The user that the gateway is at a broker with TLS.
+pub(crate) const GATEWAY: &str = "posthouse";
+
 /// Starts mosquitto as `packaging/mosquitto` configures it, with certificates for these users in `dir`.
 pub(crate) async fn mosquitto_with_tls(dir: &Path, users: &[String]) -> Option<(Child, SocketAddr)> {
+    mosquitto_but_for(dir, users, "").await
+}
+
+/// The same without one of the lines of its configuration.
+pub(crate) async fn mosquitto_but_for(
+    dir: &Path,
+    users: &[String],
+    line: &str,
+) -> Option<(Child, SocketAddr)> {
     let packaging = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../packaging/mosquitto"));
     let certificates = |kind: &str, names: &[String]| {
         let mut command = std::process::Command::new(packaging.join("certificates.sh"));
@@ -43,10 +59,32 @@ pub(crate) async fn mosquitto_with_tls(dir: &Path, users: &[String]) -> Option<(
     std::fs::write(dir.join("acl"), format!("{acl}\nuser {WATCHER}\ntopic read #\n")).unwrap();
     let text = std::fs::read_to_string(packaging.join("posthouse.conf")).unwrap();
     let text = text.replace("/etc/mosquitto/posthouse", dir.to_str().unwrap());
+    assert!(text.contains(line));
+    let text = text.replace(line, "");
     // The broker of a test run by root would otherwise become another user, who may not read the key.
     let port = free_port();
     let text = text.replace("listener 8883", &format!("listener {port} 127.0.0.1"));
     start(dir, port, text + "user root\n").await
+}
+
+/// Has a site's gateway speak at such a broker.
+pub(crate) fn gateway_with_tls(site: &Site, dir: &Path, broker: SocketAddr, mirror: Vec<Mirror>) {
+    let file = |name: &str| Some(dir.join(name));
+    let mqtt = Some(config::Mqtt {
+        host: broker.ip().to_string(),
+        port: broker.port(),
+        client_id: GATEWAY.into(),
+        username: None,
+        password_file: None,
+        tls_ca: file("ca.crt"),
+        tls_cert: file("posthouse.crt"),
+        tls_key: file("posthouse.key"),
+        authenticated: true,
+        mirror,
+        max_bytes_per_sec: None,
+    });
+    let sensors = config::Sensors { mqtt, ..config::Sensors::default() };
+    Mqtt::start(&sensors.mqtt().unwrap().unwrap(), &site.hub).unwrap();
 }
 
 async fn start(dir: &Path, port: u16, config: String) -> Option<(Child, SocketAddr)> {
