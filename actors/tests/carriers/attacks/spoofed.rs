@@ -9,7 +9,9 @@ use posthouse_actors::coap::{Coap, Config};
 
 use super::asker::{Asker, ECHO, block_size, code};
 use super::made_up;
+use crate::fleet::Sensor;
 use crate::site::Site;
+use crate::update::all_arrive;
 
 /// Set where [`on_a_network_of_its_own`] runs on one.
 const NETWORK: &str = "POSTHOUSE_TEST_NETWORK";
@@ -113,4 +115,7 @@ async fn on_a_network_of_its_own() {
         image.extend_from_slice(&block.payload);
     }
     assert!(image == site.firmware);
+
+    // So has a sensor of ours, all of it.
+    all_arrive(&site, &[Sensor::new(dir.path(), 1, "coap", gateway, "block = 1024\n")]).await;
 }
