@@ -1,9 +1,11 @@
-//! The local REST status: what the gateway knows, and orders to it, under `/v1`.
+//! The local REST status: what the gateway knows, and orders to it, under `/v1`, with its description in OpenAPI's form, and metrics.
 //!
 //! Who sends: people and programs, over HTTP on loopback. Whom it asks: whoever answers [`GetSnapshot`] and takes
 //! orders. When that one does not answer in five seconds, the client gets 503 with the reason and nothing is kept. To read
 //! needs no authentication; an address other than loopback is the site's own decision. An order needs the site's token.
 
+mod example;
+mod metrics;
 mod server;
 mod token;
 mod view;

@@ -11,8 +11,12 @@ use actix_web::{
 };
 use posthouse_protocol::id::{Bounty, DeviceId};
 use serde::{Deserialize, Serialize};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{IntoParams, Modify, OpenApi, ToSchema};
 
-use super::{ANSWER, ErrorBody, GetSnapshot, Snapshot, Token};
+use super::{
+    ANSWER, Device, ErrorBody, Exchange, GetSnapshot, Snapshot, Status, Token, Update, example, metrics,
+};
 use crate::campaign::Order;
 use crate::exchange::{GiveOrder, OrderError, Retry};
 
@@ -49,10 +53,13 @@ pub fn serve(listen: SocketAddr, desk: Desk) -> io::Result<(Server, SocketAddr)>
         App::new()
             .app_data(source.clone())
             .route("/healthz", web::get().to(healthz))
-            .route("/v1/status", web::get().to(async |s: Source| answer(s, |all| all.status).await))
-            .route("/v1/updates", web::get().to(async |s: Source| answer(s, |all| all.updates).await))
-            .route("/v1/devices", web::get().to(async |s: Source| answer(s, |all| all.devices).await))
-            .route("/v1/exchanges", web::get().to(async |s: Source| answer(s, |all| all.exchanges).await))
+            .route("/readyz", web::get().to(readyz))
+            .route("/metrics", web::get().to(exposition))
+            .route("/v1/openapi.json", web::get().to(openapi))
+            .route("/v1/status", web::get().to(status))
+            .route("/v1/updates", web::get().to(updates))
+            .route("/v1/devices", web::get().to(devices))
+            .route("/v1/exchanges", web::get().to(exchanges))
             .app_data(web::PayloadConfig::new(MAX_BODY))
             .route("/v1/updates/{bounty}/{order}", web::post().to(order))
             .route("/v1/devices/{device}/retry", web::post().to(retry))
@@ -68,23 +75,159 @@ pub fn serve(listen: SocketAddr, desk: Desk) -> io::Result<(Server, SocketAddr)>
     Ok((http.run(), bound))
 }
 
-async fn answer<T: Serialize>(source: Source, part: impl FnOnce(Snapshot) -> T) -> HttpResponse {
-    match source.source.send(GetSnapshot).timeout(ANSWER).await {
-        Ok(all) => HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(part(all)),
-        Err(why) => error(StatusCode::SERVICE_UNAVAILABLE, format!("the agent does not answer: {why}")),
+async fn ask(desk: &Desk) -> Result<Snapshot, HttpResponse> {
+    let asked = desk.source.send(GetSnapshot).timeout(ANSWER).await;
+    asked.map_err(|why| error(StatusCode::SERVICE_UNAVAILABLE, format!("the agent does not answer: {why}")))
+}
+
+async fn answer<T: Serialize>(desk: Source, part: impl FnOnce(Snapshot) -> T) -> HttpResponse {
+    ask(&desk).await.map_or_else(std::convert::identity, |all| {
+        HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(part(all))
+    })
+}
+
+/// The agent, the chain as it sees it, and staged images.
+#[utoipa::path(get, path = "/v1/status", tag = "status", responses(
+    (status = 200, body = Status, example = json!(example::status())),
+    (status = 503, body = ErrorBody, description = "the agent does not answer"),
+))]
+async fn status(desk: Source) -> HttpResponse {
+    answer(desk, |all| all.status).await
+}
+
+/// Updates that the vendors announced for this site's products.
+#[utoipa::path(get, path = "/v1/updates", tag = "status", responses(
+    (status = 200, body = Vec<Update>, example = json!([example::update()])),
+    (status = 503, body = ErrorBody, description = "the agent does not answer"),
+))]
+async fn updates(desk: Source) -> HttpResponse {
+    answer(desk, |all| all.updates).await
+}
+
+/// Registered sensors.
+#[utoipa::path(get, path = "/v1/devices", tag = "status", responses(
+    (status = 200, body = Vec<Device>, example = json!([example::device()])),
+    (status = 503, body = ErrorBody, description = "the agent does not answer"),
+))]
+async fn devices(desk: Source) -> HttpResponse {
+    answer(desk, |all| all.devices).await
+}
+
+/// Exchanges of files for receipts, from the announcement of an update on, with what happened in them.
+#[utoipa::path(get, path = "/v1/exchanges", tag = "status", responses(
+    (status = 200, body = Vec<Exchange>, example = json!([example::exchange()])),
+    (status = 503, body = ErrorBody, description = "the agent does not answer"),
+))]
+async fn exchanges(desk: Source) -> HttpResponse {
+    answer(desk, |all| all.exchanges).await
+}
+
+/// Whether the agent answers.
+#[utoipa::path(get, path = "/healthz", tag = "health", responses(
+    (status = 200, body = Health, example = json!({"ok": true})),
+    (status = 503, body = ErrorBody, description = "the agent does not answer"),
+))]
+async fn healthz(desk: Source) -> HttpResponse {
+    answer(desk, |_| Health { ok: true }).await
+}
+
+/// Whether the agent has seen the chain, so that it can buy what is announced.
+#[utoipa::path(get, path = "/readyz", tag = "health", responses(
+    (status = 200, body = Health, example = json!({"ok": true})),
+    (status = 503, body = ErrorBody, description = "no final block was read yet, or the agent does not answer"),
+))]
+async fn readyz(desk: Source) -> HttpResponse {
+    match ask(&desk).await {
+        Ok(all) if all.status.chain.finalized.is_none() => {
+            error(StatusCode::SERVICE_UNAVAILABLE, "no final block was read yet")
+        }
+        Ok(_) => HttpResponse::Ok().json(Health { ok: true }),
+        Err(refused) => refused,
     }
 }
 
-async fn healthz(source: Source) -> HttpResponse {
-    answer(source, |_| serde_json::json!({ "ok": true })).await
+/// What Prometheus scrapes, as docs/metrics.md names it.
+#[utoipa::path(get, path = "/metrics", tag = "health", responses(
+    (status = 200, body = String, content_type = "application/openmetrics-text", example = "posthouse_sensors_pending 3"),
+    (status = 503, body = ErrorBody, description = "the agent does not answer"),
+))]
+async fn exposition(desk: Source) -> HttpResponse {
+    let all = match ask(&desk).await {
+        Ok(all) => all,
+        Err(refused) => return refused,
+    };
+    match metrics::text(&all) {
+        Ok(text) => HttpResponse::Ok().content_type(metrics::CONTENT_TYPE).body(text),
+        Err(why) => error(StatusCode::INTERNAL_SERVER_ERROR, why.to_string()),
+    }
+}
+
+/// This description.
+#[utoipa::path(get, path = "/v1/openapi.json", tag = "health", responses(
+    (status = 200, body = Object, description = "OpenAPI 3.1", example = json!({"openapi": "3.1.0"})),
+))]
+async fn openapi() -> HttpResponse {
+    HttpResponse::Ok().json(Description::openapi())
+}
+
+/// All of it, in OpenAPI's form.
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Posthouse gateway", description = "The local status of a gateway, and orders to it"),
+    paths(status, updates, devices, exchanges, healthz, readyz, exposition, openapi, order, retry),
+    modifiers(&Bearer)
+)]
+struct Description;
+
+/// What orders need.
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
+        let scheme = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some("the content of `status.token_file`"))
+            .build();
+        let components = api.components.get_or_insert_default();
+        components.add_security_scheme("token", SecurityScheme::Http(scheme));
+    }
+}
+
+/// Well.
+#[derive(Serialize, ToSchema)]
+struct Health {
+    /// True, or there is no such answer.
+    ok: bool,
 }
 
 /// For which sensors an order is.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 struct Scope {
+    /// Only for the sensors of this group of `campaign.groups`.
+    #[param(example = "pilot")]
     group: Option<String>,
 }
+
+/// Holds an update back, lets it go on, or ends it; kept over restarts.
+#[utoipa::path(post, path = "/v1/updates/{bounty}/{order}", tag = "orders",
+    params(
+        ("bounty" = String, Path, description = "the update, by its bounty's address", pattern = "^(0x)?[0-9a-fA-F]{40}$",
+            example = "0x5fbdb2315678afecb367f032d93f642f64180aa3"),
+        ("order" = Order, Path, description = "what to do with it", example = "pause"),
+        Scope,
+    ),
+    security(("token" = [])),
+    responses(
+        (status = 204, description = "it is kept and holds"),
+        (status = 400, body = ErrorBody, description = "not a bounty's address, or a query that is not known"),
+        (status = 401, body = ErrorBody, description = "without the token"),
+        (status = 403, body = ErrorBody, description = "the agent takes no orders"),
+        (status = 404, body = ErrorBody, description = "no such update, group or order"),
+        (status = 500, body = ErrorBody, description = "it cannot be kept"),
+        (status = 503, body = ErrorBody, description = "the agent does not answer"),
+    ))]
 
 async fn order(
     desk: Source,
@@ -109,6 +252,20 @@ async fn order(
     done(desk.orders.send(order).timeout(ANSWER).await)
 }
 
+/// Gives a sensor that failed too often another try.
+#[utoipa::path(post, path = "/v1/devices/{device}/retry", tag = "orders",
+    params(("device" = String, Path, description = "the sensor, by its device id", pattern = "^[0-9a-fA-F]{32}$",
+        example = "000102030405060708090a0b0c0d0e0f")),
+    security(("token" = [])),
+    responses(
+        (status = 204, description = "its failures are forgotten"),
+        (status = 400, body = ErrorBody, description = "not a device id"),
+        (status = 401, body = ErrorBody, description = "without the token"),
+        (status = 403, body = ErrorBody, description = "the agent takes no orders"),
+        (status = 404, body = ErrorBody, description = "no such sensor"),
+        (status = 500, body = ErrorBody, description = "it cannot be kept"),
+        (status = 503, body = ErrorBody, description = "the agent does not answer"),
+    ))]
 async fn retry(desk: Source, request: HttpRequest, device: web::Path<String>) -> HttpResponse {
     if let Some(refused) = refused(&desk, &request) {
         return refused;
@@ -144,10 +301,7 @@ fn done(answer: Result<Result<(), OrderError>, MailboxError>) -> HttpResponse {
 
 async fn elsewhere(method: Method) -> HttpResponse {
     if method == Method::GET || method == Method::HEAD {
-        return error(
-            StatusCode::NOT_FOUND,
-            "no such resource; there are /v1/status, updates, devices, exchanges",
-        );
+        return error(StatusCode::NOT_FOUND, "no such resource; /v1/openapi.json says which there are");
     }
     error(
         StatusCode::METHOD_NOT_ALLOWED,
@@ -168,7 +322,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::status::{Agent, Status};
+    use crate::status::Agent;
 
     struct Fixed;
 
@@ -240,7 +394,7 @@ mod tests {
             (format!("/v1/devices/{}/retry", "03".repeat(16)), bearer.as_str(), "404"),
             ("/v1/devices/x/retry".into(), bearer.as_str(), "400"),
         ] {
-            let answer = ask(address, &format!("POST {path}"), headers).await;
+            let answer = talk(address, &format!("POST {path}"), headers).await;
             assert!(answer.starts_with(&format!("HTTP/1.1 {expected}")), "{path}: {answer}");
         }
         handle.stop(true).await;
@@ -252,17 +406,17 @@ mod tests {
         let (server, address) = serve("127.0.0.1:0".parse().unwrap(), desk(None)).unwrap();
         let handle = server.handle();
         let running = actix::spawn(server);
-        let answer = ask(address, &format!("POST /v1/updates/{}/pause", "01".repeat(20)), "").await;
+        let answer = talk(address, &format!("POST /v1/updates/{}/pause", "01".repeat(20)), "").await;
         assert!(answer.starts_with("HTTP/1.1 403") && answer.contains("token_file"), "{answer}");
         handle.stop(true).await;
         running.await.unwrap().unwrap();
     }
 
     async fn get(address: SocketAddr, request: &str) -> String {
-        ask(address, request, "").await
+        talk(address, request, "").await
     }
 
-    async fn ask(address: SocketAddr, request: &str, headers: &str) -> String {
+    async fn talk(address: SocketAddr, request: &str, headers: &str) -> String {
         let mut stream = TcpStream::connect(address).await.unwrap();
         let request = format!("{request} HTTP/1.1\r\nHost: x\r\n{headers}Connection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();

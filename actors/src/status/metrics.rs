@@ -1,0 +1,224 @@
+//! `/metrics`: what the status shows and the process uses, in the OpenMetrics text format. `docs/metrics.md` names each.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::AtomicU64;
+
+use posthouse_protocol::sensor::State;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+use super::{Device, Exchange, Snapshot};
+
+/// What the answer is.
+pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Ticks of the processor's time in a second: Linux tells programs so on all machines, whatever its own are.
+const USER_HZ: f64 = 100.0;
+
+/// Metrics of one instant.
+struct Page(Registry);
+
+impl Page {
+    fn gauge(&mut self, name: &str, help: &str, value: impl TryInto<i64>) {
+        let gauge = Gauge::<i64>::default();
+        gauge.set(value.try_into().unwrap_or(i64::MAX));
+        self.0.register(name, help, gauge);
+    }
+
+    /// One gauge for each value of a label; those that should be there at 0 too are in `counts`.
+    fn by(&mut self, name: &str, help: &str, label: &'static str, counts: BTreeMap<String, i64>) {
+        let family = Family::<[(&'static str, String); 1], Gauge>::default();
+        for (value, count) in counts {
+            family.get_or_create(&[(label, value)]).set(count);
+        }
+        self.0.register(name, help, family);
+    }
+}
+
+/// Everything, in one text.
+///
+/// # Errors
+/// The text cannot be written, which needs memory only.
+pub(super) fn text(all: &Snapshot) -> Result<String, fmt::Error> {
+    let mut page = Page(Registry::with_prefix("posthouse"));
+    agent(&mut page, all);
+    sensors(&mut page, &all.devices);
+    exchanges(&mut page, &all.exchanges);
+    chain(&mut page, all);
+    process(&mut page.0);
+    let mut text = String::new();
+    encode(&mut text, &page.0)?;
+    Ok(text)
+}
+
+fn agent(page: &mut Page, all: &Snapshot) {
+    let agent = &all.status.agent;
+    page.0.register("build", "The program", Info::new([("version", agent.version.clone())]));
+    page.gauge("start_time_seconds", "When the agent started, Unix time", agent.started / 1000);
+    page.gauge("updates", "Updates that the vendors announced for this site", all.updates.len());
+    let staging = &all.status.staging;
+    page.gauge("staging_images", "Decrypted images on disk", staging.images);
+    page.gauge("staging_bytes", "Bytes of decrypted images on disk", staging.bytes);
+    page.gauge("staging_quota_bytes", "Bytes that decrypted images may take", staging.quota);
+}
+
+/// How many there are of each, with those named that should be there at 0 too.
+fn count<'a>(of: impl Iterator<Item = &'a str>, always: &[&str]) -> BTreeMap<String, i64> {
+    let mut counts: BTreeMap<String, i64> = always.iter().map(|name| ((*name).to_owned(), 0)).collect();
+    of.for_each(|name| *counts.entry(name.to_owned()).or_default() += 1);
+    counts
+}
+
+fn sensors(page: &mut Page, devices: &[Device]) {
+    let carriers = devices.iter().map(|device| device.carrier.as_str());
+    page.by("sensors", "Registered sensors", "carrier", count(carriers, &["mqtt", "coap"]));
+    let pending = devices.iter().filter(|device| device.target.is_some_and(|t| t > device.installed));
+    page.gauge("sensors_pending", "Sensors that do not run yet what is meant for them", pending.count());
+    let held = devices.iter().filter(|device| device.held.is_some()).count();
+    page.gauge("sensors_held", "Sensors that wait by the site's rules or somebody's order", held);
+    let faulty = devices.iter().filter(|device| device.fault.is_some()).count();
+    page.gauge("sensors_faulty", "Sensors that get nothing because something is wrong", faulty);
+    let in_state = |state: State| devices.iter().filter(|d| d.state == Some(state as u8)).count();
+    let fetching = in_state(State::Downloading);
+    page.gauge("sensors_downloading", "Sensors that fetch an image", fetching);
+    let last = devices.iter().map(|device| device.last_seen).max().unwrap_or(0) / 1000;
+    page.gauge("sensors_last_seen_seconds", "When any sensor was heard last, Unix time; 0: never", last);
+}
+
+fn exchanges(page: &mut Page, exchanges: &[Exchange]) {
+    let states = exchanges.iter().map(|exchange| exchange.state.as_str());
+    page.by("exchanges", "Updates that are or were bought", "state", count(states, &[]));
+    let sensors = || exchanges.iter().flat_map(|exchange| &exchange.sensors);
+    let receipts = |name: &str, help: &str, page: &mut Page, is: fn(&super::Sensor) -> bool| {
+        page.gauge(name, help, sensors().filter(|sensor| is(sensor)).count());
+    };
+    receipts("receipts_signed", "Sensors' receipts that are held", page, |sensor| sensor.signed);
+    receipts("receipts_claimed", "Sensors whose share the chain shows as paid", page, |sensor| {
+        sensor.claimed
+    });
+    receipts("reports", "Sensors that reported, signed, what they run", page, |sensor| sensor.reported);
+    let banned = exchanges.iter().flat_map(|exchange| &exchange.left).filter(|left| left.banned).count();
+    page.gauge("distributors_banned", "Distributors that are not asked again for an update", banned);
+    let ignored: u64 = exchanges.iter().map(|exchange| exchange.keys_ignored).sum();
+    page.gauge("keys_ignored", "Keys that came and fitted no offer", ignored);
+}
+
+fn chain(page: &mut Page, all: &Snapshot) {
+    let chain = &all.status.chain;
+    page.gauge("chain_finalized_block", "Newest final block that was read", chain.finalized.unwrap_or(0));
+    page.gauge(
+        "chain_finalized_slot",
+        "Slot of the final beacon block that proves it",
+        chain.finalized_slot.unwrap_or(0),
+    );
+    let age = chain.age_secs.map_or(-1, |age| i64::try_from(age).unwrap_or(i64::MAX));
+    page.gauge("chain_age_seconds", "Age of that block; -1: none was read", age);
+    page.gauge("chain_alarm", "1 if somebody should look into the chain", i64::from(chain.alarm.is_some()));
+    page.gauge("chain_error", "1 if the last reading failed", i64::from(chain.error.is_some()));
+}
+
+/// What the process uses, under the names that Prometheus' own clients give it.
+fn process(registry: &mut Registry) {
+    // The registry puts its prefix before names, so that these are posthouse_process_….
+    if let Some(resident) = resident() {
+        let gauge = Gauge::<i64>::default();
+        gauge.set(resident);
+        registry.register("process_resident_memory_bytes", "Resident memory", gauge);
+    }
+    if let Some(seconds) = cpu() {
+        let counter = Counter::<f64, AtomicU64>::default();
+        counter.inc_by(seconds);
+        registry.register("process_cpu_seconds", "Processor time, user and system", counter);
+    }
+    if let Ok(open) = std::fs::read_dir("/proc/self/fd") {
+        let gauge = Gauge::<i64>::default();
+        gauge.set(i64::try_from(open.count()).unwrap_or(i64::MAX));
+        registry.register("process_open_fds", "Open file descriptors", gauge);
+    }
+}
+
+/// Bytes, by `proc(5)`.
+fn resident() -> Option<i64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<i64>().ok()?.checked_mul(1024)
+}
+
+/// Seconds, by `proc(5)`: fields 14 and 15 of `stat`, counted behind the name, which may hold anything.
+fn cpu() -> Option<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut fields = fields.split_whitespace().skip(11);
+    let (user, system): (f64, f64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+    Some((user + system) / USER_HZ)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::{Left, Sensor};
+
+    fn sample() -> Snapshot {
+        let device = |carrier: &str, target| Device {
+            carrier: carrier.into(),
+            installed: 1,
+            target,
+            last_seen: 5_000,
+            ..Device::default()
+        };
+        let signed = Sensor { signed: true, ..Sensor::default() };
+        let exchange = Exchange {
+            state: "serving".into(),
+            sensors: vec![signed.clone(), Sensor { claimed: true, ..signed }],
+            left: vec![Left { banned: true, ..Left::default() }],
+            ..Exchange::default()
+        };
+        Snapshot {
+            devices: vec![device("mqtt", None), device("coap", Some(2))],
+            exchanges: vec![exchange],
+            ..Snapshot::default()
+        }
+    }
+
+    #[test]
+    fn what_the_status_shows_is_counted() {
+        let text = text(&sample()).unwrap();
+        for line in [
+            "posthouse_sensors{carrier=\"coap\"} 1",
+            "posthouse_sensors_pending 1",
+            "posthouse_sensors_last_seen_seconds 5",
+            "posthouse_exchanges{state=\"serving\"} 1",
+            "posthouse_receipts_signed 2",
+            "posthouse_receipts_claimed 1",
+            "posthouse_distributors_banned 1",
+            "posthouse_chain_age_seconds -1",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+        let used = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            line.trim().parse::<f64>().unwrap()
+        };
+        assert!(used("posthouse_process_resident_memory_bytes") > 1e6);
+        assert!(used("posthouse_process_open_fds") >= 3.0);
+        assert!(used("posthouse_process_cpu_seconds_total") >= 0.0);
+        assert!(text.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn each_metric_is_documented_and_nothing_else_is() {
+        let text = text(&sample()).unwrap();
+        let there: Vec<&str> =
+            text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next()).collect();
+        let documented: Vec<&str> = include_str!("../../../docs/metrics.md")
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `")?.split(['`', '{']).next())
+            .collect();
+        assert_eq!(there, documented);
+    }
+}
