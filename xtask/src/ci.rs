@@ -49,6 +49,7 @@ const STEPS: [Step; 20] = [
     Step { name: "helios", slow: true, run: || peer("helios") },
     Step { name: "lodestar", slow: true, run: || peer("lodestar") },
     Step { name: "suit", slow: true, run: suit },
+    Step { name: "rest", slow: true, run: rest },
     Step { name: "board", slow: true, run: board },
     Step { name: "coap-peers", slow: true, run: coap_peers },
     Step { name: "mqtt-peers", slow: true, run: mqtt_peers },
@@ -200,6 +201,15 @@ fn mqtt_peers() -> Result<Count> {
 fn suit() -> Result<Count> {
     let python = tools::pycose(&tools::target()?)?;
     counted(cmd(SUITE).arg("suit").env("POSTHOUSE_PEERS_PYTHON", python), "Summary [")
+}
+
+/// The status by those who know what such an interface should be: OpenAPI's validator, schemathesis, promtool.
+fn rest() -> Result<Count> {
+    let target = tools::target()?;
+    let (programs, promtool) = (tools::rest(&target)?, tools::promtool(&target)?);
+    let mut suite = cmd(SUITE);
+    suite.arg("rest").env("POSTHOUSE_REST_PROGRAMS", programs).env("POSTHOUSE_PROMTOOL", promtool);
+    counted(&mut suite, "Summary [")
 }
 
 /// The fuzz targets build; running them takes nightly and as long as one likes (`docs/fuzzing.md`).

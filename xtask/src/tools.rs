@@ -35,6 +35,9 @@ const PAHO: &str = "paho-mqtt==2.2.0 cbor2==5.6.5";
 /// What SUIT envelopes are held against. pycose takes what later releases of cbor2 decode for no COSE message.
 const PYCOSE: &str = "pycose==1.1.0 cbor2==5.6.5";
 
+/// What the REST interface is held against.
+const REST: &str = "schemathesis==4.32.5 openapi-spec-validator==0.9.0 prometheus-client==0.23.1";
+
 pub(crate) fn install() -> Result<()> {
     debian(&DEBIAN)?;
     for (probe, krate) in CARGO {
@@ -101,6 +104,28 @@ pub(crate) fn paho(folder: &Path) -> Result<PathBuf> {
 /// A Python under `folder` that has pycose.
 pub(crate) fn pycose(folder: &Path) -> Result<PathBuf> {
     python(folder, PYCOSE).map(|programs| programs.join("python"))
+}
+
+/// The programs of a Python under `folder` that has schemathesis and OpenAPI's validator.
+pub(crate) fn rest(folder: &Path) -> Result<PathBuf> {
+    python(folder, REST)
+}
+
+/// promtool, out of Debian's package of Prometheus, which would start a server if it were installed.
+pub(crate) fn promtool(folder: &Path) -> Result<PathBuf> {
+    if on_path("promtool --version") {
+        return Ok("promtool".into());
+    }
+    let unpacked = std::path::absolute(folder.join("prometheus"))?;
+    let program = unpacked.join("usr/bin/promtool");
+    if !program.is_file() {
+        std::fs::create_dir_all(&unpacked)?;
+        run(cmd("apt-get download -qq prometheus").current_dir(&unpacked))?;
+        let package = std::fs::read_dir(&unpacked)?.filter_map(|file| Some(file.ok()?.path()));
+        let package = package.into_iter().find(|file| file.extension().is_some_and(|end| end == "deb"));
+        run(cmd("dpkg -x").arg(package.context("apt-get brought no package")?).arg(&unpacked))?;
+    }
+    Ok(program)
 }
 
 /// The programs of an environment under `folder` that holds packages of PyPI.

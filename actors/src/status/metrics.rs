@@ -9,7 +9,6 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use super::{Device, Exchange, Snapshot};
@@ -58,7 +57,8 @@ pub(super) fn text(all: &Snapshot) -> Result<String, fmt::Error> {
 
 fn agent(page: &mut Page, all: &Snapshot) {
     let agent = &all.status.agent;
-    page.0.register("build", "The program", Info::new([("version", agent.version.clone())]));
+    let version = BTreeMap::from([(agent.version.clone(), 1)]);
+    page.by("build_info", "The program's version, as a label of a constant 1", "version", version);
     page.gauge("start_time_seconds", "When the agent started, Unix time", agent.started / 1000);
     page.gauge("updates", "Updates that the vendors announced for this site", all.updates.len());
     let staging = &all.status.staging;

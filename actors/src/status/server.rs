@@ -4,9 +4,10 @@ use std::{io, net::SocketAddr, time::Duration};
 
 use actix::{MailboxError, Recipient};
 use actix_web::{
-    App, HttpRequest, HttpResponse, HttpServer,
+    App, HttpRequest, HttpResponse, HttpServer, Resource, Route,
     dev::Server,
-    http::{Method, StatusCode, header},
+    error::InternalError,
+    http::{StatusCode, header},
     web,
 };
 use posthouse_protocol::id::{Bounty, DeviceId};
@@ -52,17 +53,21 @@ pub fn serve(listen: SocketAddr, desk: Desk) -> io::Result<(Server, SocketAddr)>
     let http = HttpServer::new(move || {
         App::new()
             .app_data(source.clone())
-            .route("/healthz", web::get().to(healthz))
-            .route("/readyz", web::get().to(readyz))
-            .route("/metrics", web::get().to(exposition))
-            .route("/v1/openapi.json", web::get().to(openapi))
-            .route("/v1/status", web::get().to(status))
-            .route("/v1/updates", web::get().to(updates))
-            .route("/v1/devices", web::get().to(devices))
-            .route("/v1/exchanges", web::get().to(exchanges))
             .app_data(web::PayloadConfig::new(MAX_BODY))
-            .route("/v1/updates/{bounty}/{order}", web::post().to(order))
-            .route("/v1/devices/{device}/retry", web::post().to(retry))
+            .app_data(web::QueryConfig::default().error_handler(|why, _| {
+                let said = why.to_string();
+                InternalError::from_response(why, error(StatusCode::BAD_REQUEST, said)).into()
+            }))
+            .service(resource("/healthz", web::get().to(healthz)))
+            .service(resource("/readyz", web::get().to(readyz)))
+            .service(resource("/metrics", web::get().to(exposition)))
+            .service(resource("/v1/openapi.json", web::get().to(openapi)))
+            .service(resource("/v1/status", web::get().to(status)))
+            .service(resource("/v1/updates", web::get().to(updates)))
+            .service(resource("/v1/devices", web::get().to(devices)))
+            .service(resource("/v1/exchanges", web::get().to(exchanges)))
+            .service(action("/v1/updates/{bounty}/{order}", web::post().to(order)))
+            .service(action("/v1/devices/{device}/retry", web::post().to(retry)))
             .default_service(web::to(elsewhere))
     })
     .workers(1)
@@ -73,6 +78,25 @@ pub fn serve(listen: SocketAddr, desk: Desk) -> io::Result<(Server, SocketAddr)>
     .bind(listen)?;
     let bound = http.addrs().first().copied().unwrap_or(listen);
     Ok((http.run(), bound))
+}
+
+/// Something to read.
+fn resource(path: &str, route: Route) -> Resource {
+    web::resource(path)
+        .route(route)
+        .default_service(web::to(async || not_allowed("GET", "it can be read only")))
+}
+
+/// Something to order.
+fn action(path: &str, route: Route) -> Resource {
+    web::resource(path)
+        .route(route)
+        .default_service(web::to(async || not_allowed("POST", "an order is posted")))
+}
+
+fn not_allowed(allow: &'static str, why: &str) -> HttpResponse {
+    let why = ErrorBody { error: why.into() };
+    HttpResponse::MethodNotAllowed().insert_header((header::ALLOW, allow)).json(why)
 }
 
 async fn ask(desk: &Desk) -> Result<Snapshot, HttpResponse> {
@@ -175,6 +199,7 @@ async fn openapi() -> HttpResponse {
 #[openapi(
     info(title = "Posthouse gateway", description = "The local status of a gateway, and orders to it"),
     paths(status, updates, devices, exchanges, healthz, readyz, exposition, openapi, order, retry),
+    components(schemas(Order)),
     modifiers(&Bearer)
 )]
 struct Description;
@@ -299,14 +324,8 @@ fn done(answer: Result<Result<(), OrderError>, MailboxError>) -> HttpResponse {
     }
 }
 
-async fn elsewhere(method: Method) -> HttpResponse {
-    if method == Method::GET || method == Method::HEAD {
-        return error(StatusCode::NOT_FOUND, "no such resource; /v1/openapi.json says which there are");
-    }
-    error(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "only orders are taken: POST /v1/updates/{bounty}/pause, resume or cancel, /v1/devices/{device}/retry",
-    )
+async fn elsewhere() -> HttpResponse {
+    error(StatusCode::NOT_FOUND, "no such resource; /v1/openapi.json says which there are")
 }
 
 fn error(status: StatusCode, why: impl Into<String>) -> HttpResponse {
@@ -438,7 +457,12 @@ mod tests {
         }
         assert!(get(address, "GET /healthz").await.ends_with("{\"ok\":true}"));
         assert!(get(address, "GET /v1/secrets").await.starts_with("HTTP/1.1 404"));
-        assert!(get(address, "DELETE /v1/devices").await.starts_with("HTTP/1.1 405"));
+        let refused = get(address, "DELETE /v1/devices").await;
+        assert!(refused.starts_with("HTTP/1.1 405") && refused.contains("allow: GET"), "{refused}");
+        let described = get(address, "GET /v1/openapi.json").await;
+        assert!(described.contains("\"openapi\":\"3.1.0\"") && described.contains("\"/v1/exchanges\""));
+        assert!(get(address, "GET /metrics").await.ends_with("# EOF\n"));
+        assert!(get(address, "GET /readyz").await.starts_with("HTTP/1.1 503"));
         handle.stop(true).await;
         running.await.unwrap().unwrap();
     }
