@@ -24,7 +24,7 @@ struct Step {
     run: fn() -> Result<Count>,
 }
 
-const STEPS: [Step; 20] = [
+const STEPS: &[Step] = &[
     Step { name: "install", slow: false, run: || tools::install().map(|()| Count::default()) },
     Step { name: "format", slow: false, run: || quiet("cargo fmt --all --check") },
     Step { name: "shellcheck", slow: false, run: shellcheck },
