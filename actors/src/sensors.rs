@@ -101,6 +101,11 @@ pub struct OpenImage {
     pub authenticated: bool,
 }
 
+/// How many bytes of images has the carrier carried since the start? What went twice counts twice.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "u64")]
+pub struct Carried(pub Carrier);
+
 /// All that a carrier with retained messages should hold, after it has lost what it held.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Vec<Push>")]
@@ -277,6 +282,14 @@ impl Handler<OpenImage> for Sensors {
         let staged = self.registry.open(&open.u_id, open.offset, open.device.as_ref(), open.authenticated);
         open.device.iter().for_each(|device| self.reflect(device));
         staged
+    }
+}
+
+impl Handler<Carried> for Sensors {
+    type Result = u64;
+
+    fn handle(&mut self, Carried(carrier): Carried, _: &mut Context<Self>) -> u64 {
+        self.registry.carried(carrier)
     }
 }
 

@@ -1,5 +1,6 @@
-//! How many bytes of images a carrier may carry in a second.
+//! How many bytes of images a carrier may carry in a second, and how many it has carried.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -7,16 +8,25 @@ use posthouse_protocol::sensor::MAX_BLOCK;
 
 use crate::messages::Carrier;
 
-/// A token bucket that holds a second's bytes, and a block at least. It is for both of a carrier's endpoints together.
+/// What a carrier may carry, of both its endpoints together.
 #[derive(Debug)]
 pub struct Budget {
+    /// Without one it carries what it can.
+    bound: Option<Bound>,
+    /// Bytes since the start; what went twice counts twice.
+    carried: AtomicU64,
+}
+
+/// A token bucket that holds a second's bytes, and a block at least.
+#[derive(Debug)]
+struct Bound {
     /// Bytes a second.
     rate: u64,
     started: Instant,
     bucket: Mutex<Bucket>,
 }
 
-/// What is left of a budget.
+/// What is left of it.
 #[derive(Debug)]
 struct Bucket {
     /// Thousandths of a byte.
@@ -31,15 +41,29 @@ impl Budget {
     /// The least rate, bytes a second: a block has to have room after [`Self::WAIT`].
     pub const MIN_RATE: u64 = MAX_BLOCK as u64;
 
-    /// So many bytes a second, [`Self::MIN_RATE`] at least.
-    pub(super) fn new(rate: u64) -> Self {
-        let rate = rate.max(Self::MIN_RATE);
-        let bucket = Mutex::new(Bucket { left: rate.saturating_mul(1000), at: 0 });
-        Self { rate, started: Instant::now(), bucket }
+    /// So many bytes a second, [`Self::MIN_RATE`] at least; or all that come.
+    pub(super) fn new(rate: Option<u64>) -> Self {
+        let bound = rate.map(|rate| Bound::new(rate.max(Self::MIN_RATE)));
+        Self { bound, carried: AtomicU64::new(0) }
     }
 
     /// Whether so many bytes may be carried now; then they are taken for carried.
     pub(super) fn take(&self, bytes: u64) -> bool {
+        let may = self.bound.as_ref().is_none_or(|bound| bound.take(bytes));
+        if may {
+            self.carried.fetch_add(bytes, Ordering::Relaxed);
+        }
+        may
+    }
+}
+
+impl Bound {
+    fn new(rate: u64) -> Self {
+        let bucket = Mutex::new(Bucket { left: rate.saturating_mul(1000), at: 0 });
+        Self { rate, started: Instant::now(), bucket }
+    }
+
+    fn take(&self, bytes: u64) -> bool {
         let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.bucket.lock().unwrap_or_else(PoisonError::into_inner).take(self.rate, bytes, now)
     }
@@ -56,25 +80,29 @@ impl Bucket {
     }
 }
 
-/// The budget of each carrier; without one it carries what it can.
-#[derive(Debug, Clone, Default)]
+/// The budget of each carrier.
+#[derive(Debug)]
 pub(super) struct Budgets {
-    mqtt: Option<Arc<Budget>>,
-    coap: Option<Arc<Budget>>,
+    mqtt: Arc<Budget>,
+    coap: Arc<Budget>,
 }
 
 impl Budgets {
     /// Bytes a second of each, where there is a bound.
     pub(super) fn new(mqtt: Option<u64>, coap: Option<u64>) -> Self {
-        let budget = |rate: Option<u64>| rate.map(|rate| Arc::new(Budget::new(rate)));
-        Self { mqtt: budget(mqtt), coap: budget(coap) }
+        Self { mqtt: Arc::new(Budget::new(mqtt)), coap: Arc::new(Budget::new(coap)) }
     }
 
-    pub(super) fn of(&self, carrier: Carrier) -> Option<Arc<Budget>> {
+    pub(super) fn of(&self, carrier: Carrier) -> &Arc<Budget> {
         match carrier {
-            Carrier::Mqtt => self.mqtt.clone(),
-            Carrier::Coap => self.coap.clone(),
+            Carrier::Mqtt => &self.mqtt,
+            Carrier::Coap => &self.coap,
         }
+    }
+
+    /// Bytes of images that the carrier has carried since the start.
+    pub(super) fn carried(&self, carrier: Carrier) -> u64 {
+        self.of(carrier).carried.load(Ordering::Relaxed)
     }
 }
 
@@ -98,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_block_has_room_after_the_wait_at_the_least_rate() {
-        let rate = Budget::new(0).rate;
+        let rate = Budget::new(Some(0)).bound.unwrap().rate;
         let mut bucket = Bucket { left: 0, at: 0 };
         assert!(bucket.take(rate, MAX_BLOCK as u64, u64::from(Budget::WAIT) * 1000));
     }
@@ -106,8 +134,10 @@ mod tests {
     #[test]
     fn each_carrier_has_its_own() {
         let budgets = Budgets::new(Some(1024), None);
-        assert!(budgets.of(Carrier::Coap).is_none());
-        let mqtt = budgets.of(Carrier::Mqtt).unwrap();
-        assert!(mqtt.take(1024) && !budgets.of(Carrier::Mqtt).unwrap().take(1024), "it is one for all");
+        let (mqtt, coap) = (budgets.of(Carrier::Mqtt), budgets.of(Carrier::Coap));
+        assert!(mqtt.take(1024) && !budgets.of(Carrier::Mqtt).take(1024), "it is one for all");
+        assert!(coap.take(1 << 20) && coap.take(1 << 20));
+        // What was refused was not carried.
+        assert_eq!((budgets.carried(Carrier::Mqtt), budgets.carried(Carrier::Coap)), (1024, 2 << 20));
     }
 }

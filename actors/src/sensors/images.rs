@@ -34,7 +34,7 @@ pub struct Staged {
     u_id: UpdateId,
     file: Arc<File>,
     total: u64,
-    budget: Option<Arc<Budget>>,
+    budget: Arc<Budget>,
     /// What was read last, and where it lies.
     chunk: (u64, Bytes),
 }
@@ -50,7 +50,7 @@ impl Staged {
             return Err(ErrorCode::OutOfRange);
         }
         let len = (self.total - offset).min(len.into());
-        if self.budget.as_ref().is_some_and(|budget| !budget.take(len)) {
+        if !self.budget.take(len) {
             return Err(ErrorCode::Busy);
         }
         let (start, chunk) = &self.chunk;
@@ -73,7 +73,7 @@ impl Staged {
 }
 
 /// The images that intents name, each with the number of intents that do.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Images {
     budgets: Budgets,
     named: HashMap<UpdateId, (Image, usize)>,
@@ -82,7 +82,12 @@ pub(super) struct Images {
 
 impl Images {
     pub(super) fn new(budgets: Budgets) -> Self {
-        Self { budgets, ..Self::default() }
+        Self { budgets, named: HashMap::new(), open: HashMap::new() }
+    }
+
+    /// Bytes that the carrier has carried since the start.
+    pub(super) fn carried(&self, carrier: Carrier) -> u64 {
+        self.budgets.carried(carrier)
     }
 
     pub(super) fn retain(&mut self, image: &Image) {
@@ -107,7 +112,7 @@ impl Images {
     pub(super) fn open(&mut self, u_id: &UpdateId, carrier: Carrier) -> Result<Staged, ErrorCode> {
         let total = self.named.get(u_id).ok_or(ErrorCode::UnknownImage)?.0.size;
         let file = Arc::clone(self.file(u_id)?);
-        let budget = self.budgets.of(carrier);
+        let budget = Arc::clone(self.budgets.of(carrier));
         Ok(Staged { u_id: *u_id, file, total, budget, chunk: Default::default() })
     }
 

@@ -381,6 +381,11 @@ impl Registry {
         })
     }
 
+    /// Bytes of images that the carrier has carried since the start; what went twice counts twice.
+    pub fn carried(&self, carrier: Carrier) -> u64 {
+        self.images.carried(carrier)
+    }
+
     /// Whether an image for this sensor is to come.
     fn is_awaited(&self, device: Option<&DeviceId>) -> bool {
         let intent = device.and_then(|device| self.intents.get(device));
