@@ -24,6 +24,7 @@ mod keyfile;
 mod life;
 mod mqtt;
 mod node;
+pub mod proxy;
 mod tally;
 
 /// Exit code of bad usage or configuration.

@@ -13,7 +13,6 @@ pub mod liar;
 pub mod peers;
 pub mod poll;
 pub mod process;
-pub mod proxy;
 pub mod roles;
 pub mod scene;
 pub mod site;

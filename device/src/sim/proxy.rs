@@ -3,24 +3,21 @@
 //! What befalls a datagram is drawn from the seed, its client (the first, the second, …), its direction and its place
 //! there, so that the same traffic meets the same weather in every run.
 
-use std::{
-    cmp::Reverse,
-    collections::{BinaryHeap, HashMap},
-    net::{Ipv4Addr, SocketAddr},
-    ops::RangeInclusive,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use anyhow::{Context as _, Result};
 use bytes::Bytes;
-use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
-use tokio::{
-    net::UdpSocket,
-    sync::mpsc,
-    task::JoinHandle,
-    time::{Instant, sleep_until},
-};
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
 
 /// Clients at once; beyond, the one that was silent longest makes room. A sensor is a new client at each wake.
 const MAX_CLIENTS: usize = 512;
@@ -73,8 +70,11 @@ impl Drop for Proxy {
 }
 
 impl Proxy {
-    /// In front of `gateway`.
-    pub async fn before(gateway: SocketAddr, weather: Weather) -> Result<Self> {
+    /// In front of `gateway`, on loopback.
+    ///
+    /// # Errors
+    /// No socket is to be had.
+    pub async fn before(gateway: SocketAddr, weather: Weather) -> io::Result<Self> {
         let below = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = below.local_addr()?;
         let seen = Arc::new(Mutex::new(Seen::default()));
@@ -95,8 +95,8 @@ impl Proxy {
     }
 
     /// What has happened so far.
-    pub fn seen(&self) -> Result<Seen> {
-        self.seen.lock().map(|seen| *seen).ok().context("the relay has panicked")
+    pub fn seen(&self) -> Seen {
+        *lock(&self.seen)
     }
 }
 
@@ -207,7 +207,7 @@ impl Relay {
     }
 
     /// Makes sure that there is a socket for the client.
-    async fn meet(&mut self, from: SocketAddr) -> std::io::Result<()> {
+    async fn meet(&mut self, from: SocketAddr) -> io::Result<()> {
         if let Some(client) = self.clients.get_mut(&from) {
             client.heard = Instant::now();
             return Ok(());
@@ -266,11 +266,13 @@ impl Relay {
     }
 
     fn note(&self, change: impl FnOnce(&mut Seen)) {
-        // A reader that panicked has failed its test already.
-        if let Ok(mut seen) = self.seen.lock() {
-            change(&mut seen);
-        }
+        change(&mut lock(&self.seen));
     }
+}
+
+/// Each change is whole when it is made.
+fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
+    seen.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Client {
@@ -304,8 +306,6 @@ async fn listen(socket: Arc<UdpSocket>, client: SocketAddr, arrivals: mpsc::Send
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
-
     use super::*;
 
     fn weather(lost: u32, duplicated: u32) -> Weather {
@@ -363,7 +363,7 @@ mod tests {
         assert!(!came.is_sorted());
         came.sort_unstable();
         assert!(came.chunks(4).zip(0..20).all(|(four, number)| *four == [number; 4]), "{came:?}");
-        let seen = proxy.seen().unwrap();
+        let seen = proxy.seen();
         assert_eq!((seen.delivered, seen.lost, seen.duplicated), (120, 0, 60));
         assert!(seen.overtaken > 0);
     }
