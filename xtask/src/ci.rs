@@ -54,6 +54,7 @@ const STEPS: &[Step] = &[
     Step { name: "coap-peers", slow: true, run: coap_peers },
     Step { name: "mqtt-peers", slow: true, run: mqtt_peers },
     Step { name: "fuzz", slow: true, run: fuzz },
+    Step { name: "loss", slow: true, run: loss },
 ];
 
 /// One suite by its name, with the features of all others: nothing is built twice.
@@ -195,6 +196,12 @@ fn mqtt_peers() -> Result<Count> {
     tools::debian(&[("xxd", "xxd")])?;
     let python = tools::paho(&tools::target()?)?;
     counted(cmd(SUITE).arg("mqtt-peers").env("POSTHOUSE_PAHO", python), "Summary [")
+}
+
+/// A hundred sensors on lossy links, a part of the table that `cargo xtask figures sensors` has; it is shown.
+fn loss() -> Result<Count> {
+    tools::netfilter()?;
+    counted(cmd(SUITE).args(["loss", "--no-capture"]), "Summary [")
 }
 
 /// SUIT and COSE by Python's libraries.

@@ -68,6 +68,11 @@ pub(crate) fn debian(packages: &[(&str, &str)]) -> Result<()> {
     .map(drop)
 }
 
+/// What loses packets in a network namespace.
+pub(crate) fn netfilter() -> Result<()> {
+    debian(&[("nft --version", "nftables"), ("ip -V", "iproute2"), ("mosquitto -h", "mosquitto")])
+}
+
 /// What to put before a command that needs root.
 pub(crate) fn sudo() -> &'static str {
     if on_path("sudo") && !is_root() { "sudo " } else { "" }

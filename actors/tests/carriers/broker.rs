@@ -17,8 +17,9 @@ fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
+/// By whoever starts it: in a namespace where there is only root it could become nobody else.
 const OPEN: &str =
-    "allow_anonymous true\npersistence false\nset_tcp_nodelay true\nmax_queued_messages 10000\n";
+    "user root\nallow_anonymous true\npersistence false\nset_tcp_nodelay true\nmax_queued_messages 10000\n";
 
 /// A user who may read everything at a broker with TLS.
 pub(crate) const WATCHER: &str = "watcher";

@@ -20,7 +20,7 @@ pub(crate) enum Area {
     /// what a fleet of a million takes to enrol and to look up.
     Gas,
     /// What a sensor's library and firmware take of flash and RAM, on an emulated Cortex-M3; how fast blocks of an image are
-    /// served, beside libcoap's server.
+    /// served, beside libcoap's server; how a hundred sensors fare on lossy links.
     Sensors,
 }
 
@@ -32,7 +32,7 @@ pub(crate) fn run(area: Area) -> Result<()> {
             line("cargo run --quiet -p posthouse-contracts --example gas")?;
             line("cargo run --quiet --release -p posthouse-market --example fleet")
         }
-        Area::Sensors => sensors::run(),
+        Area::Sensors => sensors::all(),
         Area::LightClient => {
             tools::peers()?;
             // Also the programs that it measures.

@@ -1,13 +1,30 @@
 //! `cargo xtask figures sensors`.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
-use crate::board;
+use crate::{
+    board,
+    run::{cmd, run},
+    tools,
+};
 
 /// Everything of the area, one part after the other.
-pub(super) fn run() -> Result<()> {
+pub(super) fn all() -> Result<()> {
     device()?;
-    super::line("cargo run --quiet --release -p posthouse-actors --example blocks")
+    super::line("cargo run --quiet --release -p posthouse-actors --example blocks")?;
+    loss()
+}
+
+/// How a hundred sensors fare on lossy links. The times are mostly those of their patience, so that optimisation changes little.
+fn loss() -> Result<()> {
+    const SUITE: &str =
+        "cargo nextest run -p posthouse-actors --features carrier-tests --no-capture --test loss";
+    tools::netfilter()?;
+    let said = run(cmd(SUITE).env("POSTHOUSE_LOSS", "whole"))?;
+    let figure = |line: &&str| ["loss_", "weather_", "resent_"].iter().any(|name| line.starts_with(name));
+    said.lines().filter(figure).for_each(|line| println!("{line}"));
+    ensure!(said.contains("resent_ratio_max"), "the kernel lost nothing: what was skipped is said above");
+    Ok(())
 }
 
 /// What a sensor needs: of the library with P-256 for a whole round on an emulated Cortex-M3; of the firmware with CoAP and

@@ -1,0 +1,214 @@
+//! One run: a gateway's side in this process, a herd of sensors in another, and between them what loses.
+
+use std::io::Write as _;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use posthouse_actors::coap::{self, Coap};
+use posthouse_actors::messages;
+use posthouse_actors::mqtt::{self, Mqtt};
+use posthouse_actors::sensors::Carried;
+use posthouse_device::sim::proxy::{Proxy, Weather};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::process::Child;
+use tokio::time::timeout;
+
+use super::broker;
+use super::fleet::{self, Sensor};
+use super::site::{Site, VERSION};
+
+/// The run, as JSON.
+pub(crate) const CHILD: &str = "POSTHOUSE_TEST_RUN";
+/// Sensors of a run.
+pub(crate) const SENSORS: usize = 100;
+/// Patience of the sensors with a block, ms: RFC 7252's 2000 are for the Internet, and this is loopback.
+const BLOCK_TIMEOUT_MS: u32 = 200;
+/// A run ends then, whoever is done, s.
+const WITHIN: u64 = 180;
+/// Blocks of an image, and its bytes, at most: loss is met often, and a run takes seconds.
+const BLOCKS: usize = 256;
+const BYTES: usize = 64 << 10;
+/// As on an Ethernet: loopback's own 64 KiB would lose dozens of MQTT's blocks at once.
+const MTU: &str = "1500";
+
+/// What each signs: that the gateway speaks for it, and one receipt.
+const SIGNED: usize = 2;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Carrier {
+    Coap,
+    Mqtt,
+}
+
+/// What stands between the sensors and their gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Way {
+    /// The kernel, which loses packets.
+    Kernel,
+    /// The proxy, which loses, delays, doubles and reorders datagrams.
+    Proxy,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Run {
+    pub(crate) carrier: Carrier,
+    pub(crate) way: Way,
+    /// Percent, in each direction.
+    pub(crate) lost: u32,
+    /// Bytes.
+    pub(crate) block: u16,
+}
+
+/// What came of a run.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Came {
+    /// Sensors that hold the image, byte for byte, and have reported it.
+    pub(crate) complete: usize,
+    /// Seconds, until the last of them.
+    pub(crate) s: f64,
+    /// Bytes of images: all that the gateway sent, all that came to the sensors, and what they needed.
+    pub(crate) carried: u64,
+    pub(crate) arrived: u64,
+    needed: u64,
+}
+
+impl Came {
+    /// Bytes sent again for each byte that was lost.
+    pub(crate) fn resent_ratio(&self) -> f64 {
+        (self.carried - self.needed) as f64 / (self.carried - self.arrived) as f64
+    }
+}
+
+fn image_len(block: u16) -> usize {
+    (usize::from(block) * BLOCKS).min(BYTES)
+}
+
+/// What all runs have in common.
+pub(crate) fn tell_terms(blocks: &[u16]) {
+    println!("loss_sensors {SENSORS} 1");
+    println!("loss_block_timeout {BLOCK_TIMEOUT_MS} ms");
+    println!("loss_within {WITHIN} s");
+    for block in blocks {
+        println!("loss_image_{block} {} B", image_len(*block));
+    }
+}
+
+impl Run {
+    pub(crate) fn name(&self) -> String {
+        let kind = if self.way == Way::Kernel { "loss" } else { "weather" };
+        let carrier = self.carrier.counted_as().as_str();
+        format!("{kind}_{carrier}_{}_{}", self.lost, self.block)
+    }
+
+    pub(crate) async fn play(&self) -> Came {
+        let dir = tempfile::tempdir().unwrap();
+        let site = Site::start(dir.path(), image_len(self.block));
+        let (gateway, _between) = self.connect(&site, dir.path()).await;
+        let told = self.herd(dir.path(), gateway).await;
+        let number = |key: &str| told[key].as_u64().unwrap_or_else(|| panic!("{key} in {told}"));
+        let carried = site.hub.send(Carried(self.carrier.counted_as())).await.unwrap();
+        let complete = (0..SENSORS).filter(|number| {
+            let slot = dir.path().join(format!("sensor-{number}.d/flash"));
+            std::fs::read(slot).is_ok_and(|slot| slot == site.firmware)
+        });
+        let complete = complete.count().min(number("done") as usize);
+        let heard = site.heard.lock().unwrap();
+        let done = heard.signed.values().filter(|signed| signed.len() == SIGNED).count();
+        assert!(done >= complete && heard.refusals == 0, "who is updated has signed: {done} of {complete}");
+        Came {
+            complete,
+            s: told["s"].as_f64().unwrap(),
+            carried,
+            arrived: number("block_bytes") + number("stale_bytes"),
+            needed: (SENSORS * site.firmware.len()) as u64,
+        }
+    }
+
+    /// Sets up what the sensors go through; says where it is, and what lasts as long as the run.
+    async fn connect(&self, site: &Site, dir: &Path) -> (SocketAddr, (Option<Child>, Option<Proxy>)) {
+        if self.way == Way::Kernel {
+            assert!(
+                Command::new("ip").args(["link", "set", "lo", "mtu", MTU, "up"]).status().unwrap().success()
+            );
+        }
+        match self.carrier {
+            Carrier::Coap => {
+                let config = coap::Config::new((Ipv4Addr::LOCALHOST, 0).into());
+                let gateway = Coap::start(config, &site.hub).await.unwrap().1;
+                if self.way == Way::Kernel {
+                    lose("udp", gateway.port(), self.lost);
+                    return (gateway, (None, None));
+                }
+                let weather = Weather { seed: 1, lost: self.lost, duplicated: 10, delay: 0..=30 };
+                let proxy = Proxy::before(gateway, weather).await.unwrap();
+                (proxy.address, (None, Some(proxy)))
+            }
+            Carrier::Mqtt => {
+                let (broker, address) = broker::mosquitto(dir).await.expect("mosquitto is installed");
+                lose("tcp", address.port(), self.lost);
+                connect_mqtt(site, address);
+                (address, (Some(broker), None))
+            }
+        }
+    }
+
+    /// Lets the sensors live; what they say at the end.
+    async fn herd(&self, dir: &Path, gateway: SocketAddr) -> Value {
+        let carrier = self.carrier.counted_as().as_str();
+        let template = Sensor::new(dir, 2, carrier, gateway, &format!("block = {}\n", self.block));
+        let config = template.config();
+        let patience = format!("block_timeout_ms = {BLOCK_TIMEOUT_MS}");
+        let text = std::fs::read_to_string(&config).unwrap().replace("block_timeout_ms = 500", &patience);
+        assert!(text.contains(&patience));
+        std::fs::write(&config, text).unwrap();
+        let (count, until, within) = (SENSORS.to_string(), VERSION.to_string(), WITHIN.to_string());
+        let arguments =
+            ["sim", "herd", "--config", config.to_str().unwrap(), "--folder", dir.to_str().unwrap()];
+        let more = ["--count", &count, "--until", &until, "--within", &within, "--wake-ms", "100-1000"];
+        let mut herd = fleet::child(&[&arguments[..], &more].concat());
+        // That not all are done in time is no failure here.
+        let running = herd.stdout(Stdio::piped()).output();
+        let output = timeout(Duration::from_secs(WITHIN + 60), running).await.expect("a herd ends").unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        let last = text.lines().rfind(|line| line.contains("\"event\":\"herd\""));
+        serde_json::from_str(last.unwrap_or_else(|| panic!("{output:?}"))).unwrap()
+    }
+}
+
+impl Carrier {
+    fn counted_as(self) -> messages::Carrier {
+        match self {
+            Self::Coap => messages::Carrier::Coap,
+            Self::Mqtt => messages::Carrier::Mqtt,
+        }
+    }
+}
+
+fn connect_mqtt(site: &Site, broker: SocketAddr) {
+    let config = mqtt::Config {
+        host: broker.ip().to_string(),
+        port: broker.port(),
+        client_id: "posthouse".into(),
+        credentials: None,
+        tls: None,
+        authenticated: true,
+        mirrors: Vec::new(),
+    };
+    Mqtt::start(&config, &site.hub).unwrap();
+}
+
+/// From now on so many in a hundred packets to and from the port are lost. On loopback each comes in once.
+fn lose(protocol: &str, port: u16, percent: u32) {
+    let rule = |end| format!("{protocol} {end} {port} numgen random mod 100 < {percent} counter drop");
+    let rules = format!(
+        "table inet loss {{\n chain lossy {{\n type filter hook input priority 0\n {}\n {}\n }}\n }}\n",
+        rule("dport"),
+        rule("sport")
+    );
+    let mut nft = Command::new("nft").args(["-f", "-"]).stdin(Stdio::piped()).spawn().unwrap();
+    nft.stdin.take().unwrap().write_all(rules.as_bytes()).unwrap();
+    assert!(nft.wait().unwrap().success(), "{rules}");
+}
