@@ -16,7 +16,7 @@ use posthouse_protocol::id::{
     Attempt, Bounty, ChainId, DeviceId, DeviceKey, Digest, LockHash, Payee, PeerHash, ProductId, UpdateId,
     Version,
 };
-use posthouse_protocol::sensor::{Hello, Report, SignRequest};
+use posthouse_protocol::sensor::{ErrorCode, Hello, Report, SignRequest};
 use posthouse_protocol::{key, suit};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Notify;
@@ -291,8 +291,10 @@ impl Handler<SensorStatus> for Desk {
 impl Handler<SensorRefusal> for Desk {
     type Result = ();
 
-    fn handle(&mut self, SensorRefusal { device, .. }: SensorRefusal, _: &mut Context<Self>) {
+    fn handle(&mut self, SensorRefusal { device, error }: SensorRefusal, _: &mut Context<Self>) {
         self.heard.lock().unwrap().refusals += 1;
-        self.answered(device.device_id(), |_| true);
+        // Over MQTT a sensor can be asked for a receipt before it has the manifest: at its next wake it is asked again.
+        let early = error.code == ErrorCode::WrongUpdate;
+        self.answered(device.device_id(), |ask| !(early && matches!(ask, SignRequest::Receipt { .. })));
     }
 }

@@ -16,6 +16,7 @@ use serde_json::Value;
 use tokio::process::Child;
 use tokio::time::timeout;
 
+use super::ALL_COMPLETE;
 use super::broker;
 use super::fleet::{self, Sensor};
 use super::site::{Site, VERSION};
@@ -24,13 +25,15 @@ use super::site::{Site, VERSION};
 pub(crate) const CHILD: &str = "POSTHOUSE_TEST_RUN";
 /// Sensors of a run.
 pub(crate) const SENSORS: usize = 100;
-/// Patience of the sensors with a block, ms: RFC 7252's 2000 are for the Internet, and this is loopback.
-const BLOCK_TIMEOUT_MS: u32 = 200;
-/// A run ends then, whoever is done, s.
-const WITHIN: u64 = 180;
+/// Patience with a block over CoAP, ms: RFC 7252's 2000 are for the Internet, and this is loopback.
+const COAP_TIMEOUT_MS: u32 = 200;
+/// Over MQTT, ms, as sensors have it: TCP sends again by itself, after 200 ms and then twice as long each time.
+const MQTT_TIMEOUT_MS: u32 = 2000;
+/// A run ends then, whoever is done, s; sooner where not all need be.
+const WITHIN: [u64; 2] = [120, 45];
 /// Blocks of an image, and its bytes, at most: loss is met often, and a run takes seconds.
-const BLOCKS: usize = 256;
-const BYTES: usize = 64 << 10;
+const BLOCKS: usize = 128;
+const BYTES: usize = 32 << 10;
 /// As on an Ethernet: loopback's own 64 KiB would lose dozens of MQTT's blocks at once.
 const MTU: &str = "1500";
 
@@ -89,8 +92,10 @@ fn image_len(block: u16) -> usize {
 /// What all runs have in common.
 pub(crate) fn tell_terms(blocks: &[u16]) {
     println!("loss_sensors {SENSORS} 1");
-    println!("loss_block_timeout {BLOCK_TIMEOUT_MS} ms");
-    println!("loss_within {WITHIN} s");
+    println!("loss_coap_timeout {COAP_TIMEOUT_MS} ms");
+    println!("loss_mqtt_timeout {MQTT_TIMEOUT_MS} ms");
+    println!("loss_within {} s", WITHIN[0]);
+    println!("loss_within_above_{ALL_COMPLETE} {} s", WITHIN[1]);
     for block in blocks {
         println!("loss_image_{block} {} B", image_len(*block));
     }
@@ -117,7 +122,7 @@ impl Run {
         let complete = complete.count().min(number("done") as usize);
         let heard = site.heard.lock().unwrap();
         let done = heard.signed.values().filter(|signed| signed.len() == SIGNED).count();
-        assert!(done >= complete && heard.refusals == 0, "who is updated has signed: {done} of {complete}");
+        assert!(done >= complete, "who is updated has signed: {done} of {complete}");
         Came {
             complete,
             s: told["s"].as_f64().unwrap(),
@@ -160,18 +165,23 @@ impl Run {
         let carrier = self.carrier.counted_as().as_str();
         let template = Sensor::new(dir, 2, carrier, gateway, &format!("block = {}\n", self.block));
         let config = template.config();
-        let patience = format!("block_timeout_ms = {BLOCK_TIMEOUT_MS}");
+        let patience = match self.carrier {
+            Carrier::Coap => COAP_TIMEOUT_MS,
+            Carrier::Mqtt => MQTT_TIMEOUT_MS,
+        };
+        let patience = format!("block_timeout_ms = {patience}");
         let text = std::fs::read_to_string(&config).unwrap().replace("block_timeout_ms = 500", &patience);
         assert!(text.contains(&patience));
         std::fs::write(&config, text).unwrap();
-        let (count, until, within) = (SENSORS.to_string(), VERSION.to_string(), WITHIN.to_string());
+        let seconds = WITHIN[usize::from(self.lost > ALL_COMPLETE)];
+        let (count, until, within) = (SENSORS.to_string(), VERSION.to_string(), seconds.to_string());
         let arguments =
             ["sim", "herd", "--config", config.to_str().unwrap(), "--folder", dir.to_str().unwrap()];
         let more = ["--count", &count, "--until", &until, "--within", &within, "--wake-ms", "100-1000"];
         let mut herd = fleet::child(&[&arguments[..], &more].concat());
         // That not all are done in time is no failure here.
         let running = herd.stdout(Stdio::piped()).output();
-        let output = timeout(Duration::from_secs(WITHIN + 60), running).await.expect("a herd ends").unwrap();
+        let output = timeout(Duration::from_secs(seconds + 60), running).await.expect("a herd ends").unwrap();
         let text = String::from_utf8_lossy(&output.stdout);
         let last = text.lines().rfind(|line| line.contains("\"event\":\"herd\""));
         serde_json::from_str(last.unwrap_or_else(|| panic!("{output:?}"))).unwrap()
