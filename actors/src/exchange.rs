@@ -18,10 +18,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use actix::{
     Actor, ActorFutureExt as _, Addr, AsyncContext as _, Context, Handler, Recipient, WrapFuture as _,
 };
-use posthouse_contracts::chain::Trust;
+use posthouse_contracts::chain::{Key, Trust};
 use posthouse_light_client::words;
 use posthouse_protocol::gateway::{Input, PackageFault, Policy, Report};
-use posthouse_protocol::id::{Bounty, PeerHash, ProductId, ReleaseKey, UpdateId};
+use posthouse_protocol::id::{Bounty, DeviceKey, PeerHash, ProductId, ReleaseKey, UpdateId};
 
 use self::campaign::Campaigns;
 pub use self::campaign::{GiveOrder, OrderError, Retry, SetCampaign};
@@ -34,7 +34,7 @@ use crate::dsn::{Dsn, FetchPackage, FetchedPackage};
 use crate::messages::{SensorHello, SensorRefusal, SensorSignature, SensorStatus, SetIntent};
 use crate::stage::Stage;
 use crate::status::{GetSnapshot, Snapshot};
-use crate::store::{Announcement, Loaded, SaveAnnouncement, SavePackage, SaveSensor, SensorRow, Store};
+use crate::store::{Announcement, Loaded, SaveAnnouncement, SavePackage, SaveSensors, SensorRow, Store};
 use crate::verifier::{CheckPackage, CheckedPackage, Verifier};
 
 /// Messages that may wait: a site's sensors all at once.
@@ -43,6 +43,8 @@ const MAILBOX: usize = 4096;
 const MAX_SENSORS: usize = 8192;
 /// Updates followed at once: the newest of each product and a few before it.
 const MAX_FOLLOWS: usize = 1024;
+/// Rows of sensors are kept together that come within this: each transaction waits for the disk.
+const GATHER: Duration = Duration::from_secs(1);
 /// Waits between tries to fetch a package: first and longest.
 const PACKAGE_RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
@@ -115,6 +117,8 @@ pub struct Exchanges {
     follows: BTreeMap<Bounty, Follow>,
     registry: Registry,
     campaigns: Campaigns,
+    /// Rows of sensors that are to be kept.
+    unsaved: BTreeMap<DeviceKey, SensorRow>,
     chain_seen: Option<ChainSeen>,
     staged: BTreeMap<UpdateId, u64>,
     started_at: u64,
@@ -132,6 +136,7 @@ impl Exchanges {
             follows: BTreeMap::new(),
             registry: Registry::new(MAX_SENSORS),
             campaigns: Campaigns::default(),
+            unsaved: BTreeMap::new(),
             chain_seen: None,
             staged: BTreeMap::new(),
             started_at: 0,
@@ -196,16 +201,44 @@ impl Exchanges {
         if staged && !self.staged.contains_key(&u_id) {
             self.drive(bounty, Input::ImageLost, ctx);
         }
-        for view in self.registry.of_product(&product) {
-            let input = self.admit(bounty, view);
-            self.drive(bounty, input, ctx);
+        let views = self.registry.of_product(&product);
+        let sensors = views.into_iter().map(|view| self.admit(bounty, view)).collect();
+        self.drive_all(bounty, sensors, ctx);
+    }
+
+    /// Gives a machine facts of which there may be many, and has it decide once.
+    fn drive_all(&mut self, bounty: Bounty, inputs: Vec<Input>, ctx: &mut Context<Self>) {
+        let now = self.now();
+        let Some(follow) = self.follows.get_mut(&bounty) else { return };
+        inputs.into_iter().for_each(|input| follow.machine.note(input, now));
+        self.drive(bounty, Input::Tick, ctx);
+    }
+
+    /// Gives a machine a fact of which each sensor has its own. It decides at once, or, where it has done so just now, a little
+    /// later about all that it was given until then.
+    fn hear(&mut self, bounty: Bounty, input: Input, ctx: &mut Context<Self>) {
+        let now = self.now();
+        let Some(follow) = self.follows.get_mut(&bounty) else { return };
+        let next = follow.decided.saturating_add(follow.pause());
+        if next <= now {
+            return self.drive(bounty, input, ctx);
         }
+        follow.machine.note(input, now);
+        if std::mem::replace(&mut follow.undecided, true) {
+            return;
+        }
+        ctx.run_later(Duration::from_millis(next - now), move |actor, ctx| {
+            if actor.follows.get(&bounty).is_some_and(|follow| follow.undecided) {
+                actor.drive(bounty, Input::Tick, ctx);
+            }
+        });
     }
 
     /// Gives a machine a fact and has its outputs done.
     fn drive(&mut self, bounty: Bounty, input: Input, ctx: &mut Context<Self>) {
         let now = self.now();
         if let Some(follow) = self.follows.get_mut(&bounty) {
+            (follow.decided, follow.undecided) = (now, false);
             follow.machine.handle(input, now);
             self.flush(bounty, ctx);
         }
@@ -327,10 +360,19 @@ impl Exchanges {
         bounties.into_iter().map(|(_, bounty)| bounty).collect()
     }
 
-    fn save_sensor(&self, row: Option<SensorRow>) {
-        if let Some(row) = row {
-            // If this is lost, the sensor says it again.
-            self.peers.store.do_send(SaveSensor(row));
+    /// Has a row kept, with those of all sensors that speak within [`GATHER`]. If it is lost before, the sensor says it again.
+    fn save_sensor(&mut self, row: Option<SensorRow>, ctx: &mut Context<Self>) {
+        let Some(row) = row else { return };
+        if self.unsaved.is_empty() {
+            ctx.run_later(GATHER, |actor, _| actor.save_sensors());
+        }
+        self.unsaved.insert(row.device, row);
+    }
+
+    fn save_sensors(&mut self) {
+        let rows = std::mem::take(&mut self.unsaved);
+        if !rows.is_empty() {
+            self.peers.store.do_send(SaveSensors(rows.into_values().collect()));
         }
     }
 }
@@ -378,10 +420,8 @@ impl Handler<KeysRevealed> for Exchanges {
     type Result = ();
 
     fn handle(&mut self, KeysRevealed { bounty, keys }: KeysRevealed, ctx: &mut Self::Context) {
-        for key in keys {
-            let (s, r, payee, index) = (key.s, key.r, key.payee, key.index);
-            self.drive(bounty, Input::Revealed { s, r, payee, index }, ctx);
-        }
+        let revealed = |key: Key| Input::Revealed { s: key.s, r: key.r, payee: key.payee, index: key.index };
+        self.drive_all(bounty, keys.into_iter().map(revealed).collect(), ctx);
     }
 }
 
@@ -403,10 +443,10 @@ impl Handler<SensorHello> for Exchanges {
         }
         let now = self.now();
         let Some((view, changed)) = self.registry.hello(&said, now) else { return };
-        self.save_sensor(changed);
+        self.save_sensor(changed, ctx);
         for bounty in self.of_product(&said.hello.product) {
             let input = self.admit(bounty, view);
-            self.drive(bounty, input, ctx);
+            self.hear(bounty, input, ctx);
         }
     }
 }
@@ -423,7 +463,7 @@ impl Handler<SensorSignature> for Exchanges {
             .find(|bounty| self.follows.get(bounty).is_some_and(|follow| follow.asks(&device, &msg.digest)));
         if let Some(bounty) = asked.or(bounties.last()).copied() {
             let input = Input::Signature { device, digest: msg.digest, sig: msg.sig };
-            self.drive(bounty, input, ctx);
+            self.hear(bounty, input, ctx);
         }
     }
 }
@@ -437,14 +477,14 @@ impl Handler<SensorStatus> for Exchanges {
             self.count_failure(&before, &status, ctx);
         }
         let Some((product, changed)) = self.registry.status(&device, &status, now) else { return };
-        self.save_sensor(changed);
+        self.save_sensor(changed, ctx);
         let report = status.report.map(|report| Report {
             version: report.version,
             u_id: report.u_id,
             sig: report.sig,
         });
         for bounty in self.of_product(&product) {
-            self.drive(bounty, Input::Status { device, installed: status.installed, report }, ctx);
+            self.hear(bounty, Input::Status { device, installed: status.installed, report }, ctx);
         }
     }
 }
@@ -455,7 +495,7 @@ impl Handler<SensorRefusal> for Exchanges {
     fn handle(&mut self, SensorRefusal { device, error }: SensorRefusal, ctx: &mut Self::Context) {
         let Some(product) = self.registry.product(&device) else { return };
         if let Some(bounty) = self.of_product(&product).last().copied() {
-            self.drive(bounty, Input::SensorRefused { device, code: error.code }, ctx);
+            self.hear(bounty, Input::SensorRefused { device, code: error.code }, ctx);
         }
     }
 }

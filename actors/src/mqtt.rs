@@ -35,8 +35,11 @@ mod mirror;
 mod session;
 mod topic;
 
-/// Messages that wait for the connection: 64 blocks for each of 64 sensors, 4 MiB at most.
-const OUTGOING: usize = 4096;
+/// Blocks that wait for the connection: 64 for each of 64 sensors, 4 MiB at most. A sensor asks again for what had no room.
+const BLOCKS: usize = 4096;
+/// All else that waits for it, and goes first: two words for each of 8192 sensors, as when an image has come for all of them. They
+/// share the manifest's bytes.
+const WORDS: usize = 16_384;
 /// Words that wait for the hub.
 const MAX_WAITING: usize = 1024;
 /// A sign request that the broker could not deliver for so long is out of date, s: the hub keeps
@@ -75,7 +78,9 @@ pub enum ConfigError {
 pub struct Mqtt {
     words: Recipient<Uplink>,
     retained: Recipient<Retained>,
-    outgoing: mpsc::Sender<Outgoing>,
+    /// To the connection: blocks, and all else.
+    outgoing_blocks: mpsc::Sender<Outgoing>,
+    outgoing_words: mpsc::Sender<Outgoing>,
     hub: Addr<Sensors>,
     mirrors: bool,
     pending: Arc<Pending>,
@@ -92,11 +97,13 @@ impl Mqtt {
     /// [`ConfigError`].
     pub fn start(config: &Config, hub: &Addr<Sensors>) -> Result<Addr<Self>, ConfigError> {
         let (client, events) = connection::client(config)?;
-        let (outgoing, queue) = mpsc::channel(OUTGOING);
+        let (outgoing_blocks, blocks) = mpsc::channel(BLOCKS);
+        let (outgoing_words, words) = mpsc::channel(WORDS);
         let carrier = Self {
             words: hub.clone().recipient(),
             retained: hub.clone().recipient(),
-            outgoing,
+            outgoing_blocks,
+            outgoing_words,
             hub: hub.clone(),
             mirrors: !config.mirrors.is_empty(),
             pending: Arc::default(),
@@ -105,7 +112,8 @@ impl Mqtt {
             waiting: 0,
         };
         let said = connection::Said {
-            queue,
+            words,
+            blocks,
             pending: Arc::clone(&carrier.pending),
             mirrors: config.mirrors.clone(),
         };
@@ -117,9 +125,11 @@ impl Mqtt {
     }
 
     fn tell(&self, device: &DeviceId, downs: &[Down]) {
-        let lost = downs.iter().filter_map(encode).filter(|(name, payload, options)| {
-            let message = (topic::down(device, name), payload.clone(), options.clone());
-            self.outgoing.try_send(message).is_err()
+        let lost = downs.iter().filter(|down| {
+            let Some((name, payload, options)) = encode(down) else { return false };
+            let block = matches!(down, Down::Block { .. });
+            let queue = if block { &self.outgoing_blocks } else { &self.outgoing_words };
+            queue.try_send((topic::down(device, name), payload, options)).is_err()
         });
         let lost = lost.count();
         if lost > 0 {

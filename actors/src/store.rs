@@ -149,16 +149,16 @@ impl Handler<SaveRecords> for Store {
     }
 }
 
-/// Keeps a sensor as it was last heard.
+/// Keeps sensors as they were last heard, all or none.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<(), StoreError>")]
-pub struct SaveSensor(pub SensorRow);
+pub struct SaveSensors(pub Vec<SensorRow>);
 
-impl Handler<SaveSensor> for Store {
+impl Handler<SaveSensors> for Store {
     type Result = Result<(), StoreError>;
 
-    fn handle(&mut self, SaveSensor(row): SaveSensor, _: &mut Self::Context) -> Self::Result {
-        rows::save_sensor(self.connection()?, &row)
+    fn handle(&mut self, SaveSensors(sensors): SaveSensors, _: &mut Self::Context) -> Self::Result {
+        rows::save_sensors(self.connection()?, &sensors)
     }
 }
 
@@ -370,7 +370,7 @@ mod tests {
             last_seen: 11,
         };
         let image = StagedRow { u_id: UpdateId::new([5; 32]), size: 12, staged_at: 13 };
-        rows::save_sensor(&database.connection, &sensor).unwrap();
+        rows::save_sensors(&mut database.connection, std::slice::from_ref(&sensor)).unwrap();
         rows::save_staged(&database.connection, &image).unwrap();
         let loaded = reopened(&folder);
         assert_eq!((loaded.sensors, loaded.staged), (vec![sensor], vec![image]));

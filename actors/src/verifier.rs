@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use actix::{Actor, Handler, Message, MessageResult, SyncContext};
+use bytes::Bytes;
 use posthouse_circuits::{Statement, VerifyingKey};
 use posthouse_protocol::gateway::{
     CheckedRelease, OfferCheck, OfferVerdict, OfferVerifier, PackageFault, Update,
@@ -27,6 +28,8 @@ impl Actor for Verifier {
 pub struct CheckedPackage {
     /// Release and manifest.
     pub release: CheckedRelease,
+    /// The manifest once more, for any number of sensors to share.
+    pub manifest: Bytes,
     /// The root.
     pub package: Package,
     /// The release's verifying key.
@@ -58,7 +61,8 @@ impl Handler<CheckPackage> for Verifier {
         if !right_key || vk.payload_len() as u64 != release.payload_len() {
             return Err(PackageFault::VerifyingKey);
         }
-        Ok(CheckedPackage { release, package, vk: Arc::new(vk) })
+        let manifest = Bytes::copy_from_slice(release.manifest());
+        Ok(CheckedPackage { release, manifest, package, vk: Arc::new(vk) })
     }
 }
 

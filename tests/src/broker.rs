@@ -44,7 +44,8 @@ impl Broker {
         std::fs::write(
             &file,
             format!(
-                "listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\nset_tcp_nodelay true\nuser root\n"
+                "listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\nset_tcp_nodelay true\n\
+                 max_queued_messages 20000\nuser root\n"
             ),
         )?;
         let mut command = Command::new(program);

@@ -73,6 +73,12 @@ impl Process {
         &self.name
     }
 
+    /// Its process id, while it runs.
+    #[must_use]
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// Everything that it has printed, over all its runs.
     #[must_use]
     pub fn printed(&self) -> String {

@@ -52,6 +52,8 @@ pub struct Plan {
     pub programs: Programs,
     /// Where everything is kept.
     pub folder: PathBuf,
+    /// Where the sensors keep what is in their flash.
+    pub flash: PathBuf,
     /// Sensors: the first half speaks MQTT, the rest CoAP.
     pub sensors: usize,
     /// Distributors, at most three.
@@ -72,9 +74,11 @@ impl Plan {
     /// Six sensors, two distributors.
     #[must_use]
     pub fn new(programs: Programs, folder: impl Into<PathBuf>) -> Self {
+        let folder = folder.into();
         Self {
             programs,
-            folder: folder.into(),
+            flash: folder.clone(),
+            folder,
             sensors: 6,
             distributors: 2,
             block: 1024,
@@ -286,6 +290,20 @@ impl Site {
         Ok(())
     }
 
+    /// All sensors begin to live, in one process. Each sleeps so long between its wakes, ms, from the first number to the second; the
+    /// process ends when all run the version and have said so, or when the time is up.
+    pub fn start_herd(&self, wake_ms: (u64, u64), version: u64, within: Duration) -> Result<Process> {
+        let (broker, coap) = (self.broker.address().to_string(), self.coap.to_string());
+        let (count, version) = (self.sensors.len().to_string(), version.to_string());
+        let (wakes, within) = (format!("{}-{}", wake_ms.0, wake_ms.1), within.as_secs().to_string());
+        let folder = self.plan.flash.to_str().context("a path in UTF-8")?;
+        let mut args =
+            vec!["herd", "--folder", folder, "--count", &count, "--mqtt", &broker, "--coap", &coap];
+        args.extend(["--wake-ms", &wakes, "--until", &version, "--within", &within]);
+        let template = &self.sensors.first().context("a sensor")?.config;
+        self.start("herd", Role::Sensor, template, &args, &[], &self.plan.flash.join("herd.log"))
+    }
+
     /// The gateway's process.
     pub fn gateway(&mut self) -> Result<&mut Process> {
         self.gateway.as_mut().context("the gateway was started")
@@ -495,7 +513,7 @@ fn curve(plan: &Plan) -> &'static str {
 }
 
 fn sensor(plan: &Plan, index: usize) -> Result<Sensor> {
-    let config = plan.folder.join(format!("sensor-{index}.toml"));
+    let config = plan.flash.join(format!("sensor-{index}.toml"));
     let folder = config.with_extension("d");
     std::fs::create_dir_all(&folder)?;
     let key = SigningKey::generate(plan.curve, |bytes| rand::rng().fill_bytes(bytes))?;

@@ -12,6 +12,8 @@ use posthouse_protocol::release::Release;
 use super::Site;
 use crate::verifier::CheckedPackage;
 
+/// Sensors for which a decision waits a millisecond more.
+const SENSORS_PER_MS: u64 = 50;
 /// Events kept for the status.
 const MAX_LOG: usize = 256;
 
@@ -25,6 +27,10 @@ pub(super) struct Follow {
     /// Whether a write is under way: nothing leaves before it is done.
     pub(super) saving: bool,
     pub(super) timer: Option<SpawnHandle>,
+    /// When the machine decided last, Unix milliseconds.
+    pub(super) decided: u64,
+    /// Whether it has taken in facts that it has not decided about.
+    pub(super) undecided: bool,
     pub(super) log: VecDeque<(u64, String)>,
     /// Why it does not go on, for people.
     pub(super) trouble: Option<String>,
@@ -54,6 +60,8 @@ impl Follow {
             intents: BTreeMap::new(),
             saving: false,
             timer: None,
+            decided: 0,
+            undecided: false,
             log: VecDeque::new(),
             trouble: None,
         }
@@ -69,6 +77,12 @@ impl Follow {
     pub(super) fn asks(&self, device: &DeviceKey, digest: &Digest) -> bool {
         let sign = self.intents.get(device).and_then(|intent| intent.sign);
         sign.is_some_and(|request| request.digest() == *digest)
+    }
+
+    /// How long after a decision the next one waits for more facts, ms. A decision looks at every sensor, some microseconds for
+    /// each: so deciding takes a part of the time at most, however many sensors speak at once, and a small site does not wait.
+    pub(super) fn pause(&self) -> u64 {
+        self.machine.sensors() as u64 / SENSORS_PER_MS
     }
 
     pub(super) fn note(&mut self, at: u64, text: String) {

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use actix::{ActorFutureExt as _, AsyncContext as _, Context, MailboxError, WrapFuture as _};
-use bytes::Bytes;
 use posthouse_contracts::chain::ChainError;
 use posthouse_light_client::words;
 use posthouse_protocol::exchange::Response;
@@ -286,7 +285,8 @@ impl Exchanges {
 
     fn worded(&self, follow: &super::follow::Follow, intent: Intent) -> messages::Intent {
         let release = follow.package.as_ref().map(|package| &package.release);
-        let manifest = release.filter(|_| intent.manifest).map(|r| Bytes::copy_from_slice(r.manifest()));
+        let manifest =
+            follow.package.as_ref().map(|package| package.manifest.clone()).filter(|_| intent.manifest);
         let wanted = release.filter(|_| intent.manifest).map(|release| {
             let release = release.release();
             Wanted { version: release.version, size: release.size }

@@ -1,6 +1,11 @@
 //! What the status shows of the exchanges.
 
-use posthouse_protocol::gateway::{Event, ExchangeStatus, OfferStatus, Peer, PeerStatus, SensorStatus};
+use std::collections::BTreeMap;
+
+use posthouse_protocol::gateway::{
+    Event, ExchangeStatus, OfferStatus, Peer, PeerStatus, SensorFault, SensorStatus,
+};
+use posthouse_protocol::id::{Bounty, DeviceKey};
 use posthouse_protocol::release::Mode;
 
 use super::Exchanges;
@@ -8,6 +13,13 @@ use super::follow::Follow;
 use crate::dsn::peer_id;
 use crate::status;
 use crate::store::SensorRow;
+
+/// The sensors of an exchange with which something is wrong.
+type Faults = BTreeMap<DeviceKey, SensorFault>;
+
+fn faults(view: &ExchangeStatus) -> Faults {
+    view.sensors.iter().filter_map(|sensor| Some((sensor.device, sensor.fault?))).collect()
+}
 
 /// An event in words; distributors by their peer id.
 pub(super) fn words(event: &Event) -> String {
@@ -28,10 +40,12 @@ impl Exchanges {
     pub(super) fn snapshot(&self) -> status::Snapshot {
         let views: Vec<(&Follow, ExchangeStatus)> =
             self.follows.values().map(|follow| (follow, follow.machine.status())).collect();
+        let faults = views.iter().map(|(follow, view)| (follow.machine.update().bounty, faults(view)));
+        let faults: BTreeMap<Bounty, Faults> = faults.collect();
         status::Snapshot {
             status: self.status(&views),
             updates: views.iter().map(|(follow, view)| self.update(follow, view)).collect(),
-            devices: self.registry.rows.values().map(|row| self.device(row, &views)).collect(),
+            devices: self.registry.rows.values().map(|row| self.device(row, &views, &faults)).collect(),
             exchanges: views.iter().map(|(follow, view)| exchange(follow, view)).collect(),
         }
     }
@@ -78,7 +92,12 @@ impl Exchanges {
         }
     }
 
-    fn device(&self, row: &SensorRow, views: &[(&Follow, ExchangeStatus)]) -> status::Device {
+    fn device(
+        &self,
+        row: &SensorRow,
+        views: &[(&Follow, ExchangeStatus)],
+        faults: &BTreeMap<Bounty, Faults>,
+    ) -> status::Device {
         let newest = views
             .iter()
             .filter(|(follow, _)| {
@@ -88,8 +107,8 @@ impl Exchanges {
                     && !follow.machine.state().is_over()
             })
             .max_by_key(|(follow, _)| follow.machine.update().version);
-        let fault = newest
-            .and_then(|(_, view)| view.sensors.iter().find(|sensor| sensor.device == row.device)?.fault);
+        let fault =
+            newest.and_then(|(follow, _)| faults.get(&follow.machine.update().bounty)?.get(&row.device));
         status::Device {
             device: row.device.device_id().to_string(),
             key: row.device.to_string(),

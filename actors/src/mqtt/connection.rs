@@ -112,8 +112,10 @@ async fn subscribe(client: AsyncClient, actor: Addr<Mqtt>) {
 
 /// What there is to publish.
 pub(super) struct Said {
-    /// To sensors.
-    pub(super) queue: mpsc::Receiver<Outgoing>,
+    /// To sensors, before anything else: they wake for it, and it is little.
+    pub(super) words: mpsc::Receiver<Outgoing>,
+    /// To sensors that are fetching.
+    pub(super) blocks: mpsc::Receiver<Outgoing>,
     /// To people's tools, once nothing is to be said to sensors.
     pub(super) pending: Arc<Pending>,
     /// To which.
@@ -130,8 +132,12 @@ pub(super) async fn publish(client: AsyncClient, mut said: Said) {
     loop {
         tokio::select! {
             biased;
-            outgoing = said.queue.recv() => {
-                let Some((topic, payload, options)) = outgoing else { break };
+            word = said.words.recv() => {
+                let Some((topic, payload, options)) = word else { break };
+                send(topic, payload, options).await;
+            }
+            block = said.blocks.recv() => {
+                let Some((topic, payload, options)) = block else { break };
                 send(topic, payload, options).await;
             }
             messages = said.pending.next(&said.mirrors) => {

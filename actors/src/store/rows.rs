@@ -173,7 +173,16 @@ fn save_record(db: &Connection, bounty: &Bounty, record: &Record) -> Result<()> 
     Ok(())
 }
 
-pub(super) fn save_sensor(db: &Connection, row: &SensorRow) -> Result<()> {
+pub(super) fn save_sensors(db: &mut Connection, sensors: &[SensorRow]) -> Result<()> {
+    let transaction = db.transaction()?;
+    for row in sensors {
+        save_sensor(&transaction, row)?;
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+fn save_sensor(db: &Connection, row: &SensorRow) -> Result<()> {
     db.execute(
         "INSERT OR REPLACE INTO sensors (device, product, curve, installed, slot, wake, carrier, \
          authenticated, state, result, next, last_seen) \

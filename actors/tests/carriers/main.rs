@@ -5,6 +5,7 @@
 mod acl;
 mod attacks;
 mod broker;
+mod broker_busy;
 mod fleet;
 mod herd;
 mod libcoap;

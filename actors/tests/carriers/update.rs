@@ -21,7 +21,11 @@ pub(crate) fn mqtt(site: &Site, broker: SocketAddr) {
     mqtt_with_mirrors(site, broker, Vec::new());
 }
 
-pub(crate) fn mqtt_with_mirrors(site: &Site, broker: SocketAddr, mirrors: Vec<mqtt::Mirror>) {
+pub(crate) fn mqtt_with_mirrors(
+    site: &Site,
+    broker: SocketAddr,
+    mirrors: Vec<mqtt::Mirror>,
+) -> actix::Addr<Mqtt> {
     let config = mqtt::Config {
         host: broker.ip().to_string(),
         port: broker.port(),
@@ -31,7 +35,7 @@ pub(crate) fn mqtt_with_mirrors(site: &Site, broker: SocketAddr, mirrors: Vec<mq
         authenticated: true,
         mirrors,
     };
-    Mqtt::start(&config, &site.hub).unwrap();
+    Mqtt::start(&config, &site.hub).unwrap()
 }
 
 /// The slot is the firmware, one receipt was signed under one digest, and the report came.

@@ -138,11 +138,23 @@ impl Node {
     /// Takes what the gateway has said in this wake.
     pub(super) fn hear(&mut self, input: Input<'_>) -> Result<Flow, BoardError> {
         if let Some(awoke) = self.awoke.take() {
-            self.tally.brought(awoke.elapsed());
+            let after = awoke.elapsed();
+            self.tally.brought(after);
+            let what = match &input {
+                Input::Manifest(_) => "manifest",
+                Input::Sign(_) => "sign",
+                Input::Block(_) => "block",
+                _ => "later",
+            };
+            self.report("first", json!({ "what": what, "after_us": after.as_micros() as u64 }));
         }
         if let Input::Block(block) = &input {
             self.tally.blocks.add(1);
             self.tally.block_bytes.add(block.bytes.len() as u64);
+        }
+        if let Input::Later { .. } = &input {
+            // Put off, not lost.
+            self.asked = None;
         }
         self.give(input)
     }

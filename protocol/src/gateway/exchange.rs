@@ -139,6 +139,17 @@ impl Exchange {
         self.advance(now);
     }
 
+    /// Takes in a fact and decides nothing yet: for facts that come in great number, as a decision looks at every sensor. What
+    /// is handed to [`handle`](Self::handle) next, be it a tick, has it decided; that must not be long.
+    pub fn note(&mut self, input: Input, now: u64) {
+        self.take(input, now);
+    }
+
+    /// Sensors that a decision looks at.
+    pub fn sensors(&self) -> usize {
+        self.sensors.len()
+    }
+
     /// The next thing to do, in order; `None` when there is nothing until the next input.
     pub fn poll(&mut self) -> Option<Output> {
         self.out.pop_front()

@@ -24,10 +24,12 @@ proptest! {
         loss in 0..96u8,
         duplicate in 0..96u8,
         crash in 0..12u8,
+        late in 0..=224u8,
     ) {
         let mut kinds = others;
         kinds.insert(honest_at.min(kinds.len()), Kind::Honest);
         let mut world = World::new(seed, &kinds, sensors, strangers);
+        world.late = late;
         world.faults = Faults { loss, duplicate, crash };
         for _ in 0..400 {
             world.turn();
@@ -54,12 +56,14 @@ proptest! {
         loss in 0..96u8,
         duplicate in 0..96u8,
         crash in 0..12u8,
+        late in 0..=224u8,
     ) {
         let mut kinds = others;
         kinds.insert(honest_at.min(kinds.len()), Kind::Honest);
         let mut world = World::after_loss(seed, &kinds, sensors, 60_000);
         (0..before).for_each(|_| world.make_key_up());
         world.made_up = made_up;
+        world.late = late;
         world.faults = Faults { loss, duplicate, crash };
         for _ in 0..400 {
             world.turn();

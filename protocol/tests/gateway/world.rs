@@ -28,6 +28,8 @@ pub(crate) const U_ID: UpdateId = UpdateId::new([2; 32]);
 pub(crate) const START: u64 = 1_800_000_000_000;
 const GATEWAY: PeerHash = PeerHash::new([3; 32]);
 const SECRET: [u8; 32] = [4; 32];
+/// A decision waits so long at most, ms.
+const DECIDE_MS: u64 = 40;
 const VK_ID: VkId = VkId::new([5; 32]);
 
 /// How unkind the world is, in parts of 256.
@@ -86,6 +88,8 @@ pub(crate) struct World {
     pub(crate) faults: Faults,
     /// How often somebody makes a key up, in parts of 256 of all turns.
     pub(crate) made_up: u8,
+    /// How often a decision waits for more facts, in parts of 256 of all facts.
+    pub(crate) late: u8,
     pub(crate) restarts: u32,
     fleet: Vec<DeviceKey>,
     package: CheckedRelease,
@@ -186,6 +190,7 @@ impl World {
             choices: Choices(seed),
             faults: NONE,
             made_up: 0,
+            late: 0,
             restarts: 0,
             fleet,
             package,
@@ -209,6 +214,11 @@ impl World {
 
     /// Gives the machine a fact and does what it says, perhaps being killed in the middle.
     pub(crate) fn feed(&mut self, input: Input) {
+        if self.late > 0 && self.choices.hit(self.late) {
+            self.machine.note(input, self.now);
+            self.wake = self.wake.min(self.now + DECIDE_MS);
+            return;
+        }
         self.machine.handle(input, self.now);
         while let Some(output) = self.machine.poll() {
             if self.choices.hit(self.faults.crash) {

@@ -12,7 +12,8 @@ use crate::{
 pub(super) fn all() -> Result<()> {
     device()?;
     super::line("cargo run --quiet --release -p posthouse-actors --example blocks")?;
-    loss()
+    loss()?;
+    super::line("cargo run --quiet --release -p posthouse-tests --example scale")
 }
 
 /// How a hundred sensors fare on lossy links. The times are mostly those of their patience, so that optimisation changes little.
