@@ -221,4 +221,18 @@ mod tests {
             .collect();
         assert_eq!(there, documented);
     }
+
+    #[test]
+    fn each_alert_and_what_it_looks_at_is_in_the_troubleshooting_page() {
+        let rules = include_str!("../../../packaging/prometheus/posthouse.rules.yml");
+        let page = include_str!("../../../docs/troubleshooting.md");
+        let alerts = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: "));
+        let metrics = rules.lines().filter(|line| line.trim().starts_with("expr:")).flat_map(|line| {
+            line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+                .filter(|word| word.starts_with("posthouse_"))
+        });
+        let missing: Vec<&str> =
+            alerts.chain(metrics).filter(|name| !page.contains(&format!("`{name}`"))).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+    }
 }
