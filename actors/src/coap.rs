@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::{
-    Actor, ActorFutureExt as _, Addr, AsyncContext as _, Context, Handler, MailboxError, Recipient,
+    Actor, ActorFutureExt as _, Addr, AsyncContext as _, Context, Handler, MailboxError, Message, Recipient,
     SpawnHandle, StreamHandler, WrapFuture as _,
 };
 use bytes::Bytes;
@@ -322,5 +322,22 @@ impl Handler<Push> for Coap {
         self.leases.retain(|(device, _), _| *device != Some(push.device));
         self.endpoint.changed(&push.device, self.now());
         self.flush(ctx);
+    }
+}
+
+/// To an endpoint with DTLS: other keys from now on. A sensor whose key is withdrawn is no longer heard.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Rekey(pub Keys);
+
+impl Handler<Rekey> for Coap {
+    type Result = ();
+
+    fn handle(&mut self, Rekey(keys): Rekey, ctx: &mut Context<Self>) {
+        let now = self.now();
+        if let Some(sessions) = &mut self.sessions {
+            sessions.rekey(keys, now);
+            self.flush(ctx);
+        }
     }
 }

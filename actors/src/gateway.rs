@@ -28,7 +28,7 @@ use posthouse_protocol::release;
 use thiserror::Error;
 
 use crate::chain::{Chain, Followed, Settings};
-use crate::coap::Coap;
+use crate::coap::{Coap, Rekey};
 use crate::config::{self, Config, ConfigError, peers};
 use crate::dsn::{Dsn, introduce};
 use crate::exchange::{Exchanges, Found, Peers, SetCampaign, Site};
@@ -115,6 +115,7 @@ pub struct Gateway {
     pub status: Option<SocketAddr>,
     dsn: posthouse_dsn::Dsn,
     pulses: Pulses,
+    endpoints: Vec<Addr<Coap>>,
     hub_thread: Arbiter,
     /// Held for as long as the gateway runs.
     _lock: File,
@@ -174,12 +175,13 @@ impl Gateway {
         pulses.add("exchanges", exchanges.clone().recipient());
         pulses.add("sensors", sensors.clone().recipient());
 
-        let coap = start_coap(config, &sensors, &hub_thread.handle(), &mut pulses).await?;
+        let (endpoints, coap) = start_coap(config, &sensors, &hub_thread.handle()).await?;
+        endpoints.iter().for_each(|endpoint| pulses.add("coap", endpoint.clone().recipient()));
         if let Some(mqtt) = config.sensors.mqtt()? {
             pulses.add("mqtt", Mqtt::start(&mqtt, &sensors)?.recipient());
         }
         let status = start_status(config, &exchanges)?;
-        Ok(Self { exchanges, sensors, coap, status, dsn: handle, pulses, hub_thread, _lock: lock })
+        Ok(Self { exchanges, sensors, coap, status, dsn: handle, pulses, endpoints, hub_thread, _lock: lock })
     }
 
     /// The actors that do not answer in time; none, as long as all is well.
@@ -192,14 +194,18 @@ impl Gateway {
         self.dsn.peer_id()
     }
 
-    /// Takes over what of a new configuration holds at once, which is `campaign`. The other sections that differ from the
-    /// old one are named: they hold from the next start on.
+    /// Takes over what of a new configuration holds at once: `campaign`, and the keys in the files of `sensors.coap.dtls.keys`.
+    /// The other sections that differ from the old one are named: they hold from the next start on.
     ///
     /// # Errors
     /// The configuration cannot be used; the old one goes on.
     pub fn reload(&self, old: &Config, new: &Config) -> Result<Vec<&'static str>, ConfigError> {
         new.check()?;
+        let keys = new.sensors.dtls_keys()?;
         self.exchanges.do_send(SetCampaign(new.campaign.clone()));
+        if let Some(keys) = keys {
+            self.endpoints.iter().for_each(|endpoint| endpoint.do_send(Rekey(keys.clone())));
+        }
         Ok(old.sections().into_iter().zip(new.sections()).filter(|(a, b)| a != b).map(|(a, _)| a.0).collect())
     }
 
@@ -216,9 +222,8 @@ async fn start_coap(
     config: &Config,
     hub: &Addr<Sensors>,
     thread: &ArbiterHandle,
-    pulses: &mut Pulses,
-) -> Result<Vec<SocketAddr>, StartError> {
-    let mut addresses = Vec::new();
+) -> Result<(Vec<Addr<Coap>>, Vec<SocketAddr>), StartError> {
+    let mut endpoints = Vec::new();
     for (key, settings) in config.sensors.coap()? {
         let (listen, hub) = (settings.listen, hub.clone());
         let (sender, started) = tokio::sync::oneshot::channel();
@@ -227,12 +232,9 @@ async fn start_coap(
             drop(sender.send(started));
         });
         let started = started.await.map_err(|_| StartError::Ended)?;
-        let (carrier, address) =
-            started.map_err(|error| StartError::Listen { key, address: listen, error })?;
-        pulses.add("coap", carrier.recipient());
-        addresses.push(address);
+        endpoints.push(started.map_err(|error| StartError::Listen { key, address: listen, error })?);
     }
-    Ok(addresses)
+    Ok(endpoints.into_iter().unzip())
 }
 
 fn start_status(config: &Config, source: &Addr<Exchanges>) -> Result<Option<SocketAddr>, StartError> {

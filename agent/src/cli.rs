@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use posthouse_actors::Config;
 
 use crate::{chain, check, config, run, status};
@@ -19,7 +19,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run the gateway until SIGTERM or SIGINT; SIGHUP has it read `[campaign]` again.
+    /// Run the gateway until SIGTERM or SIGINT; SIGHUP has it read `[campaign]` and the keys of sensors again.
     Run(Source),
     /// Ask a running gateway how it fares.
     Status {
@@ -115,6 +115,10 @@ struct Source {
     /// The configuration file. `POSTHOUSE_SECTION__KEY` variables override its keys.
     #[arg(long, short, value_name = "FILE", default_value = DEFAULT_CONFIG)]
     config: PathBuf,
+}
+
+pub(crate) fn command() -> clap::Command {
+    Cli::command()
 }
 
 pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {

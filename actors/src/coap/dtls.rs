@@ -346,6 +346,29 @@ impl Sessions {
         }
     }
 
+    /// Has other keys from now on. The sessions of devices of which one was withdrawn end, and so do their handshakes.
+    pub(super) fn rekey(&mut self, keys: Keys, now: u64) {
+        let withdrawn = self.ring.replace(keys);
+        let is_theirs = |session: &Session| session.device.is_some_and(|device| withdrawn.contains(&device));
+        let is_met =
+            |slot: &Slot| [&slot.live, &slot.next].into_iter().flatten().any(|session| is_theirs(session));
+        let met: Vec<SocketAddr> =
+            self.slots.iter().filter(|(_, slot)| is_met(slot)).map(|(peer, _)| *peer).collect();
+        for peer in met {
+            if let Some(slot) = self.slots.get_mut(&peer)
+                && let Some(next) = slot.next.as_mut().filter(|next| is_theirs(next))
+            {
+                next.closed = true;
+            }
+            if self.slots.get(&peer).and_then(|slot| slot.live.as_ref()).is_some_and(|live| is_theirs(live)) {
+                self.end(peer, now);
+            } else if let Some(slot) = self.slots.get_mut(&peer) {
+                let (live, next) = (slot.live.take(), slot.next.take());
+                self.put_back(peer, live, next, now);
+            }
+        }
+    }
+
     /// Ends a session with a word to its peer.
     fn end(&mut self, peer: SocketAddr, now: u64) {
         let Some(slot) = self.slots.get_mut(&peer) else { return };

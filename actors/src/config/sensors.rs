@@ -149,6 +149,14 @@ impl Sensors {
         }))
     }
 
+    /// The keys of sensors that speak DTLS, as they are in their files now.
+    ///
+    /// # Errors
+    /// They cannot be used.
+    pub fn dtls_keys(&self) -> Result<Option<coap::Keys>, ConfigError> {
+        self.coap.as_ref().and_then(|coap| coap.dtls.as_ref()).map(Dtls::load_keys).transpose()
+    }
+
     /// The CoAP endpoints as the carrier takes them, with the keys read, and the key in the configuration of each.
     ///
     /// # Errors
@@ -162,7 +170,7 @@ impl Sensors {
             endpoints.push(("sensors.coap.listen", settings(*listen)));
         }
         if let Some(dtls) = dtls {
-            let keys = coap::Keys::load(&dtls.keys).map_err(|why| ConfigError::DtlsKeys(why.to_string()))?;
+            let keys = dtls.load_keys()?;
             let limits = coap::SessionLimits {
                 max_sessions: dtls.max_sessions.max(1),
                 idle_secs: dtls.idle_secs.max(60),
@@ -172,6 +180,12 @@ impl Sensors {
             endpoints.push(("sensors.coap.dtls.listen", over));
         }
         if endpoints.is_empty() { Err(ConfigError::NoCoap) } else { Ok(endpoints) }
+    }
+}
+
+impl Dtls {
+    fn load_keys(&self) -> Result<coap::Keys, ConfigError> {
+        coap::Keys::load(&self.keys).map_err(|why| ConfigError::DtlsKeys(why.to_string()))
     }
 }
 

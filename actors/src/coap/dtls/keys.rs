@@ -4,7 +4,7 @@
 //! device's id and the key in hex, 16 to 64 bytes. Lines that are empty or begin with `#` are skipped. A directory stands for
 //! all files in it. Nothing of it may be open to group or others.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -115,9 +115,23 @@ impl Keys {
         Ok(())
     }
 
+    /// Takes one out.
+    #[cfg(test)]
+    pub(super) fn remove(&mut self, identity: &str) {
+        self.0.remove(identity.as_bytes());
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.0.len()
+    }
+
+    /// Devices that have a key here which is gone from, or another in, the newer ones.
+    fn withdrawn(&self, newer: &Self) -> HashSet<DeviceId> {
+        let same = |identity: &Vec<u8>, key: &Key| {
+            newer.0.get(identity).is_some_and(|new| new.device == key.device && new.secret == key.secret)
+        };
+        self.0.iter().filter(|(identity, key)| !same(identity, key)).map(|(_, key)| key.device).collect()
     }
 
     /// Whether there is none, so that nobody can speak.
@@ -141,13 +155,21 @@ fn parse(line: &str) -> Option<(Vec<u8>, Key)> {
 
 /// The keys as dimpl asks for them, and whose it asked for last.
 pub(super) struct Ring {
-    keys: Keys,
+    keys: Mutex<Keys>,
     asked: Mutex<Option<DeviceId>>,
 }
 
 impl Ring {
     pub(super) fn new(keys: Keys) -> Arc<Self> {
-        Arc::new(Self { keys, asked: Mutex::new(None) })
+        Arc::new(Self { keys: Mutex::new(keys), asked: Mutex::new(None) })
+    }
+
+    /// Has other keys from now on. The devices of which one was withdrawn.
+    pub(super) fn replace(&self, keys: Keys) -> HashSet<DeviceId> {
+        let mut held = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        let withdrawn = held.withdrawn(&keys);
+        *held = keys;
+        withdrawn
     }
 
     /// The device whose key was handed out since the last call.
@@ -158,7 +180,8 @@ impl Ring {
 
 impl PskResolver for Ring {
     fn resolve(&self, identity: &[u8]) -> Option<Vec<u8>> {
-        let key = self.keys.0.get(identity);
+        let keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = keys.0.get(identity);
         *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = key.map(|key| key.device);
         key.map(|key| key.secret.to_vec())
     }

@@ -322,6 +322,34 @@ fn a_handshake_that_never_begins_is_given_up() {
 }
 
 #[test]
+fn who_has_its_key_withdrawn_is_heard_no_more_and_the_others_are() {
+    let mut bench = bench();
+    let mut clients = [("a", 1), ("b", 2)]
+        .map(|(identity, secret)| bench.connect(identity, secret, peer(u16::from(secret))));
+    assert_eq!(bench.sessions.len(), (2, 0));
+    let dir = tempfile::tempdir().unwrap();
+    let mut newer = keys(dir.path());
+    newer.remove("a");
+    newer.remove("c");
+    bench.sessions.rekey(newer, NOW);
+    assert_eq!(bench.sessions.len(), (1, 0));
+    assert_eq!(bench.sessions.device(&peer(1)), None);
+    assert_eq!(bench.sessions.device(&peer(2)), Some(device(2)));
+    let [_, client] = &mut clients;
+    client.dtls.send_application_data(b"word").unwrap();
+    bench.run(client, peer(2), NOW);
+    assert_eq!(bench.data.last().map(|(from, data)| (*from, &data[..])), Some((peer(2), &b"word"[..])));
+    let mut again = bench.client("a", 1);
+    bench.run(&mut again, peer(1), NOW);
+    assert!(!again.connected);
+    assert_eq!(bench.sessions.len().0, 1);
+    // And back again.
+    bench.sessions.rekey(keys(dir.path()), NOW);
+    bench.connect("a", 1, peer(4));
+    assert_eq!(bench.sessions.device(&peer(4)), Some(device(1)));
+}
+
+#[test]
 fn a_silent_session_ends() {
     let mut bench = Bench::new(SessionLimits { idle_secs: 60, ..SessionLimits::default() });
     let mut client = bench.connect("a", 1, peer(1));
