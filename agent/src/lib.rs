@@ -19,3 +19,8 @@ use std::{ffi::OsString, process::ExitCode};
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     cli::main(args)
 }
+
+/// The command line, for its manual page.
+pub fn command() -> clap::Command {
+    cli::command()
+}

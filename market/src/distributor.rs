@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use posthouse_contracts::chain::{Chain, LightChain, Trust};
 use posthouse_contracts::deployment::FACTORY;
 use posthouse_dsn::{Config as DsnConfig, Dsn, Inbound};
@@ -60,6 +60,11 @@ enum Command {
     Run,
     /// Shows what is for sale, how exchanges stand and what was earned.
     Status,
+}
+
+/// The command line, for its manual page.
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// The program. `args` begin with its name. Exit code 0: done; 1: not; 2: called or configured wrongly.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use alloy::primitives::Address;
 use anyhow::bail;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use posthouse_circuits::{KEY_MODE_LEN, ProvingKey, circuit_id};
 use posthouse_contracts::chain::{Limits, RpcChain, RpcConfig};
 use posthouse_contracts::deployment::FACTORY;
@@ -179,6 +179,11 @@ struct Watch {
 enum ModeName {
     Key,
     File,
+}
+
+/// The command line, for its manual page.
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// The program. `args` begin with its name. Exit code 0: done; 1: not; 2: called or configured wrongly.

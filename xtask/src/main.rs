@@ -4,6 +4,7 @@
 mod board;
 mod ci;
 mod figures;
+mod package;
 mod run;
 mod tools;
 
@@ -29,6 +30,11 @@ enum Command {
     },
     /// Build the firmware for the emulated Cortex-M3, and print the folder where it is.
     Board,
+    /// Make a package and print where it is.
+    Package {
+        #[command(subcommand)]
+        package: package::Package,
+    },
     /// Measure an area now and print one `name value unit` line for each figure.
     Figures {
         /// One of the areas that `--help` lists.
@@ -42,6 +48,7 @@ fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Ci { full, only } => ci::check(full, only.as_deref()),
         Command::Board => board::build().map(|folder| println!("{}", folder.display())),
+        Command::Package { package } => package::make(package),
         Command::Figures { area } => figures::run(area),
     }
 }

@@ -26,6 +26,9 @@ const CARGO: [(&str, &str); 3] = [
     ("cargo audit --version", "cargo-audit@0.22.2"),
 ];
 
+/// What packs the .deb.
+const CARGO_DEB: &str = "cargo-deb@3.8.0";
+
 /// The release whose findings the contracts answer.
 const SLITHER: &str = "slither-analyzer==0.11.6";
 /// The CoAP client that the gateway is held against.
@@ -47,6 +50,19 @@ pub(crate) fn install() -> Result<()> {
         }
     }
     node()
+}
+
+/// cargo-deb, installed under `folder` where it is absent.
+pub(crate) fn cargo_deb(folder: &Path) -> Result<PathBuf> {
+    if on_path("cargo-deb --version") {
+        return Ok("cargo-deb".into());
+    }
+    let root = folder.join("tools");
+    let program = root.join("bin/cargo-deb");
+    if !program.is_file() {
+        run(cmd(&format!("cargo install --locked --debug {CARGO_DEB} --root")).arg(&root))?;
+    }
+    Ok(program)
 }
 
 /// Installs by apt what is absent: of each, the program that shows that it is there, and the package.
