@@ -44,7 +44,7 @@ const MAX_DATAGRAM: usize = 2048;
 /// For so long the hub is not asked again whether somebody may have an image, ms: a block that need not go there comes sooner.
 const LEASE_MS: u64 = 1_000;
 /// Who may have an image without asking the hub; further ones ask for each block.
-const MAX_LEASES: usize = 1024;
+const MAX_LEASES: usize = 256;
 
 /// How the carrier is set up.
 #[derive(Debug, Clone)]
@@ -250,9 +250,6 @@ impl Coap {
     /// Keeps an image at hand for the blocks that follow.
     fn lease(&mut self, name: (Option<DeviceId>, UpdateId), staged: Staged) {
         let now = self.now();
-        if self.leases.len() >= MAX_LEASES {
-            self.leases.retain(|_, (_, until)| now < *until);
-        }
         if self.leases.len() < MAX_LEASES {
             self.leases.insert(name, (staged, now + LEASE_MS));
         }
@@ -297,6 +294,11 @@ impl Actor for Coap {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         ctx.add_stream(datagrams(Arc::clone(&self.socket)));
+        // A lease holds its image's file open, and so its room on disk.
+        ctx.run_interval(Duration::from_millis(LEASE_MS), |carrier, _| {
+            let now = carrier.now();
+            carrier.leases.retain(|_, (_, until)| now < *until);
+        });
         self.attach.do_send(Attach { carrier: Carrier::Coap, recipient: ctx.address().recipient() });
     }
 }

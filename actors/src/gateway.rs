@@ -32,6 +32,7 @@ use crate::coap::{Coap, Rekey};
 use crate::config::{self, Config, ConfigError, peers};
 use crate::dsn::{Dsn, introduce};
 use crate::exchange::{Exchanges, Found, Peers, SetCampaign, Site};
+use crate::messages::Carrier;
 use crate::mqtt::{self, Mqtt};
 use crate::pulse::Pulses;
 use crate::sensors::Sensors;
@@ -147,7 +148,6 @@ impl Gateway {
         let handle = peer(config, &folders, keypair).await?;
         let dsn = Dsn::new(handle.clone(), distributors(config)?).start();
         let mut pulses = Pulses::default();
-        pulses.add("store", store.clone().recipient());
         pulses.add("dsn", dsn.clone().recipient());
         let hub_thread = Arbiter::new();
         let hub_on = hub_thread.handle();
@@ -335,12 +335,13 @@ fn told(loaded: &Loaded, site: &Site) -> BTreeMap<ProductId, Version> {
 /// Devices that a carrier has known lately, and may know again. A site that has moved all its sensors to open carriers has none.
 fn known(loaded: &Loaded, config: &config::Sensors, now: SystemTime) -> Vec<DeviceId> {
     let mqtt = config.mqtt.as_ref().is_some_and(|mqtt| mqtt.authenticated);
-    if !mqtt && config.coap.as_ref().is_none_or(|coap| coap.dtls.is_none()) {
-        return Vec::new();
-    }
+    let coap = config.coap.as_ref().is_some_and(|coap| coap.dtls.is_some());
+    // A carrier that shows nobody any more would have its sensors refused.
+    let shows = |carrier| if carrier == Carrier::Mqtt { mqtt } else { coap };
     let since = now.checked_sub(KNOWN_FOR).and_then(|since| since.duration_since(UNIX_EPOCH).ok());
     let since = since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
-    let rows = loaded.sensors.iter().filter(|row| row.authenticated && row.last_seen >= since);
+    let rows =
+        loaded.sensors.iter().filter(|row| row.authenticated && shows(row.carrier) && row.last_seen >= since);
     rows.map(|row| row.device.device_id()).collect()
 }
 
@@ -484,7 +485,6 @@ mod tests {
     fn what_a_carrier_knew_lately_is_remembered_where_one_may_know_it_again() {
         use posthouse_protocol::id::{Curve, DeviceKey};
 
-        use crate::messages::Carrier;
         use crate::store::SensorRow;
 
         let now = UNIX_EPOCH + 2 * KNOWN_FOR;
@@ -507,7 +507,7 @@ mod tests {
         let loaded = Loaded { sensors, ..Loaded::default() };
         let knows = |text: &str| known(&loaded, &serde_json::from_str(text).unwrap(), now);
         let first = vec![DeviceKey::new([1; 33]).device_id()];
-        assert_eq!(knows(r#"{"mqtt": {"host": "b", "authenticated": true}}"#), first);
+        assert!(knows(r#"{"mqtt": {"host": "b", "authenticated": true}}"#).is_empty(), "it was on another");
         assert_eq!(knows(r#"{"coap": {"dtls": {"listen": "127.0.0.1:0", "keys": "k"}}}"#), first);
         assert!(knows(r#"{"mqtt": {"host": "b"}, "coap": {"listen": "127.0.0.1:0"}}"#).is_empty());
     }

@@ -11,7 +11,6 @@ use crate::dsn::Dsn;
 use crate::exchange::Exchanges;
 use crate::mqtt::Mqtt;
 use crate::sensors::Sensors;
-use crate::store::Store;
 
 /// To an actor: answer when it is your turn.
 #[derive(Debug, Clone, Copy, Message)]
@@ -27,10 +26,10 @@ macro_rules! answers {
     )*};
 }
 
-answers!(Chain, Coap, Dsn, Exchanges, Mqtt, Sensors, Store);
+answers!(Chain, Coap, Dsn, Exchanges, Mqtt, Sensors);
 
-/// The actors that never work for long at one thing, by name. Staging and verifying are not among them: an image may take
-/// longer to decrypt than a watchdog waits.
+/// The actors that never work for long at one thing, by name. Staging, verifying and the store are not among them: an image may
+/// take longer to decrypt, and a burst of sensors longer to write to a slow card, than a watchdog waits.
 #[derive(Default)]
 pub(crate) struct Pulses(Vec<(&'static str, Recipient<Pulse>)>);
 

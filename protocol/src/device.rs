@@ -34,6 +34,9 @@ use crate::suit::{self, Manifest};
 
 /// Times that an image may fail to boot before it is given up: once may be a power cut.
 const MAX_FAILED_BOOTS: u8 = 2;
+/// Times that an activation may come to nothing before it is given up: a bootloader that does not swap, and does not say so, must
+/// not have the sensor reboot for ever. Fewer may be power cuts.
+const MAX_ACTIVATIONS: u8 = 4;
 
 /// What does not change while the sensor runs.
 #[derive(Debug, Clone)]
@@ -426,8 +429,7 @@ impl Sensor {
         match update.phase {
             Phase::Activating if boot == Boot::Image(update.u_id) => self.booted_well(&update),
             Phase::Activating if boot == Boot::Reverted => self.reverted(),
-            // The power went before the bootloader was told, or the swap went unnoticed: look again.
-            Phase::Activating => self.step = Step::Checking(Hashing::new(update.size)),
+            Phase::Activating => self.not_activated(update.size),
             Phase::Fetching { next } => self.step = Step::Resuming(Hashing::new(next)),
             Phase::Installed if self.stored.report.is_none() => self.sign_report(&update),
             Phase::Installed | Phase::GivenUp => {}
@@ -445,6 +447,19 @@ impl Sensor {
 
     fn sign_report(&mut self, update: &Update) {
         self.signing = Some(digest::installed(&self.config.product, update.version, &update.u_id));
+    }
+
+    /// The power went before the bootloader was told, or the swap went unnoticed: looks again.
+    fn not_activated(&mut self, size: u32) {
+        let Some(update) = &mut self.stored.update else { return };
+        update.failed_boots = update.failed_boots.saturating_add(1);
+        self.dirty = true;
+        if update.failed_boots >= MAX_ACTIVATIONS {
+            self.set_phase(Phase::GivenUp);
+            self.set_result(UpdateResult::UpdateFailed);
+        } else {
+            self.step = Step::Checking(Hashing::new(size));
+        }
     }
 
     fn reverted(&mut self) {

@@ -35,6 +35,8 @@ pub struct Staged {
     file: Arc<File>,
     total: u64,
     budget: Arc<Budget>,
+    /// Whether nothing shows who reads.
+    stranger: bool,
     /// What was read last, and where it lies.
     chunk: (u64, Bytes),
 }
@@ -50,7 +52,7 @@ impl Staged {
             return Err(ErrorCode::OutOfRange);
         }
         let len = (self.total - offset).min(len.into());
-        if !self.budget.take(len) {
+        if !self.budget.take(len, self.stranger) {
             return Err(ErrorCode::Busy);
         }
         let (start, chunk) = &self.chunk;
@@ -108,12 +110,17 @@ impl Images {
         }
     }
 
-    /// An image that an intent names.
-    pub(super) fn open(&mut self, u_id: &UpdateId, carrier: Carrier) -> Result<Staged, ErrorCode> {
+    /// An image that an intent names, for somebody who was shown to be whom he says he is, or a stranger.
+    pub(super) fn open(
+        &mut self,
+        u_id: &UpdateId,
+        carrier: Carrier,
+        authenticated: bool,
+    ) -> Result<Staged, ErrorCode> {
         let total = self.named.get(u_id).ok_or(ErrorCode::UnknownImage)?.0.size;
         let file = Arc::clone(self.file(u_id)?);
         let budget = Arc::clone(self.budgets.of(carrier));
-        Ok(Staged { u_id: *u_id, file, total, budget, chunk: Default::default() })
+        Ok(Staged { u_id: *u_id, file, total, budget, stranger: !authenticated, chunk: Default::default() })
     }
 
     fn file(&mut self, u_id: &UpdateId) -> Result<&Arc<File>, ErrorCode> {

@@ -322,7 +322,8 @@ impl Registry {
             return downs.push(Down::Error(self.error(code)));
         }
         let count = request.count.clamp(1, self.limits.max_blocks);
-        let mut staged = match self.images.open(&request.u_id, Carrier::Mqtt) {
+        let authenticated = self.sensors.get(device).is_some_and(|sensor| sensor.link.authenticated);
+        let mut staged = match self.images.open(&request.u_id, Carrier::Mqtt, authenticated) {
             Ok(staged) => staged,
             Err(code) => return downs.push(Down::Error(self.error(code))),
         };
@@ -364,8 +365,9 @@ impl Registry {
         device: Option<&DeviceId>,
         authenticated: bool,
     ) -> Result<Staged, ErrorCode> {
+        // One of whom something is wanted, or that has shown who it is, is held to it though it did not say hello since a restart.
         if let Some(device) = device
-            && self.sensors.contains_key(device)
+            && (authenticated || self.sensors.contains_key(device) || self.intents.contains_key(device))
         {
             self.is_theirs(device, u_id)?;
         }
@@ -375,7 +377,7 @@ impl Registry {
         {
             sensor.next = u32::try_from(offset).unwrap_or(u32::MAX);
         }
-        self.images.open(u_id, Carrier::Coap).map_err(|code| match code {
+        self.images.open(u_id, Carrier::Coap, authenticated).map_err(|code| match code {
             ErrorCode::UnknownImage if self.is_awaited(device) => ErrorCode::NotStaged,
             code => code,
         })

@@ -2,7 +2,7 @@
 
 use super::{Agent, ChainStatus, Device, Event, Exchange, Offer, Sensor, Staging, Status, Update};
 
-const BOUNTY: &str = "5fbdb2315678afecb367f032d93f642f64180aa3";
+const BOUNTY: &str = "0x5fbdb2315678afecb367f032d93f642f64180aa3";
 const PRODUCT: &str = "00112233445566778899aabbccddeeff/ffeeddccbbaa99887766554433221100";
 const DEVICE: &str = "000102030405060708090a0b0c0d0e0f";
 const PEER: &str = "12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp";
@@ -34,7 +34,7 @@ pub(super) fn status() -> Status {
 
 pub(super) fn update() -> Update {
     Update {
-        vendor: "70997970c51812dc3a010c7d01b50e0d17dc79c8".into(),
+        vendor: "0x70997970c51812dc3a010c7d01b50e0d17dc79c8".into(),
         product: PRODUCT.into(),
         version: 7,
         bounty: BOUNTY.into(),
@@ -68,7 +68,7 @@ pub(super) fn device() -> Device {
 pub(super) fn exchange() -> Exchange {
     let offer = Offer {
         peer: PEER.into(),
-        payee: "f39fd6e51aad88f6f4ce6ab8827279cfffb92266".into(),
+        payee: "0xf39fd6e51aad88f6f4ce6ab8827279cfffb92266".into(),
         s: "22".repeat(32),
         signed: 2,
         acked: 2,

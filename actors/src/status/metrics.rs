@@ -19,6 +19,9 @@ pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0
 /// Ticks of the processor's time in a second: Linux tells programs so on all machines, whatever its own are.
 const USER_HZ: f64 = 100.0;
 
+/// A sensor that was not heard for so long may be no more, ms.
+const LATELY_MS: u64 = 7 * 24 * 3_600_000;
+
 /// Metrics of one instant.
 struct Page(Registry);
 
@@ -39,14 +42,14 @@ impl Page {
     }
 }
 
-/// Everything, in one text.
+/// Everything at `now`, Unix milliseconds, in one text.
 ///
 /// # Errors
 /// The text cannot be written, which needs memory only.
-pub(super) fn text(all: &Snapshot) -> Result<String, fmt::Error> {
+pub(super) fn text(all: &Snapshot, now: u64) -> Result<String, fmt::Error> {
     let mut page = Page(Registry::with_prefix("posthouse"));
     agent(&mut page, all);
-    sensors(&mut page, &all.devices);
+    sensors(&mut page, &all.devices, now);
     exchanges(&mut page, &all.exchanges);
     chain(&mut page, all);
     process(&mut page.0);
@@ -74,15 +77,30 @@ fn count<'a>(of: impl Iterator<Item = &'a str>, always: &[&str]) -> BTreeMap<Str
     counts
 }
 
-fn sensors(page: &mut Page, devices: &[Device]) {
+fn sensors(page: &mut Page, devices: &[Device], now: u64) {
     let carriers = devices.iter().map(|device| device.carrier.as_str());
     page.by("sensors", "Registered sensors", "carrier", count(carriers, &["mqtt", "coap"]));
-    let pending = devices.iter().filter(|device| device.target.is_some_and(|t| t > device.installed));
-    page.gauge("sensors_pending", "Sensors that do not run yet what is meant for them", pending.count());
-    let held = devices.iter().filter(|device| device.held.is_some()).count();
-    page.gauge("sensors_held", "Sensors that wait by the site's rules or somebody's order", held);
-    let faulty = devices.iter().filter(|device| device.fault.is_some()).count();
-    page.gauge("sensors_faulty", "Sensors that get nothing because something is wrong", faulty);
+    // One that was taken down, or never was, must not keep an alert up.
+    let heard = || devices.iter().filter(|device| now.saturating_sub(device.last_seen) < LATELY_MS);
+    page.gauge("sensors_heard", "Sensors heard within a week", heard().count());
+    let pending = || heard().filter(|device| device.target.is_some_and(|target| target > device.installed));
+    page.gauge(
+        "sensors_pending",
+        "Of these, such as do not run yet what is meant for them",
+        pending().count(),
+    );
+    let held = pending().filter(|device| device.held.is_some()).count();
+    page.gauge(
+        "sensors_held",
+        "Of these in turn, such as wait by the site's rules or somebody's order",
+        held,
+    );
+    let faulty = heard().filter(|device| device.fault.is_some()).count();
+    page.gauge(
+        "sensors_faulty",
+        "Sensors heard within a week that get nothing because something is wrong",
+        faulty,
+    );
     let in_state = |state: State| devices.iter().filter(|d| d.state == Some(state as u8)).count();
     let fetching = in_state(State::Downloading);
     page.gauge("sensors_downloading", "Sensors that fetch an image", fetching);
@@ -187,7 +205,7 @@ mod tests {
 
     #[test]
     fn what_the_status_shows_is_counted() {
-        let text = text(&sample()).unwrap();
+        let text = text(&sample(), 6_000).unwrap();
         for line in [
             "posthouse_sensors{carrier=\"coap\"} 1",
             "posthouse_sensors_pending 1",
@@ -211,8 +229,20 @@ mod tests {
     }
 
     #[test]
+    fn a_sensor_that_is_no_more_is_not_waited_for() {
+        let text = text(&sample(), 5_000 + LATELY_MS).unwrap();
+        for line in [
+            "posthouse_sensors{carrier=\"coap\"} 1",
+            "posthouse_sensors_heard 0",
+            "posthouse_sensors_pending 0",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+    }
+
+    #[test]
     fn each_metric_is_documented_and_nothing_else_is() {
-        let text = text(&sample()).unwrap();
+        let text = text(&sample(), 6_000).unwrap();
         let there: Vec<&str> =
             text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next()).collect();
         let documented: Vec<&str> = include_str!("../../../docs/metrics.md")

@@ -1,6 +1,10 @@
 //! The HTTP side.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use actix::{MailboxError, Recipient};
 use actix_web::{
@@ -180,7 +184,8 @@ async fn exposition(desk: Source) -> HttpResponse {
         Ok(all) => all,
         Err(refused) => return refused,
     };
-    match metrics::text(&all) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    match metrics::text(&all, u64::try_from(now).unwrap_or(u64::MAX)) {
         Ok(text) => HttpResponse::Ok().content_type(metrics::CONTENT_TYPE).body(text),
         Err(why) => error(StatusCode::INTERNAL_SERVER_ERROR, why.to_string()),
     }

@@ -70,7 +70,11 @@ impl Endpoint {
             .retain(|known| *known != address && self.peers.find(known).is_some_and(|peer| observes(peer)));
         let full = addresses.len() >= MAX_WATCHERS;
         let stranger = addresses.iter().position(|known| !self.is_verified(known, now));
-        let goes = if full { stranger.or(verified.then_some(0)) } else { None };
+        // The place of whoever said hello as this device goes last.
+        let other = addresses
+            .iter()
+            .position(|known| self.peers.find(known).is_none_or(|p| p.device != Some(device)));
+        let goes = if full { stranger.or(verified.then(|| other.unwrap_or(0))) } else { None };
         if let Some(peer) = goes.and_then(|at| self.peers.find(&addresses.remove(at))) {
             peer.observers.retain(|observer| observer.device != device);
         }
@@ -106,6 +110,10 @@ impl Endpoint {
         }
         let envelope = Envelope { kind: MessageType::Confirmable, id, token: ticket.token.clone() };
         let datagram = encode(response, &envelope, None);
+        if !ticket.verified {
+            // It was silent for so long that it is a stranger again.
+            self.ping(ticket.peer, now);
+        }
         self.transmit(ticket.peer, id, datagram, Some(ticket.token), now);
     }
 }

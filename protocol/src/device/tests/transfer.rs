@@ -207,3 +207,32 @@ fn an_image_that_does_not_boot_is_given_up() {
     board.serve(&newer);
     assert_eq!(board.active, newer);
 }
+
+#[test]
+fn a_bootloader_that_does_not_swap_and_does_not_say_so_is_given_up() {
+    let image = firmware(1);
+    let mut board = started(&image);
+    board.spare[..image.len()].copy_from_slice(&image);
+    let mut stored = board.sensor.stored().clone();
+    stored.update.as_mut().unwrap().phase = Phase::Activating;
+    board.persisted = stored.to_bytes();
+    for power_up in 1..=MAX_ACTIVATIONS {
+        let stored = Stored::from_bytes(&board.persisted).unwrap();
+        board.sensor = Sensor::new(config(), stored, Boot::Unknown);
+        let mut activates = false;
+        while let Some(output) = board.sensor.poll(board.now) {
+            match output {
+                Output::Activate(_) => activates = true,
+                output => board.carry_out(output).unwrap(),
+            }
+        }
+        assert_eq!(activates, power_up < MAX_ACTIVATIONS, "{power_up}");
+    }
+    assert_eq!(board.sensor.status().result, UpdateResult::UpdateFailed);
+    // It is awake to hear of a newer one.
+    let newer = firmware(2);
+    board.give(Input::Wake).unwrap();
+    board.give(Input::Manifest(&envelope(Version::new(6), &newer))).unwrap();
+    board.serve(&newer);
+    assert_eq!(board.active, newer);
+}
