@@ -35,6 +35,9 @@ fn deb() -> Result<PathBuf> {
         std::fs::remove_dir_all(&manual)?;
     }
     run(cmd("cargo run --locked --quiet --release -p posthouse-tests --example manual --").arg(&manual))?;
+    let pages = std::fs::read_dir(&manual)?.filter_map(|page| Some(page.ok()?.path()));
+    let pages = pages.filter(|page| page.extension().is_some_and(|end| end == "1"));
+    run(cmd("gzip --best --no-name").args(pages))?;
     let folder = target.join("debian");
     let mut pack = std::process::Command::new(packer);
     pack.args(["--no-build", "--manifest-path", "agent/Cargo.toml", "--output"]).arg(&folder);
