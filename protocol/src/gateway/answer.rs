@@ -96,12 +96,18 @@ impl Exchange {
             return;
         }
         let s = offer.s;
-        if let Some(held) = self.held.get(&s) {
-            self.on_known_offer(peer, s, held.offer.peer == peer, now);
+        let margin = now.saturating_add(self.policy.offer_margin_ms);
+        let expired = offer.expires.saturating_mul(1000) <= margin;
+        if let Some(held) = self.held.get_mut(&s) {
+            let own = held.offer.peer == peer;
+            if own && held.first_receipt.is_none() && !expired {
+                // What was verified opens as before; until when receipts are taken is the distributor's word alone, and new.
+                held.offer.offer.expires = offer.expires;
+            }
+            self.on_known_offer(peer, s, own, now);
             return;
         }
-        let margin = now.saturating_add(self.policy.offer_margin_ms);
-        if offer.expires.saturating_mul(1000) <= margin {
+        if expired {
             self.leave(peer, Fault::OfferExpired, now);
             return;
         }
