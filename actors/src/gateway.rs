@@ -178,7 +178,7 @@ impl Gateway {
         let (endpoints, coap) = start_coap(config, &sensors, &hub_thread.handle()).await?;
         endpoints.iter().for_each(|endpoint| pulses.add("coap", endpoint.clone().recipient()));
         if let Some(mqtt) = config.sensors.mqtt()? {
-            pulses.add("mqtt", Mqtt::start(&mqtt, &sensors)?.recipient());
+            pulses.add("mqtt", start_mqtt(mqtt, &sensors, &hub_thread.handle()).await?.recipient());
         }
         let status = start_status(config, &exchanges)?;
         Ok(Self { exchanges, sensors, coap, status, dsn: handle, pulses, endpoints, hub_thread, _lock: lock })
@@ -215,6 +215,18 @@ impl Gateway {
         self.hub_thread.stop();
         self.dsn.stop().await;
     }
+}
+
+/// Starts the broker's carrier on the hub's thread: a sensor that wakes does not wait for what the exchanges decide.
+async fn start_mqtt(
+    settings: mqtt::Config,
+    hub: &Addr<Sensors>,
+    thread: &ArbiterHandle,
+) -> Result<Addr<Mqtt>, StartError> {
+    let hub = hub.clone();
+    let (sender, started) = tokio::sync::oneshot::channel();
+    thread.spawn(async move { drop(sender.send(Mqtt::start(&settings, &hub))) });
+    Ok(started.await.map_err(|_| StartError::Ended)??)
 }
 
 /// Starts the endpoints on the hub's thread: a block of an image that need not cross threads comes twice as fast.
