@@ -11,7 +11,7 @@ mod perform;
 mod registry;
 mod view;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -47,6 +47,10 @@ const MAX_FOLLOWS: usize = 1024;
 const GATHER: Duration = Duration::from_secs(1);
 /// Waits between tries to fetch a package: first and longest.
 const PACKAGE_RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// Intents that the hub is told at once, and how long it is left to others then.
+const PORTION: usize = 32;
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// The site's part: what is the same for all exchanges.
 #[derive(Debug, Clone)]
@@ -109,6 +113,16 @@ pub struct Found {
     pub bodies: Vec<Bounty>,
 }
 
+/// Intents on their way to the hub, in order.
+#[derive(Default)]
+struct Handing {
+    waiting: VecDeque<SetIntent>,
+    /// Since the last pause.
+    sent: usize,
+    /// Whether a pause is under way.
+    ticks: bool,
+}
+
 /// The actor.
 pub struct Exchanges {
     peers: Peers,
@@ -117,6 +131,7 @@ pub struct Exchanges {
     follows: BTreeMap<Bounty, Follow>,
     registry: Registry,
     campaigns: Campaigns,
+    handing: Handing,
     /// Rows of sensors that are to be kept.
     unsaved: BTreeMap<DeviceKey, SensorRow>,
     chain_seen: Option<ChainSeen>,
@@ -136,6 +151,7 @@ impl Exchanges {
             follows: BTreeMap::new(),
             registry: Registry::new(MAX_SENSORS),
             campaigns: Campaigns::default(),
+            handing: Handing::default(),
             unsaved: BTreeMap::new(),
             chain_seen: None,
             staged: BTreeMap::new(),

@@ -125,10 +125,12 @@ impl Mqtt {
     }
 
     fn tell(&self, device: &DeviceId, downs: &[Down]) {
+        // What ends an answer in blocks must not come before them.
+        let mut blocks = false;
         let lost = downs.iter().filter(|down| {
             let Some((name, payload, options)) = encode(down) else { return false };
-            let block = matches!(down, Down::Block { .. });
-            let queue = if block { &self.outgoing_blocks } else { &self.outgoing_words };
+            blocks |= matches!(down, Down::Block { .. });
+            let queue = if blocks { &self.outgoing_blocks } else { &self.outgoing_words };
             queue.try_send((topic::down(device, name), payload, options)).is_err()
         });
         let lost = lost.count();

@@ -293,10 +293,9 @@ impl Keys {
     }
 }
 
-/// A key file that the settings name.
+/// A key file that the settings name, by its place as they were loaded.
 pub(crate) fn read(file: &Path, key: &str, path: &Path) -> Result<Zeroizing<[u8; 32]>, SettingsError> {
-    let place = beside(file, path);
-    secret_file::read(&place).map_err(|why| SettingsError::value(file, key, path.display(), why))
+    secret_file::read(path).map_err(|why| SettingsError::value(file, key, path.display(), why))
 }
 
 /// The peer that a multiaddress ends in.

@@ -13,7 +13,7 @@ use posthouse_protocol::id::{Bounty, DeviceKey, LockHash, Payee};
 use posthouse_protocol::release::Mode;
 use posthouse_protocol::secret::KeyR;
 
-use super::Exchanges;
+use super::{Exchanges, PAUSE, PORTION};
 use crate::chain::{ReadClaims, Unwatch};
 use crate::crash::crash_point;
 use crate::dsn::{Ask, DsnError, FetchBody, Locate, Question};
@@ -99,7 +99,7 @@ impl Exchanges {
             Output::Verify(check) => self.verify(bounty, check, ctx),
             Output::CheckClaims { indices, offers } => self.check_claims(bounty, indices, offers, ctx),
             Output::FetchBody { from } => self.fetch_body(bounty, from, ctx),
-            Output::Intend { device, intent } => self.intend(bounty, device, intent),
+            Output::Intend { device, intent } => self.intend(bounty, device, intent, ctx),
             Output::Decrypt { s, r, cipher } => self.decrypt(bounty, s, r, cipher, ctx),
             Output::Wake { at } => self.wake(bounty, at, ctx),
             Output::Event(event) => self.tell(bounty, &event),
@@ -267,7 +267,7 @@ impl Exchanges {
 
     /// Keeps this exchange's wish for a sensor and tells the hub what all wishes amount to: the
     /// newest version that wants anything.
-    fn intend(&mut self, bounty: Bounty, device: DeviceKey, intent: Intent) {
+    fn intend(&mut self, bounty: Bounty, device: DeviceKey, intent: Intent, ctx: &mut Ctx) {
         let Some(follow) = self.follows.get_mut(&bounty) else { return };
         let product = follow.machine.update().product;
         if intent == Intent::default() {
@@ -280,7 +280,32 @@ impl Exchanges {
             Some((follow, *follow.intents.get(&device)?))
         });
         let intent = newest.map(|(follow, intent)| self.worded(follow, intent)).unwrap_or_default();
-        self.peers.hub.do_send(SetIntent { device: device.device_id(), intent });
+        self.hand_over(SetIntent { device: device.device_id(), intent }, ctx);
+    }
+
+    /// Tells the hub, or has it wait behind others: what a whole fleet may have changes in one moment, and sensors that wake
+    /// just then are answered between the portions.
+    fn hand_over(&mut self, intent: SetIntent, ctx: &mut Ctx) {
+        if self.handing.waiting.is_empty() && self.handing.sent < PORTION {
+            self.peers.hub.do_send(intent);
+            self.handing.sent += 1;
+        } else {
+            self.handing.waiting.push_back(intent);
+        }
+        if !self.handing.ticks {
+            self.handing.ticks = true;
+            ctx.run_later(PAUSE, Self::hand_more);
+        }
+    }
+
+    fn hand_more(&mut self, ctx: &mut Ctx) {
+        let handing = &mut self.handing;
+        handing.sent = handing.waiting.len().min(PORTION);
+        handing.ticks = handing.sent > 0;
+        handing.waiting.drain(..handing.sent).for_each(|intent| self.peers.hub.do_send(intent));
+        if handing.ticks {
+            ctx.run_later(PAUSE, Self::hand_more);
+        }
     }
 
     fn worded(&self, follow: &super::follow::Follow, intent: Intent) -> messages::Intent {

@@ -405,8 +405,9 @@ impl Registry {
         }
         let Some(sensor) = self.sensors.get_mut(&device) else { return (None, Vec::new()) };
         let mut downs = Vec::new();
-        // The same manifest again says that the image is there now.
-        if intent.manifest != old.manifest || (intent.image.is_some() && intent.image != old.image) {
+        // The same manifest again says that the image is there now. Who sleeps asks when it wakes, and finds what the broker holds.
+        let ready = sensor.awake && intent.image.is_some() && intent.image != old.image;
+        if intent.manifest != old.manifest || ready {
             downs.push(Down::Manifest(intent.manifest.unwrap_or_default()));
         }
         let may = sensor.link.authenticated || self.policy.allow_unauthenticated_signing;

@@ -100,7 +100,7 @@ impl Exchange {
         let expired = offer.expires.saturating_mul(1000) <= margin;
         if let Some(held) = self.held.get_mut(&s) {
             let own = held.offer.peer == peer;
-            if own && held.first_receipt.is_none() && !expired {
+            if own && held.first_receipt.is_none() {
                 // What was verified opens as before; until when receipts are taken is the distributor's word alone, and new.
                 held.offer.offer.expires = offer.expires;
             }

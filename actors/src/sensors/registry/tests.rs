@@ -198,9 +198,12 @@ fn an_image_that_is_not_there_is_answered_with_when_to_come_back() {
     assert_eq!(get(&mut registry, u_id), later(ErrorCode::UnknownImage));
     registry.set_intent(id(1), Intent { image: None, ..intent.clone() }, 0);
     assert_eq!(get(&mut registry, u_id), later(ErrorCode::NotStaged));
-    let (carrier, downs) = registry.set_intent(id(1), intent, 1);
+    let (carrier, downs) = registry.set_intent(id(1), intent.clone(), 1);
     let manifest = Down::Manifest(Bytes::from_static(b"manifest"));
     assert_eq!((carrier, downs), (Some(Carrier::Mqtt), vec![manifest]), "the image is there now");
+    registry.take(&id(1), MQTT, &status(60), 1).unwrap();
+    registry.set_intent(id(1), Intent { image: None, ..intent.clone() }, 1);
+    assert_eq!(registry.set_intent(id(1), intent, 1).1, [], "it sleeps, and asks when it wakes");
     assert_eq!(get(&mut registry, UpdateId::new([6; 32])), later(ErrorCode::UnknownImage));
     assert!(matches!(get(&mut registry, u_id)[..], [Down::Block { .. }]));
 }
