@@ -11,7 +11,6 @@ use tokio::time::timeout;
 use super::broker;
 use super::fleet::PATIENCE;
 use super::site::Site;
-use super::update::mqtt_with_mirrors;
 
 /// More than are kept for a connection.
 const BLOCKS: u32 = 10_000;
@@ -31,7 +30,7 @@ async fn manifests_for_a_whole_site_find_room_beside_any_number_of_blocks() {
     let (watcher, mut events) = AsyncClient::builder(options).capacity(16).try_build().unwrap();
     watcher.subscribe("ph/1/+/manifest", QoS::AtLeastOnce).await.unwrap();
     while !matches!(events.poll().await.unwrap(), Event::Incoming(Packet::SubAck(_))) {}
-    let carrier = mqtt_with_mirrors(&site, address, Vec::new());
+    let carrier = site.meet_at(address, Vec::new());
 
     // All of it before this thread lets the connection have any.
     let block = |place: u32| Down::Block {

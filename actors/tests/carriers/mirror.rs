@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::broker;
 use super::fleet::{PATIENCE, Sensor};
 use super::site::{Site, VERSION};
-use super::update::{all_arrive, coap, fleet, mqtt_with_mirrors};
+use super::update::{all_arrive, coap, fleet};
 
 /// What was said on each topic, in order.
 type Said = BTreeMap<String, Vec<Value>>;
@@ -82,7 +82,7 @@ async fn sensors_on_coap_are_shown_at_the_broker_also_when_it_forgets() {
     let dir = tempfile::tempdir().unwrap();
     let Some((mut broker, address)) = broker::mosquitto(dir.path()).await else { return };
     let site = Site::start(dir.path(), 100_001);
-    mqtt_with_mirrors(&site, address, vec![Mirror::ThinEdge, Mirror::HomeAssistant]);
+    site.meet_at(address, vec![Mirror::ThinEdge, Mirror::HomeAssistant]);
     let mut tool = Tool::new(address).await;
     let gateway = coap(&site).await;
     let sensors = fleet(dir.path(), "coap", gateway, "block = 1024\n");

@@ -2,6 +2,7 @@
 //! on a list, a delegation and a receipt if not said otherwise, and then to have the image.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -10,6 +11,7 @@ use bytes::Bytes;
 use posthouse_actors::messages::{
     Image, Intent, SensorHello, SensorRefusal, SensorSignature, SensorStatus, SetIntent, Wanted,
 };
+use posthouse_actors::mqtt::{self, Mqtt};
 use posthouse_actors::sensors::{Limits, ListSensors, Policy, Sensors};
 use posthouse_protocol::cose::ReleaseSigningKey;
 use posthouse_protocol::id::{
@@ -153,6 +155,20 @@ impl Site {
     /// A receipt for the image, and for another lock each time that `lock` is another.
     pub(crate) fn receipt(&self, attempt: u8, lock: u8) -> SignRequest {
         receipt(self.u_id, attempt, lock)
+    }
+
+    /// Meets sensors at a broker that knows each.
+    pub(crate) fn meet_at(&self, broker: SocketAddr, mirrors: Vec<mqtt::Mirror>) -> Addr<Mqtt> {
+        let config = mqtt::Config {
+            host: broker.ip().to_string(),
+            port: broker.port(),
+            client_id: "posthouse".into(),
+            credentials: None,
+            tls: None,
+            authenticated: true,
+            mirrors,
+        };
+        Mqtt::start(&config, &self.hub).unwrap()
     }
 
     /// Stages the image for a sensor without further ado.

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use posthouse_actors::coap::{self, Coap};
-use posthouse_actors::mqtt::{self, Mqtt};
 use posthouse_actors::sensors::{Limits, ListSensors};
 use posthouse_protocol::sensor::SignRequest;
 
@@ -18,24 +17,7 @@ pub(crate) async fn coap(site: &Site) -> SocketAddr {
 }
 
 pub(crate) fn mqtt(site: &Site, broker: SocketAddr) {
-    mqtt_with_mirrors(site, broker, Vec::new());
-}
-
-pub(crate) fn mqtt_with_mirrors(
-    site: &Site,
-    broker: SocketAddr,
-    mirrors: Vec<mqtt::Mirror>,
-) -> actix::Addr<Mqtt> {
-    let config = mqtt::Config {
-        host: broker.ip().to_string(),
-        port: broker.port(),
-        client_id: "posthouse".into(),
-        credentials: None,
-        tls: None,
-        authenticated: true,
-        mirrors,
-    };
-    Mqtt::start(&config, &site.hub).unwrap()
+    site.meet_at(broker, Vec::new());
 }
 
 /// The slot is the firmware, one receipt was signed under one digest, and the report came.

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use posthouse_actors::coap::{self, Coap};
 use posthouse_actors::messages;
-use posthouse_actors::mqtt::{self, Mqtt};
 use posthouse_actors::sensors::Carried;
 use posthouse_device::sim::proxy::{Proxy, Weather};
 use serde::{Deserialize, Serialize};
@@ -154,7 +153,7 @@ impl Run {
             Carrier::Mqtt => {
                 let (broker, address) = broker::mosquitto(dir).await.expect("mosquitto is installed");
                 lose("tcp", address.port(), self.lost);
-                connect_mqtt(site, address);
+                site.meet_at(address, Vec::new());
                 (address, (Some(broker), None))
             }
         }
@@ -195,19 +194,6 @@ impl Carrier {
             Self::Mqtt => messages::Carrier::Mqtt,
         }
     }
-}
-
-fn connect_mqtt(site: &Site, broker: SocketAddr) {
-    let config = mqtt::Config {
-        host: broker.ip().to_string(),
-        port: broker.port(),
-        client_id: "posthouse".into(),
-        credentials: None,
-        tls: None,
-        authenticated: true,
-        mirrors: Vec::new(),
-    };
-    Mqtt::start(&config, &site.hub).unwrap();
 }
 
 /// From now on so many in a hundred packets to and from the port are lost. On loopback each comes in once.
