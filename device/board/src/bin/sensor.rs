@@ -9,8 +9,8 @@ use cortex_m_rt::{entry, exception};
 use posthouse_board::{
     clock, ethernet::Ethernet, layout::slots, provision::Provision, serial::Serial, stack, watchdog,
 };
-use posthouse_device::{Device, Flow};
 use posthouse_device::coap::{Coap, MAX_REQUEST, MAX_RESPONSE, Next, Settings};
+use posthouse_device::{Device, Flow};
 use posthouse_protocol::device::{Boot, Stored};
 use smoltcp::iface::{Config, Interface, SocketSet};
 use smoltcp::socket::udp::{PacketBuffer, PacketMetadata, Socket};
