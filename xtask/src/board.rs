@@ -14,6 +14,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 
 use crate::{
+    ci::SUITE,
     run::{answers, cmd, run},
     tools,
 };
@@ -114,6 +115,12 @@ fn enter(root: &Path, made: &Path, number: &str) -> Result<()> {
     let project = std::env::current_dir()?;
     let mut command = as_root("unshare --mount sh -c");
     command.arg(ENTER).arg("enter").args([root, &project, made, &registry]).arg(number).arg(BUILD);
+    // The sizes that count are those of the firmware's own profile, not of one that was set for the host.
+    for (name, _) in
+        std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CARGO_PROFILE_"))
+    {
+        command.env_remove(name);
+    }
     run(&mut command).map(drop)
 }
 
@@ -124,7 +131,7 @@ fn as_root(line: &str) -> Command {
 
 /// The suite that lets the board live; what it prints has the depth of its stack.
 pub(crate) fn live(folder: &Path) -> Result<String> {
-    run(cmd("cargo nextest run -p posthouse-tests --no-capture --test board").env("POSTHOUSE_BOARD", folder))
+    run(cmd(SUITE).args(["board", "--no-capture"]).env("POSTHOUSE_BOARD", folder))
 }
 
 /// Bytes of flash that a program takes: code, constants, and what statics begin with.

@@ -34,6 +34,7 @@ const STEPS: &[Step] = &[
         run: || quiet("cargo deny --all-features check bans licenses sources"),
     },
     Step { name: "audit", slow: false, run: audit },
+    Step { name: "yocto", slow: false, run: || crate::yocto::check().map(|()| Count::default()) },
     Step { name: "contracts", slow: false, run: contracts },
     Step { name: "slither", slow: true, run: slither },
     Step {
@@ -58,7 +59,7 @@ const STEPS: &[Step] = &[
 ];
 
 /// One suite by its name, with the features of all others: nothing is built twice.
-const SUITE: &str = "cargo nextest run --workspace --all-features --no-fail-fast --test";
+pub(crate) const SUITE: &str = "cargo nextest run --workspace --all-features --no-fail-fast --test";
 
 pub(crate) fn check(full: bool, only: Option<&str>) -> Result<()> {
     let mut total = Count::default();

@@ -7,6 +7,7 @@ mod figures;
 mod package;
 mod run;
 mod tools;
+mod yocto;
 
 use clap::{Parser, Subcommand};
 
@@ -35,6 +36,8 @@ enum Command {
         #[command(subcommand)]
         package: package::Package,
     },
+    /// Write what the Yocto layer takes from Cargo.lock and from git: its crates and its commit.
+    Yocto,
     /// Measure an area now and print one `name value unit` line for each figure.
     Figures {
         /// One of the areas that `--help` lists.
@@ -49,6 +52,7 @@ fn main() -> anyhow::Result<()> {
         Command::Ci { full, only } => ci::check(full, only.as_deref()),
         Command::Board => board::build().map(|folder| println!("{}", folder.display())),
         Command::Package { package } => package::make(package),
+        Command::Yocto => yocto::update(),
         Command::Figures { area } => figures::run(area),
     }
 }

@@ -41,6 +41,9 @@ const PYCOSE: &str = "pycose==1.1.0 cbor2==5.6.5";
 /// What the REST interface is held against.
 const REST: &str = "schemathesis==4.32.5 openapi-spec-validator==0.9.0 prometheus-client==0.23.1";
 
+/// What the Yocto layer is held against.
+const OELINT: &str = "oelint-adv==9.11.0";
+
 pub(crate) fn install() -> Result<()> {
     debian(&DEBIAN)?;
     for (probe, krate) in CARGO {
@@ -110,6 +113,11 @@ fn node() -> Result<()> {
 /// slither in a Python environment of its own under `folder`, from PyPI.
 pub(crate) fn slither(folder: &Path) -> Result<PathBuf> {
     python(folder, SLITHER).map(|programs| programs.join("slither"))
+}
+
+/// oelint-adv, likewise.
+pub(crate) fn oelint(folder: &Path) -> Result<PathBuf> {
+    python(folder, OELINT).map(|programs| programs.join("oelint-adv"))
 }
 
 /// A Python under `folder` that has aiocoap.

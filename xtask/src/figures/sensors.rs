@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::{
     board,
+    ci::SUITE,
     run::{cmd, run},
     tools,
 };
@@ -18,10 +19,8 @@ pub(super) fn all() -> Result<()> {
 
 /// How a hundred sensors fare on lossy links. The times are mostly those of their patience, so that optimisation changes little.
 fn loss() -> Result<()> {
-    const SUITE: &str =
-        "cargo nextest run -p posthouse-actors --features carrier-tests --no-capture --test loss";
     tools::netfilter()?;
-    let said = run(cmd(SUITE).env("POSTHOUSE_LOSS", "whole"))?;
+    let said = run(cmd(SUITE).args(["loss", "--no-capture"]).env("POSTHOUSE_LOSS", "whole"))?;
     let figure = |line: &&str| ["loss_", "weather_", "resent_"].iter().any(|name| line.starts_with(name));
     said.lines().filter(figure).for_each(|line| println!("{line}"));
     ensure!(said.contains("resent_ratio_max"), "the kernel lost nothing: what was skipped is said above");
