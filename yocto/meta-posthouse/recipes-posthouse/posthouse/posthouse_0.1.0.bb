@@ -12,7 +12,7 @@ LIC_FILES_CHKSUM = "\
 CVE_PRODUCT = "posthouse"
 
 SRC_URI = "git://github.com/posthouse/posthouse.git;protocol=https;branch=main"
-SRCREV = "0000000000000000000000000000000000000000"
+SRCREV = "eaaa38c45de4476a68ddeaf701c5204b66f5b51f"
 
 require posthouse-crates.inc
 
