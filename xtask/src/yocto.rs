@@ -142,7 +142,7 @@ fn crates(lock: &str) -> Result<String> {
         list.push_str(&format!("    crate://crates.io/{name}/{version} \\\n"));
         sums.push_str(&format!("SRC_URI[{name}-{version}.sha256sum] = \"{sum}\"\n"));
     }
-    Ok(format!("# Written by `cargo xtask yocto` from Cargo.lock\n\nSRC_URI += \" \\\n{list}\"\n\n{sums}"))
+    Ok(format!("# Written by `cargo xtask yocto` from Cargo.lock\n\nSRC_URI += \"\\\n{list}\"\n\n{sums}"))
 }
 
 #[cfg(test)]

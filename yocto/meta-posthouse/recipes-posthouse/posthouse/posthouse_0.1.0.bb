@@ -12,7 +12,7 @@ LIC_FILES_CHKSUM = "\
 CVE_PRODUCT = "posthouse"
 
 SRC_URI = "git://github.com/posthouse/posthouse.git;protocol=https;branch=main"
-SRCREV = "eaaa38c45de4476a68ddeaf701c5204b66f5b51f"
+SRCREV = "4613252106565f772a25bea547de056cf4870ecd"
 
 require posthouse-crates.inc
 
