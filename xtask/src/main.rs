@@ -5,6 +5,7 @@ mod board;
 mod ci;
 mod figures;
 mod package;
+mod podman;
 mod run;
 mod tools;
 mod yocto;
@@ -38,6 +39,12 @@ enum Command {
     },
     /// Write what the Yocto layer takes from Cargo.lock and from git: its crates and its commit.
     Yocto,
+    /// Run podman with storage of its own under the target folder, as the testbed does: `cargo xtask podman -- ps --all`.
+    Podman {
+        /// What follows `podman`.
+        #[arg(last = true)]
+        arguments: Vec<std::ffi::OsString>,
+    },
     /// Measure an area now and print one `name value unit` line for each figure.
     Figures {
         /// One of the areas that `--help` lists.
@@ -53,6 +60,7 @@ fn main() -> anyhow::Result<()> {
         Command::Board => board::build().map(|folder| println!("{}", folder.display())),
         Command::Package { package } => package::make(package),
         Command::Yocto => yocto::update(),
+        Command::Podman { arguments } => podman::Podman::ready()?.pass(&arguments),
         Command::Figures { area } => figures::run(area),
     }
 }
