@@ -112,7 +112,7 @@ pub struct Dsn {
     /// Distributors to ask first, whatever the DHT says, each ending in `/p2p/<peer id>`.
     #[serde(deserialize_with = "texts")]
     pub distributors: Vec<Multiaddr>,
-    /// Addresses to listen on; a gateway needs none.
+    /// Addresses to listen on, TCP or, with the feature `quic`, QUIC; a gateway needs none.
     #[serde(deserialize_with = "texts")]
     pub listen: Vec<Multiaddr>,
 }
@@ -252,6 +252,9 @@ pub enum ConfigError {
     /// The keys of sensors cannot be used.
     #[error("sensors.coap.dtls.keys: {0}")]
     DtlsKeys(String),
+    /// An address of a kind that this build has not.
+    #[error("dsn.listen: {0}")]
+    Listen(String),
     /// An address that does not say who is behind it.
     #[error("dsn.{key}: {address} does not end in /p2p/<peer id>")]
     NoPeer {
@@ -281,6 +284,8 @@ impl Config {
         }
         self.campaign.check()?;
         self.sensors.check()?;
+        let spoken = self.dsn.listen.iter().try_for_each(posthouse_dsn::config::spoken);
+        spoken.map_err(|why| ConfigError::Listen(why.to_string()))?;
         peers("bootstrap", &self.dsn.bootstrap)?;
         peers("distributors", &self.dsn.distributors).map(drop)
     }

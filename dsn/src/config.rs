@@ -16,7 +16,8 @@ const MAX_FLEET_NAME: usize = 64;
 pub struct Config {
     /// The peer's identity; Ed25519, so that others can check its signatures with the peer id alone.
     pub keypair: Keypair,
-    /// Addresses to listen on, `/ip4/…/tcp/…`; port 0 takes a free one. A gateway leaves this empty.
+    /// Addresses to listen on, `/ip4/…/tcp/…` or, with the feature `quic`, `/ip4/…/udp/…/quic-v1`; port 0 takes a free one.
+    /// A gateway leaves this empty.
     pub listen: Vec<Multiaddr>,
     /// Addresses that others reach this peer at and that it announces. Empty: those it listens on.
     pub external: Vec<Multiaddr>,
@@ -146,6 +147,9 @@ pub enum ConfigError {
     /// Not a protocol name.
     #[error("request_protocols: {0:?} does not start with '/', or is named twice")]
     Protocol(String),
+    /// A way to be reached that this build has not.
+    #[error("{0}: this build speaks TCP only, QUIC is not in it")]
+    NoQuic(Multiaddr),
 }
 
 impl Config {
@@ -172,6 +176,7 @@ impl Config {
             KeyType::Ed25519 => {}
             other => return Err(ConfigError::KeyType(other)),
         }
+        self.listen.iter().chain(&self.external).try_for_each(spoken)?;
         self.bootstrap_peers()?;
         self.network.kad_protocol()?;
         self.protocols().map(drop)
@@ -212,6 +217,15 @@ impl Network {
     }
 }
 
+/// Whether this build can be reached at an address of that kind. One that is only dialled may be of any: a peer has others.
+///
+/// # Errors
+/// [`ConfigError::NoQuic`] for QUIC where the feature `quic` is not built.
+pub fn spoken(addr: &Multiaddr) -> Result<(), ConfigError> {
+    let quic = addr.iter().any(|part| matches!(part, Protocol::Quic | Protocol::QuicV1));
+    if quic && !cfg!(feature = "quic") { Err(ConfigError::NoQuic(addr.clone())) } else { Ok(()) }
+}
+
 /// The peer that an address ends in.
 pub(crate) fn peer_of(addr: &Multiaddr) -> Option<PeerId> {
     match addr.iter().last() {
@@ -246,6 +260,17 @@ mod tests {
         let peer = config.keypair.public().to_peer_id();
         config.bootstrap = vec![format!("/ip4/127.0.0.1/tcp/4001/p2p/{peer}").parse().unwrap()];
         config.check().unwrap();
+    }
+
+    #[test]
+    fn quic_is_refused_where_it_is_not_built() {
+        let mut config = config();
+        config.listen = vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()];
+        config.check().unwrap();
+        config.external = vec!["/ip4/127.0.0.1/udp/0/quic-v1".parse().unwrap()];
+        assert_eq!(config.check().is_ok(), cfg!(feature = "quic"));
+        config.listen = std::mem::take(&mut config.external);
+        assert_eq!(config.check().is_ok(), cfg!(feature = "quic"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! TCP, Noise, Yamux, names by DNS.
+//! TCP with Noise and Yamux; QUIC where it is built; names by DNS.
 
 use std::io;
 
@@ -16,6 +16,14 @@ use crate::config::Config;
 const MAX_STREAMS: usize = 4096 - 3;
 /// Streams in negotiation on one connection; DHT, bitswap and requests come in bursts.
 const MAX_NEGOTIATING: usize = 64;
+
+/// Bytes that a peer may send on one stream of QUIC before they are read: what Yamux allows it.
+#[cfg(feature = "quic")]
+const QUIC_STREAM: u32 = 1 << 20;
+/// The same of all streams of a connection: as many as blocks in flight for one file fill, and some. libp2p's own 15 MB are
+/// 4 GB from all connections that a peer takes.
+#[cfg(feature = "quic")]
+const QUIC_CONNECTION: u32 = 4 << 20;
 
 /// The stages that follow the resolver, whose types cannot be named.
 macro_rules! finish {
@@ -35,23 +43,34 @@ macro_rules! finish {
 
 /// Builds the swarm around `behaviour`.
 pub(super) fn swarm(config: &Config, behaviour: Behaviour) -> io::Result<Swarm<Behaviour>> {
-    let tcp = || {
-        SwarmBuilder::with_existing_identity(config.keypair.clone())
+    let limits = &config.limits;
+    let transports = || -> io::Result<_> {
+        let builder = SwarmBuilder::with_existing_identity(config.keypair.clone())
             .with_tokio()
             .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, muxer)
-            .map_err(io::Error::other)
+            .map_err(io::Error::other)?;
+        #[cfg(feature = "quic")]
+        let builder = builder.with_quic_config(|quic| bounded(quic, limits));
+        Ok(builder)
     };
-    let limits = &config.limits;
-    match tcp()?.with_dns() {
+    match transports()?.with_dns() {
         Ok(builder) => Ok(finish!(builder, limits, behaviour)),
         Err(error) => {
             // A machine without a resolver can still dial what is given by number.
             tracing::warn!(%error, "no system resolver, names will not be found");
             let builder =
-                tcp()?.with_dns_config(dns::ResolverConfig::default(), dns::ResolverOpts::default());
+                transports()?.with_dns_config(dns::ResolverConfig::default(), dns::ResolverOpts::default());
             Ok(finish!(builder, limits, behaviour))
         }
     }
+}
+
+#[cfg(feature = "quic")]
+fn bounded(mut quic: libp2p::quic::Config, limits: &crate::config::Limits) -> libp2p::quic::Config {
+    quic.handshake_timeout = limits.dial;
+    quic.max_stream_data = QUIC_STREAM;
+    quic.max_connection_data = QUIC_CONNECTION;
+    quic
 }
 
 fn muxer() -> yamux::Config {

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use posthouse_dsn::{Codec, FetchError, Progress, WantError};
 
+#[cfg(feature = "quic")]
+use crate::support::server_with;
 use crate::support::{bytes, client, config, node, server, sha256, start, within};
 
 const MIB: usize = 1 << 20;
@@ -30,6 +32,31 @@ async fn ten_mebibytes_found_by_the_dht_arrive_whole_and_have_the_same_identifie
     let last = *last.lock().unwrap();
     assert_eq!((last.bytes, last.total, last.blocks_fetched), (10 << 20, 10 << 20, 41));
     assert_eq!(within(getter.dsn.add_file(&dest)).await.unwrap().cid, file.cid);
+}
+
+/// Over QUIC alone, found by the DHT; a peer that has TCP beside it dials both.
+#[cfg(feature = "quic")]
+#[tokio::test]
+async fn a_file_travels_over_quic() {
+    let quic = |config: &mut posthouse_dsn::Config| {
+        config.listen = vec!["/ip4/127.0.0.1/udp/0/quic-v1".parse().unwrap()];
+    };
+    let hub = server_with(&[], |config| {
+        quic(config);
+        config.listen.push("/ip4/127.0.0.1/tcp/0".parse().unwrap());
+    })
+    .await;
+    assert_eq!(hub.dsn.addresses().len(), 2);
+    let seeder = server_with(&[&hub], quic).await;
+    let content = bytes(5 * MIB, 11);
+    let file = seeder.seeds(&content).await;
+    hub.dsn.expect(file.cid).await.unwrap();
+    within(seeder.dsn.provide(file.cid)).await.unwrap();
+
+    let getter = client(&[&hub]).await;
+    let dest = getter.path("file");
+    within(getter.dsn.fetch_file(file.cid, file.size, file.sha256, &dest, &[], |_| {})).await.unwrap();
+    assert_eq!(std::fs::read(&dest).unwrap(), content);
 }
 
 #[tokio::test]
