@@ -1,6 +1,9 @@
 //! What answers look like, for their description: a site whose first sensor has an update and whose second fetches it.
 
-use super::{Agent, ChainStatus, Device, Event, Exchange, Offer, Sensor, Staging, Status, Update};
+use super::overview::Wanted;
+use super::{
+    Agent, ChainStatus, Device, Event, Exchange, Offer, Overview, Sensor, Snapshot, Staging, Status, Update,
+};
 
 const BOUNTY: &str = "0x5fbdb2315678afecb367f032d93f642f64180aa3";
 const PRODUCT: &str = "00112233445566778899aabbccddeeff/ffeeddccbbaa99887766554433221100";
@@ -95,4 +98,14 @@ pub(super) fn exchange() -> Exchange {
         events: vec![Event { at: NOW, text: "the image is staged".into() }],
         ..Exchange::default()
     }
+}
+
+pub(super) fn overview() -> Overview {
+    let all = Snapshot {
+        status: status(),
+        updates: vec![update()],
+        devices: vec![device()],
+        exchanges: vec![exchange()],
+    };
+    super::overview::overview(all, NOW, &Wanted::default())
 }

@@ -178,6 +178,8 @@ fn cpu() -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::status::{Left, Sensor};
 
@@ -264,5 +266,28 @@ mod tests {
         let missing: Vec<&str> =
             alerts.chain(metrics).filter(|name| !page.contains(&format!("`{name}`"))).collect();
         assert!(missing.is_empty(), "{missing:?}");
+    }
+
+    #[test]
+    fn the_dashboard_shows_each_metric_and_no_other() {
+        let dashboard: serde_json::Value =
+            serde_json::from_str(include_str!("../../../packaging/grafana/posthouse.json")).unwrap();
+        let panels = dashboard["panels"].as_array().unwrap();
+        let targets = panels.iter().filter_map(|panel| panel["targets"].as_array()).flatten();
+        let exprs: Vec<&str> = targets.map(|target| target["expr"].as_str().unwrap()).collect();
+        let words =
+            exprs.iter().flat_map(|expr| expr.split(|c: char| !c.is_ascii_alphanumeric() && c != '_'));
+        let shown: BTreeSet<&str> = words
+            .filter(|word| word.starts_with("posthouse_"))
+            .map(|word| word.strip_suffix("_total").unwrap_or(word))
+            .collect();
+        let text = text(&sample(), 6_000).unwrap();
+        let there = text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next());
+        assert_eq!(shown, there.collect());
+        assert!(
+            panels
+                .iter()
+                .all(|panel| panel["type"] == "row" || panel["datasource"]["uid"] == "${datasource}")
+        );
     }
 }

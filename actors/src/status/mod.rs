@@ -1,4 +1,5 @@
-//! The local REST status: what the gateway knows, and orders to it, under `/v1`, with its description in OpenAPI's form, and metrics.
+//! The local REST status: what the gateway knows, and orders to it, under `/v1`, with its description in OpenAPI's form, metrics, and
+//! a page for people at `/`.
 //!
 //! Who sends: people and programs, over HTTP on loopback. Whom it asks: whoever answers [`GetSnapshot`] and takes
 //! orders. When that one does not answer in five seconds, the client gets 503 with the reason and nothing is kept. To read
@@ -6,10 +7,13 @@
 
 mod example;
 mod metrics;
+mod overview;
+mod page;
 mod server;
 mod token;
 mod view;
 
+pub use self::overview::{Counts, Listed, Overview, Progress, Standing};
 pub use self::server::{Desk, serve};
 pub use self::token::Token;
 pub use self::view::{

@@ -19,8 +19,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{IntoParams, Modify, OpenApi, ToSchema};
 
+use super::overview::{Overview, Wanted, overview};
 use super::{
-    ANSWER, Device, ErrorBody, Exchange, GetSnapshot, Snapshot, Status, Token, Update, example, metrics,
+    ANSWER, Device, ErrorBody, Exchange, GetSnapshot, Snapshot, Status, Token, Update, example, metrics, page,
 };
 use crate::campaign::Order;
 use crate::exchange::{GiveOrder, OrderError, Retry};
@@ -70,8 +71,10 @@ pub fn serve(listen: SocketAddr, desk: Desk) -> io::Result<(Server, SocketAddr)>
             .service(resource("/v1/updates", web::get().to(updates)))
             .service(resource("/v1/devices", web::get().to(devices)))
             .service(resource("/v1/exchanges", web::get().to(exchanges)))
+            .service(resource("/v1/overview", web::get().to(glance)))
             .service(action("/v1/updates/{bounty}/{order}", web::post().to(order)))
             .service(action("/v1/devices/{device}/retry", web::post().to(retry)))
+            .configure(page::configure)
             .default_service(web::to(elsewhere))
     })
     .workers(1)
@@ -85,7 +88,7 @@ pub fn serve(listen: SocketAddr, desk: Desk) -> io::Result<(Server, SocketAddr)>
 }
 
 /// Something to read.
-fn resource(path: &str, route: Route) -> Resource {
+pub(super) fn resource(path: &str, route: Route) -> Resource {
     web::resource(path)
         .route(route)
         .default_service(web::to(async || not_allowed("GET", "it can be read only")))
@@ -150,6 +153,19 @@ async fn exchanges(desk: Source) -> HttpResponse {
     answer(desk, |all| all.exchanges).await
 }
 
+/// How all updates and sensors stand, with some of the sensors: small however many there are.
+#[utoipa::path(get, path = "/v1/overview", tag = "status", params(Wanted), responses(
+    (status = 200, body = Overview, example = json!(example::overview())),
+    (status = 400, body = ErrorBody, description = "a query that is not known, or out of its bounds"),
+    (status = 503, body = ErrorBody, description = "the agent does not answer"),
+))]
+async fn glance(desk: Source, wanted: web::Query<Wanted>) -> HttpResponse {
+    match wanted.fault() {
+        Some(why) => error(StatusCode::BAD_REQUEST, why),
+        None => answer(desk, |all| overview(all, now(), &wanted)).await,
+    }
+}
+
 /// Whether the agent answers.
 #[utoipa::path(get, path = "/healthz", tag = "health", responses(
     (status = 200, body = Health, example = json!({"ok": true})),
@@ -184,11 +200,16 @@ async fn exposition(desk: Source) -> HttpResponse {
         Ok(all) => all,
         Err(refused) => return refused,
     };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-    match metrics::text(&all, u64::try_from(now).unwrap_or(u64::MAX)) {
+    match metrics::text(&all, now()) {
         Ok(text) => HttpResponse::Ok().content_type(metrics::CONTENT_TYPE).body(text),
         Err(why) => error(StatusCode::INTERNAL_SERVER_ERROR, why.to_string()),
     }
+}
+
+/// Unix milliseconds.
+fn now() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    u64::try_from(now).unwrap_or(u64::MAX)
 }
 
 /// This description.
@@ -203,7 +224,7 @@ async fn openapi() -> HttpResponse {
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Posthouse gateway", description = "The local status of a gateway, and orders to it"),
-    paths(status, updates, devices, exchanges, healthz, readyz, exposition, openapi, order, retry),
+    paths(status, updates, devices, exchanges, glance, healthz, readyz, exposition, openapi, order, retry),
     components(schemas(Order)),
     modifiers(&Bearer)
 )]
@@ -460,6 +481,12 @@ mod tests {
             let text = get(address, &format!("GET /v1/{list}")).await;
             assert!(text.starts_with("HTTP/1.1 200") && text.ends_with("[]"), "{text}");
         }
+        let overview = get(address, "GET /v1/overview?show=held&limit=100").await;
+        assert!(overview.starts_with("HTTP/1.1 200") && overview.contains("\"found\":0"), "{overview}");
+        for query in ["limit=0", "limit=101", "limit=x", "show=", "offset=-1", "shows=held"] {
+            let refused = get(address, &format!("GET /v1/overview?{query}")).await;
+            assert!(refused.starts_with("HTTP/1.1 400") && refused.contains("\"error\":"), "{refused}");
+        }
         assert!(get(address, "GET /healthz").await.ends_with("{\"ok\":true}"));
         assert!(get(address, "GET /v1/secrets").await.starts_with("HTTP/1.1 404"));
         let refused = get(address, "DELETE /v1/devices").await;
@@ -468,6 +495,57 @@ mod tests {
         assert!(described.contains("\"openapi\":\"3.1.0\"") && described.contains("\"/v1/exchanges\""));
         assert!(get(address, "GET /metrics").await.ends_with("# EOF\n"));
         assert!(get(address, "GET /readyz").await.starts_with("HTTP/1.1 503"));
+        handle.stop(true).await;
+        running.await.unwrap().unwrap();
+    }
+
+    #[cfg(feature = "page")]
+    #[actix::test]
+    async fn the_page_comes_whole_with_its_policy_and_is_not_sent_twice() {
+        let (server, address) = serve("127.0.0.1:0".parse().unwrap(), desk(None)).unwrap();
+        let handle = server.handle();
+        let running = actix::spawn(server);
+        for (path, kind, has) in [
+            ("/", "text/html", "</html>"),
+            ("/page.css", "text/css", "progress"),
+            ("/page.js", "text/javascript", "overview"),
+        ] {
+            let whole = get(address, &format!("GET {path}")).await;
+            assert!(whole.starts_with("HTTP/1.1 200") && whole.contains(has), "{whole}");
+            let header = |name: &str| {
+                let line = whole.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+                line.unwrap_or_else(|| panic!("{name} in {whole}")).to_owned()
+            };
+            assert_eq!(header("content-type"), format!("{kind}; charset=utf-8"));
+            assert_eq!(header("x-content-type-options"), "nosniff");
+            assert_eq!(header("cache-control"), "no-cache");
+            let policy = header("content-security-policy");
+            for rule in
+                ["default-src 'none'", "script-src 'self'", "connect-src 'self'", "frame-ancestors 'none'"]
+            {
+                assert!(policy.split("; ").any(|found| found == rule), "{rule} in {policy}");
+            }
+            let kept = format!("If-None-Match: \"other\", W/{}\r\n", header("etag"));
+            let same = talk(address, &format!("GET {path}"), &kept).await;
+            assert!(same.starts_with("HTTP/1.1 304") && same.ends_with("\r\n\r\n"), "{same}");
+            let refused = get(address, &format!("POST {path}")).await;
+            assert!(refused.starts_with("HTTP/1.1 405") && refused.contains("allow: GET"), "{refused}");
+        }
+        assert!(get(address, "GET /page").await.starts_with("HTTP/1.1 404"));
+        handle.stop(true).await;
+        running.await.unwrap().unwrap();
+    }
+
+    #[cfg(not(feature = "page"))]
+    #[actix::test]
+    async fn a_program_without_the_page_has_none() {
+        let (server, address) = serve("127.0.0.1:0".parse().unwrap(), desk(None)).unwrap();
+        let handle = server.handle();
+        let running = actix::spawn(server);
+        for path in ["/", "/page.css", "/page.js"] {
+            let none = get(address, &format!("GET {path}")).await;
+            assert!(none.starts_with("HTTP/1.1 404") && none.contains("\"error\":"), "{none}");
+        }
         handle.stop(true).await;
         running.await.unwrap().unwrap();
     }
