@@ -255,6 +255,9 @@ pub enum ConfigError {
     /// An address of a kind that this build has not.
     #[error("dsn.listen: {0}")]
     Listen(String),
+    /// Only peers that this build cannot dial.
+    #[error("dsn.bootstrap, dsn.distributors: all are reached by QUIC, which is not in this build")]
+    NobodyByTcp,
     /// An address that does not say who is behind it.
     #[error("dsn.{key}: {address} does not end in /p2p/<peer id>")]
     NoPeer {
@@ -286,6 +289,10 @@ impl Config {
         self.sensors.check()?;
         let spoken = self.dsn.listen.iter().try_for_each(posthouse_dsn::config::spoken);
         spoken.map_err(|why| ConfigError::Listen(why.to_string()))?;
+        let dialled: Vec<_> = self.dsn.bootstrap.iter().chain(&self.dsn.distributors).collect();
+        if !dialled.is_empty() && dialled.iter().all(|address| posthouse_dsn::config::spoken(address).is_err()) {
+            return Err(ConfigError::NobodyByTcp);
+        }
         peers("bootstrap", &self.dsn.bootstrap)?;
         peers("distributors", &self.dsn.distributors).map(drop)
     }

@@ -3,7 +3,7 @@
 //! BitBake fetches before it compiles, so the recipe names every crate with its hash. Its own class
 //! `cargo-update-recipe-crates` would take the lock files of all folders; only that of the workspace is built.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
@@ -27,6 +27,12 @@ struct Lock {
 }
 
 #[derive(Deserialize)]
+struct Manifest {
+    #[serde(default)]
+    features: BTreeMap<String, Vec<String>>,
+}
+
+#[derive(Deserialize)]
 struct Package {
     name: String,
     version: String,
@@ -41,7 +47,7 @@ pub(crate) fn update() -> Result<()> {
     fs::write(Path::new(RECIPES).join("posthouse-crates.inc"), crates(&lock)?)?;
     let head = run(&mut cmd("git rev-parse HEAD"))?;
     ensure!(
-        lock_of(head.trim())? == lock,
+        of_commit(head.trim(), "Cargo.lock")? == lock,
         "Cargo.lock is not committed; the list of crates is written, commit both and say `cargo xtask yocto` again"
     );
     let path = recipe()?;
@@ -66,11 +72,16 @@ pub(crate) fn check() -> Result<()> {
     if run(&mut cmd("git rev-parse --is-shallow-repository"))?.trim() == "false" {
         let named = revision(&text)?;
         ensure!(
-            lock_of(named)? == lock,
+            of_commit(named, "Cargo.lock")? == lock,
             "the recipe builds {named}, which has another Cargo.lock: `cargo xtask yocto` after the commit that changed it"
         );
         for file in sources(&text) {
             run(&mut cmd(&format!("git cat-file -e {named}:{file}")))?;
+        }
+        let manifest = of_commit(named, "agent/Cargo.toml")?;
+        let built: Manifest = toml::from_str(&manifest)?;
+        for feature in features(&text) {
+            ensure!(built.features.contains_key(feature), "{named}, which the recipe builds, has no feature {feature}");
         }
     } else {
         println!("SKIPPED: the recipe's SRCREV; this clone is shallow");
@@ -125,9 +136,15 @@ fn revision(recipe: &str) -> Result<&str> {
     Ok(commit)
 }
 
-fn lock_of(commit: &str) -> Result<String> {
-    let shown = cmd(&format!("git show {commit}:Cargo.lock")).output()?;
-    ensure!(shown.status.success(), "git has no Cargo.lock of {commit}");
+/// The features that a recipe has cargo build.
+fn features(recipe: &str) -> impl Iterator<Item = &str> {
+    recipe.split("--features ").skip(1).map(|rest| rest.split([',', '"', ' ']).next().unwrap_or_default())
+}
+
+/// A file of a commit.
+fn of_commit(commit: &str, file: &str) -> Result<String> {
+    let shown = cmd(&format!("git show {commit}:{file}")).output()?;
+    ensure!(shown.status.success(), "git has no {file} of {commit}");
     Ok(String::from_utf8(shown.stdout)?)
 }
 
@@ -180,6 +197,12 @@ mod tests {
     fn a_recipe_names_its_files() {
         let named = "file://LICENSE-MIT;md5=00 \\\n install ${S}/systemd/posthouse.service ${D}/x\n";
         assert_eq!(sources(named).collect::<Vec<_>>(), ["systemd/posthouse.service", "LICENSE-MIT"]);
+    }
+
+    #[test]
+    fn a_recipe_names_its_features() {
+        let named = "PACKAGECONFIG[full] = \"--features gateway-full,--features gateway-small\"";
+        assert_eq!(features(named).collect::<Vec<_>>(), ["gateway-full", "gateway-small"]);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Answering wants: a peer's queue, and turning its head into one message.
 //!
 //! Each peer has one batch in the making at a time and a bounded number of bytes on their way, so a peer that
-//! asks for everything and reads nothing holds two messages' worth of memory, and takes no turn from others.
+//! asks for everything and reads nothing holds two messages' worth of memory, and takes no turn from others. Over QUIC a
+//! message is on its way when quinn has it, which keeps up to 10 MB for each such peer (`docs/decisions/0016`).
 
 use std::collections::VecDeque;
 use std::sync::Arc;

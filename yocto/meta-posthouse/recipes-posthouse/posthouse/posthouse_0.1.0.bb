@@ -24,6 +24,9 @@ PACKAGECONFIG[full] = "--features gateway-full,--features gateway-small"
 
 CARGO_BUILD_FLAGS:append = " --package posthouse-agent --bin posthouse --no-default-features"
 
+# BitBake strips, and keeps the symbols in a package of their own.
+export CARGO_PROFILE_RELEASE_STRIP = "false"
+
 SYSTEMD_SERVICE:${PN} = "posthouse.service"
 # It needs a chain, a broker and its sensors in the configuration before it can start.
 SYSTEMD_AUTO_ENABLE = "disable"
@@ -38,4 +41,4 @@ do_install:append() {
 
 FILES:${PN} += "${systemd_system_unitdir}/posthouse.service"
 CONFFILES:${PN} = "${sysconfdir}/posthouse/posthouse.toml"
-RRECOMMENDS:${PN} = "ca-certificates mosquitto"
+RRECOMMENDS:${PN} = "ca-certificates"
