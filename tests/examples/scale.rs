@@ -30,6 +30,7 @@ use posthouse_tests::process::{Process, Programs};
 use posthouse_tests::roles::dispatch;
 use posthouse_tests::scene::configure;
 use posthouse_tests::site::{Plan, Site};
+use posthouse_tests::usage::{cpu_seconds, kib};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -47,9 +48,6 @@ const BLOCK_TIME: Duration = Duration::from_millis(250);
 const LIMIT: Duration = Duration::from_secs(300);
 /// How long the distributor gathers receipts: until even who sleeps longest has signed.
 const WINDOW: &str = "90s";
-/// Ticks of `/proc/PID/stat` in a second: Linux has shown no other number on any processor for decades.
-const TICKS: f64 = 100.0;
-
 fn main() -> ExitCode {
     if let Some(code) = dispatch(std::env::args_os()) {
         return code;
@@ -196,24 +194,6 @@ async fn registered(site: &mut Site, herd: &mut Process, sensors: usize) -> Resu
 
 fn millis(sum: &Value, name: &str) -> Result<f64> {
     sum[name].as_f64().with_context(|| format!("{name} in {sum}"))
-}
-
-/// A line of a process's status, KiB.
-fn kib(pid: u32, name: &str) -> Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = |line: &str| {
-        line.strip_prefix(name)?.strip_prefix(':')?.trim().strip_suffix(" kB")?.trim().parse().ok()
-    };
-    status.lines().find_map(line).with_context(|| format!("no {name}"))
-}
-
-/// What a process has had of the processors, in user and kernel mode.
-fn cpu_seconds(pid: u32) -> Result<f64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The name, which is in brackets, may have anything in it. utime and stime are the 14th and the 15th field (proc(5)).
-    let (_, fields) = stat.rsplit_once(')').context("a name in brackets")?;
-    let ticks = fields.split_ascii_whitespace().skip(11).take(2).map(str::parse::<u64>);
-    Ok(ticks.sum::<Result<u64, _>>()? as f64 / TICKS)
 }
 
 fn print(name: &str, value: impl std::fmt::Display, unit: &str) {

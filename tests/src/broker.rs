@@ -16,7 +16,7 @@ use crate::{poll::until, process::Process};
 #[derive(Debug)]
 pub struct Broker {
     address: SocketAddr,
-    _process: Option<Process>,
+    process: Option<Process>,
 }
 
 impl Broker {
@@ -26,6 +26,12 @@ impl Broker {
         self.address
     }
 
+    /// The process id, where it is a process of its own.
+    #[must_use]
+    pub fn id(&self) -> Option<u32> {
+        self.process.as_ref()?.id()
+    }
+
     /// `rumqttd` on a thread of this process. It cannot be stopped apart from the process, so that it serves the demo
     /// only.
     pub async fn embedded() -> Result<Self> {
@@ -33,7 +39,7 @@ impl Broker {
         let mut broker = rumqttd::Broker::new(config(address));
         std::thread::Builder::new().name("broker".into()).spawn(move || broker.start().map_err(Box::new))?;
         listening("the embedded broker", address).await?;
-        Ok(Self { address, _process: None })
+        Ok(Self { address, process: None })
     }
 
     /// mosquitto, without TLS, with its state in `folder`.
@@ -52,7 +58,7 @@ impl Broker {
         command.arg("-c").arg(&file);
         let process = Process::start("mosquitto", command, &folder.join("mosquitto.log"))?;
         listening("mosquitto", address).await?;
-        Ok(Self { address, _process: Some(process) })
+        Ok(Self { address, process: Some(process) })
     }
 }
 

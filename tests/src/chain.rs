@@ -44,12 +44,17 @@ enum Node {
 impl Chain {
     /// The in-process chain, a block every `block_time`, finality two blocks behind the head.
     pub fn devchain(block_time: Duration) -> Result<Self> {
+        Self::paced(block_time, SLOT)
+    }
+
+    /// The same with slots of that length, in whole milliseconds: 12 s for both is the main network's pace.
+    pub fn paced(block_time: Duration, slot: Duration) -> Result<Self> {
         let chain = DevChain::start(posthouse_devchain::Config {
             chain_id: CHAIN_ID,
             block_time: Some(block_time),
             ..Default::default()
         })?;
-        let beacon = Beacon::start(&chain, beacon::Config { slot: SLOT, ..Default::default() })?;
+        let beacon = Beacon::start(&chain, beacon::Config { slot, ..Default::default() })?;
         let url = chain.url().to_owned();
         Self::over(url, Node::Devchain { beacon: beacon.into(), _chain: chain.into() })
     }

@@ -16,3 +16,4 @@ pub mod process;
 pub mod roles;
 pub mod scene;
 pub mod site;
+pub mod usage;

@@ -1,7 +1,7 @@
 //! A process of the testbed: its output goes to a file, and it ends with its owner.
 
 use std::{
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     fs::File,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
@@ -13,21 +13,37 @@ use tokio::process::{Child, Command};
 
 use crate::roles::{AS, Role};
 
-/// The executable that has every role, see [`crate::roles::dispatch`].
+/// The executable that has every role, see [`crate::roles::dispatch`], and programs that are run instead in some.
 #[derive(Clone, Debug)]
-pub struct Programs(PathBuf);
+pub struct Programs {
+    own: PathBuf,
+    others: Vec<(Role, Vec<OsString>)>,
+}
 
 impl Programs {
     /// `executable` must call [`crate::roles::dispatch`] first thing in its `main`.
     #[must_use]
     pub fn new(executable: impl Into<PathBuf>) -> Self {
-        Self(executable.into())
+        Self { own: executable.into(), others: Vec::new() }
+    }
+
+    /// Has `line` run as `role`: a program, or one that runs it, such as an emulator and its options.
+    #[must_use]
+    pub fn instead<S: Into<OsString>>(mut self, role: Role, line: impl IntoIterator<Item = S>) -> Self {
+        self.others.push((role, line.into_iter().map(Into::into).collect()));
+        self
     }
 
     /// A command that runs as `role`; add arguments to it.
     #[must_use]
     pub fn command(&self, role: Role) -> Command {
-        let mut command = Command::new(&self.0);
+        let other = self.others.iter().find(|(other, _)| *other == role);
+        if let Some((program, first)) = other.and_then(|(_, line)| line.split_first()) {
+            let mut command = Command::new(program);
+            command.args(first);
+            return command;
+        }
+        let mut command = Command::new(&self.own);
         command.arg(AS).arg(role.program());
         command
     }

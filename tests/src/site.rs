@@ -639,7 +639,8 @@ fn free_udp_port() -> Result<SocketAddr> {
     Ok(std::net::UdpSocket::bind((std::net::Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
-pub(crate) fn client() -> Result<reqwest::Client> {
+/// An HTTP client for what serves on loopback.
+pub fn client() -> Result<reqwest::Client> {
     // The workspace's HTTP client has no TLS provider of its own; one must be there even for plain loopback.
     let _already = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).no_proxy().build()?;

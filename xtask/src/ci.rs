@@ -43,6 +43,7 @@ const STEPS: &[Step] = &[
         run: || quiet("cargo clippy --workspace --all-targets --all-features -- -D warnings"),
     },
     Step { name: "no-alloc", slow: false, run: no_alloc },
+    Step { name: "gateway-small", slow: false, run: gateway_small },
     Step { name: "docs", slow: false, run: docs },
     Step { name: "tests", slow: false, run: tests },
     Step { name: "demo", slow: false, run: || quiet("cargo demo -- --json") },
@@ -52,6 +53,8 @@ const STEPS: &[Step] = &[
     Step { name: "suit", slow: true, run: suit },
     Step { name: "rest", slow: true, run: rest },
     Step { name: "board", slow: true, run: board },
+    Step { name: "arm64", slow: true, run: arm64 },
+    Step { name: "openwrt", slow: true, run: openwrt },
     Step { name: "coap-peers", slow: true, run: coap_peers },
     Step { name: "mqtt-peers", slow: true, run: mqtt_peers },
     Step { name: "fuzz", slow: true, run: fuzz },
@@ -60,6 +63,10 @@ const STEPS: &[Step] = &[
 
 /// One suite by its name, with the features of all others: nothing is built twice.
 pub(crate) const SUITE: &str = "cargo nextest run --workspace --all-features --no-fail-fast --test";
+
+/// Programs of packages for other processors; what they took is shown.
+const FOREIGN: &str =
+    "cargo nextest run --workspace --all-features --no-fail-fast --no-capture --test foreign";
 
 pub(crate) fn check(full: bool, only: Option<&str>) -> Result<()> {
     let mut total = Count::default();
@@ -102,7 +109,9 @@ fn quiet(line: &str) -> Result<Count> {
 fn shellcheck() -> Result<Count> {
     let files = String::from_utf8(cmd("git ls-files").output()?.stdout)?;
     let scripts: Vec<&str> = files.lines().filter(|f| f.ends_with(".sh") || *f == ".ci/run").collect();
-    run(cmd("shellcheck").args(scripts)).map(|_| Count::default())
+    run(cmd("shellcheck").args(scripts))?;
+    // OpenWrt's shell is an ash, to which dash is nearest.
+    quiet("shellcheck --shell=dash packaging/openwrt/posthouse/files/posthouse.init")
 }
 
 fn audit() -> Result<Count> {
@@ -155,6 +164,15 @@ fn no_alloc() -> Result<Count> {
     run(&mut cmd("cargo check -p posthouse-protocol --no-default-features"))?;
     run(&mut cmd("cargo build --locked --manifest-path protocol/freestanding/Cargo.toml"))?;
     quiet("cargo check -p posthouse-device --no-default-features")
+}
+
+/// The gateway for routers: its code is free of warnings, and what it leaves out is out.
+fn gateway_small() -> Result<Count> {
+    const SMALL: &str = "-p posthouse-agent --no-default-features --features gateway-small";
+    run(&mut cmd(&format!("cargo clippy {SMALL} -- -D warnings")))?;
+    let tree = run(&mut cmd(&format!("cargo tree --edges no-dev {SMALL}")))?;
+    let foreign = tree.lines().find(|line| ["quinn", "aws-lc"].iter().any(|name| line.contains(name)));
+    foreign.map_or(Ok(Count::default()), |line| bail!("gateway-small has {line}"))
 }
 
 fn docs() -> Result<Count> {
@@ -234,6 +252,20 @@ fn fuzz() -> Result<Count> {
 fn board() -> Result<Count> {
     let firmware = crate::board::build()?;
     counted(cmd(SUITE).arg("board").env("POSTHOUSE_BOARD", firmware), "Summary [")
+}
+
+/// Programs of the .deb for arm64 under qemu-user.
+fn arm64() -> Result<Count> {
+    let (folder, run) = crate::arm64::programs(&tools::target()?)?;
+    counted(cmd(FOREIGN).env("POSTHOUSE_FOREIGN", folder).env("POSTHOUSE_FOREIGN_RUN", run), "Summary [")
+}
+
+/// The program of the package for OpenWrt under qemu-user, and what memory it takes.
+fn openwrt() -> Result<Count> {
+    let (folder, run, space) = crate::openwrt::programs(&tools::target()?)?;
+    let mut suite = cmd(FOREIGN);
+    suite.env("POSTHOUSE_FOREIGN", folder).env("POSTHOUSE_FOREIGN_RUN", run);
+    counted(suite.env("POSTHOUSE_FOREIGN_SPACE", space), "Summary [")
 }
 
 /// Read the numbers from the summary lines of nextest (`Summary [ … s] 9 tests run: 9 passed, 0 skipped`) and forge

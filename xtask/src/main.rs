@@ -1,9 +1,12 @@
 //! What continuous integration runs, so that a person runs the same: `cargo ci`, `cargo xtask figures <area>`.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a tool for terminals")]
 
+mod arm64;
 mod board;
+mod chroot;
 mod ci;
 mod figures;
+mod openwrt;
 mod package;
 mod podman;
 mod run;

@@ -1,24 +1,35 @@
 //! `cargo xtask package …`: what an administrator installs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context as _, Result};
 use clap::Subcommand;
 
 use crate::run::{cmd, run};
-use crate::tools;
+use crate::{arm64, openwrt, tools};
 
 /// The kinds of package.
-#[derive(Subcommand, Clone, Copy)]
+#[derive(Subcommand)]
 pub(crate) enum Package {
     /// A .deb for this machine's architecture, in `target/debian`.
     Deb,
+    /// A .deb for arm64, in `target/debian`.
+    DebArm64,
+    /// An .ipk for OpenWrt on 64-bit ARM, in `target/openwrt`.
+    Openwrt {
+        /// What `opkg print-architecture` names on the router; what is inside is the same for all.
+        #[arg(long, default_value = "aarch64_generic")]
+        arch: String,
+    },
 }
 
 /// Makes one and prints where it is.
 pub(crate) fn make(package: Package) -> Result<()> {
     let file = match package {
         Package::Deb => deb()?,
+        Package::DebArm64 => arm64::deb()?,
+        Package::Openwrt { arch } => openwrt::ipk(&arch)?,
     };
     println!("{}", file.display());
     Ok(())
@@ -29,19 +40,29 @@ fn deb() -> Result<PathBuf> {
     let target = tools::target()?;
     let packer = tools::cargo_deb(&target)?;
     run(&mut cmd("cargo build --locked --release -p posthouse-agent -p posthouse-market"))?;
-    // A page that is no command's any more must not stay.
-    let manual = target.join("release/manual");
-    if manual.exists() {
-        std::fs::remove_dir_all(&manual)?;
-    }
-    run(cmd("cargo run --locked --quiet --release -p posthouse-tests --example manual --").arg(&manual))?;
-    let pages = std::fs::read_dir(&manual)?.filter_map(|page| Some(page.ok()?.path()));
-    let pages = pages.filter(|page| page.extension().is_some_and(|end| end == "1"));
-    run(cmd("gzip --best --no-name").args(pages))?;
+    let writer = cmd("cargo run --locked --quiet --release -p posthouse-tests --example manual --");
+    manual(writer, &target.join("release/manual"))?;
     let folder = target.join("debian");
-    let mut pack = std::process::Command::new(packer);
+    let mut pack = Command::new(packer);
     pack.args(["--no-build", "--manifest-path", "agent/Cargo.toml", "--output"]).arg(&folder);
-    let printed = run(&mut pack)?;
+    packed(&mut pack)
+}
+
+/// Has `writer`, the example `manual` of the tests, write manual pages and completions into `folder`.
+pub(crate) fn manual(mut writer: Command, folder: &Path) -> Result<()> {
+    // A page that is no command's any more must not stay.
+    if folder.exists() {
+        std::fs::remove_dir_all(folder)?;
+    }
+    run(writer.arg(folder))?;
+    let pages = std::fs::read_dir(folder)?.filter_map(|page| Some(page.ok()?.path()));
+    let pages = pages.filter(|page| page.extension().is_some_and(|end| end == "1"));
+    run(cmd("gzip --best --no-name").args(pages)).map(drop)
+}
+
+/// Runs cargo-deb, and returns the package that it names.
+pub(crate) fn packed(pack: &mut Command) -> Result<PathBuf> {
+    let printed = run(pack)?;
     let last = printed.lines().rev().find(|line| line.ends_with(".deb"));
     Ok(last.context("cargo-deb names no package")?.into())
 }

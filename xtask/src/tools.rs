@@ -26,6 +26,12 @@ const CARGO: [(&str, &str); 3] = [
     ("cargo audit --version", "cargo-audit@0.22.2"),
 ];
 
+/// What runs programs for arm64 on this machine.
+pub(crate) const EMULATOR: &str = "qemu-aarch64-static";
+
+/// The C compiler and linker for musl, and what has cargo use it.
+const ZIG: &str = "ziglang==0.13.0.post1 cargo-zigbuild==0.20.1";
+
 /// What packs the .deb.
 const CARGO_DEB: &str = "cargo-deb@3.8.0";
 
@@ -85,6 +91,17 @@ pub(crate) fn debian(packages: &[(&str, &str)]) -> Result<()> {
         .env("DEBIAN_FRONTEND", "noninteractive")
         .env("RUNLEVEL", "1"))
     .map(drop)
+}
+
+/// [`EMULATOR`], and the broker for the job that programs do under it.
+pub(crate) fn emulator() -> Result<()> {
+    debian(&[("qemu-aarch64-static --version", "qemu-user-static"), ("mosquitto -h", "mosquitto")])
+}
+
+/// A folder with `bin/cargo-zigbuild` and, deeper, `site-packages/ziglang/zig`, both of which need nothing else.
+pub(crate) fn zig(folder: &Path) -> Result<PathBuf> {
+    let programs = python(folder, ZIG)?;
+    programs.parent().map(Path::to_path_buf).context("programs are in a folder")
 }
 
 /// What loses packets in a network namespace.

@@ -3,6 +3,7 @@
 //! The measuring programs are examples of the crates they measure, built with optimisation wherever that changes a
 //! figure.
 
+mod agent;
 mod sensors;
 
 use anyhow::{Result, ensure};
@@ -23,6 +24,8 @@ pub(crate) enum Area {
     /// served, beside libcoap's server; how a hundred sensors fare on lossy links; what a gateway takes for sites of up to 2,000
     /// sensors, and how soon each of them hears something when it wakes.
     Sensors,
+    /// Sizes of both gateways, what each takes when nothing happens, and mosquitto beside it.
+    Agent,
 }
 
 pub(crate) fn run(area: Area) -> Result<()> {
@@ -34,6 +37,7 @@ pub(crate) fn run(area: Area) -> Result<()> {
             line("cargo run --quiet --release -p posthouse-market --example fleet")
         }
         Area::Sensors => sensors::all(),
+        Area::Agent => agent::all(),
         Area::LightClient => {
             tools::peers()?;
             // Also the programs that it measures.

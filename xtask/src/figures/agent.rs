@@ -1,0 +1,22 @@
+//! `cargo xtask figures agent`.
+
+use anyhow::{Result, ensure};
+
+use crate::{
+    run::{cmd, run},
+    tools,
+};
+
+/// Builds both gateways as packages have them, and measures each beside mosquitto.
+pub(super) fn all() -> Result<()> {
+    const SMALL: &str = "--profile release-small --no-default-features --features gateway-small";
+    tools::debian(&[("mosquitto -h", "mosquitto")])?;
+    run(&mut cmd(&format!("cargo build --locked --quiet -p posthouse-agent {SMALL}")))?;
+    run(&mut cmd("cargo build --locked --quiet --release -p posthouse-agent"))?;
+    let target = tools::target()?;
+    let mut measure = cmd("cargo run --locked --quiet -p posthouse-tests --example idle --");
+    measure.args([target.join("release-small/posthouse"), target.join("release/posthouse")]);
+    let status = measure.status()?;
+    ensure!(status.success(), "the measurement ended with {status}");
+    Ok(())
+}

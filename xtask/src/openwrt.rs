@@ -1,0 +1,154 @@
+//! The package for OpenWrt: `gateway-small`, linked statically with musl in the [chroot](crate::chroot), as an .ipk.
+//!
+//! zig is the C compiler and linker: it has musl and an unwinder for every processor, where Debian's has glibc's. The standard library
+//! is made from source, as Debian has none for musl, without what prints backtraces: a stripped program has no names to print.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Result, ensure};
+
+use crate::{
+    chroot::Chroot,
+    run::{cmd, run},
+    tools,
+};
+
+/// Inside the chroot.
+const BUILD: &str = "
+export RUSTC_BOOTSTRAP=1 RUSTFLAGS='-C link-self-contained=no'
+export CARGO_ZIGBUILD_ZIG_PATH=\"$(echo /tools/lib/python3*/site-packages/ziglang/zig)\"
+export PATH=/tools/bin:$PATH XDG_CACHE_HOME=/target/cache
+cargo zigbuild --profile release-small --locked --offline -Zbuild-std=std,panic_abort -Zbuild-std-features= \\
+    --target aarch64-unknown-linux-musl -p posthouse-agent --no-default-features --features gateway-small
+";
+const PROGRAM: &str = "aarch64-unknown-linux-musl/release-small/posthouse";
+/// What is packed: from here, to there, with which mode. The program comes first.
+const FILES: [(&str, &str, u32); 4] = [
+    ("packaging/openwrt/posthouse/files/posthouse.config", "etc/config/posthouse", 0o600),
+    ("packaging/openwrt/posthouse/files/posthouse.init", "etc/init.d/posthouse", 0o755),
+    ("packaging/openwrt/posthouse/files/posthouse.keep", "lib/upgrade/keep.d/posthouse", 0o644),
+    ("packaging/config/posthouse.toml", "usr/share/posthouse/posthouse.toml", 0o644),
+];
+/// OpenWrt's own steps, which make the user that `Require-User` names and let the service be started; as its build writes them.
+const SCRIPTS: [(&str, &str); 2] = [("postinst", "default_postinst"), ("prerm", "default_prerm")];
+/// 2026-01-01, of every file in the package: the same program gives the same package.
+const TIME: &str = "--mtime=@1767225600";
+
+/// Makes it for routers of that architecture, by opkg's name: `target/openwrt/posthouse_<version>_<architecture>.ipk`.
+pub(crate) fn ipk(architecture: &str) -> Result<PathBuf> {
+    let known = |c: char| c.is_ascii_alphanumeric() || "_-+.".contains(c);
+    ensure!(
+        architecture.starts_with("aarch64") && architecture.chars().all(known),
+        "{architecture}: not an aarch64"
+    );
+    let program = build()?;
+    let folder = tools::target()?.join("openwrt");
+    let (data, control) = (folder.join("data"), folder.join("control"));
+    for old in [&data, &control] {
+        if old.exists() {
+            fs::remove_dir_all(old)?;
+        }
+        fs::create_dir_all(old)?;
+    }
+    place(&program, &data.join("usr/bin/posthouse"), 0o755)?;
+    for (from, to, mode) in FILES {
+        place(Path::new(from), &data.join(to), mode)?;
+    }
+    let version = format!("{}-r1", env!("CARGO_PKG_VERSION"));
+    describe(&control, &version, architecture, fs::metadata(&program)?.len())?;
+    fs::write(folder.join("debian-binary"), "2.0\n")?;
+    archive(&data, "..", "data.tar.gz", &["."])?;
+    archive(&control, "..", "control.tar.gz", &["."])?;
+    let name = format!("posthouse_{version}_{architecture}.ipk");
+    archive(&folder, ".", &name, &["./debian-binary", "./data.tar.gz", "./control.tar.gz"])?;
+    Ok(folder.join(name))
+}
+
+/// The static program.
+fn build() -> Result<PathBuf> {
+    let target = tools::target()?;
+    let zig = tools::zig(&target)?;
+    let chroot = Chroot::ready()?;
+    run(&mut cmd("cargo fetch --locked"))?;
+    chroot.fetch_std()?;
+    let made = target.join("cross");
+    chroot.run(BUILD, &made, Some(&zig), &[])?;
+    Ok(made.join(PROGRAM))
+}
+
+fn place(from: &Path, to: &Path, mode: u32) -> Result<()> {
+    if let Some(folder) = to.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    fs::copy(from, to)?;
+    Ok(fs::set_permissions(to, fs::Permissions::from_mode(mode))?)
+}
+
+/// What opkg is told of the package, and what it runs.
+fn describe(folder: &Path, version: &str, architecture: &str, size: u64) -> Result<()> {
+    let control = format!(
+        "Package: posthouse\nVersion: {version}\nDepends: libc, ca-bundle\nSource: packaging/openwrt/posthouse\nSection: net\n\
+         License: MIT OR Apache-2.0\nRequire-User: posthouse:posthouse\nArchitecture: {architecture}\n\
+         Installed-Size: {size}\nDescription:  Buys firmware updates for the sensors behind this router.\n"
+    );
+    fs::write(folder.join("control"), control)?;
+    fs::write(folder.join("conffiles"), "/etc/config/posthouse\n")?;
+    for (name, function) in SCRIPTS {
+        let library = "${IPKG_INSTROOT}/lib/functions.sh";
+        let script =
+            format!("#!/bin/sh\n[ -s \"{library}\" ] || exit 0\n. \"{library}\"\n{function} \"$0\" \"$@\"\n");
+        fs::write(folder.join(name), script)?;
+        fs::set_permissions(folder.join(name), fs::Permissions::from_mode(0o755))?;
+    }
+    Ok(())
+}
+
+/// A compressed archive of `names` in `folder`, as opkg reads it.
+fn archive(folder: &Path, into: &str, name: &str, names: &[&str]) -> Result<()> {
+    let mut tar = cmd("tar --format=gnu --numeric-owner --owner=0 --group=0 --sort=name");
+    tar.args([TIME, "--use-compress-program=gzip -n", "-cf"]).arg(Path::new(into).join(name)).args(names);
+    run(tar.current_dir(folder)).map(drop)
+}
+
+/// The program of a package of now, the command line that it is run by, and where in the emulator's memory its own is then.
+pub(crate) fn programs(folder: &Path) -> Result<(PathBuf, String, String)> {
+    /// Far from whatever the emulator itself maps, and of any size that a router's program could use.
+    const SPACE: (u64, u64) = (0x1000_0000_0000, 0x1_0000_0000);
+    tools::emulator()?;
+    let package = ipk("aarch64_generic")?;
+    let root = folder.join("openwrt-root");
+    if root.exists() {
+        fs::remove_dir_all(&root)?;
+    }
+    fs::create_dir_all(&root)?;
+    run(cmd("tar -xzf").arg(package).arg("-C").arg(&root))?;
+    run(cmd("tar -xzf").arg(root.join("data.tar.gz")).arg("-C").arg(&root))?;
+    let (start, size) = SPACE;
+    let run = format!("{} -B {start:#x} -R {size:#x}", tools::EMULATOR);
+    Ok((root.join("usr/bin"), run, format!("{start:x}-{:x}", start + size)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::FILES;
+
+    #[test]
+    fn what_is_packed_is_there_and_the_feed_has_this_version() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let feed =
+            std::fs::read_to_string(root.join("packaging/openwrt/posthouse/Makefile")).expect("the feed");
+        assert!(feed.contains(concat!("PKG_VERSION:=", env!("CARGO_PKG_VERSION"), "\n")));
+        for (from, to, _) in FILES {
+            assert!(root.join(from).is_file(), "{from}");
+            let name = Path::new(from).file_name().and_then(|name| name.to_str()).expect("a name");
+            let place = Path::new(to).parent().and_then(Path::to_str).expect("a folder");
+            assert!(feed.contains(name) && feed.contains(&format!("$(1)/{place}")), "{to}");
+        }
+    }
+}
