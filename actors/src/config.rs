@@ -290,7 +290,9 @@ impl Config {
         let spoken = self.dsn.listen.iter().try_for_each(posthouse_dsn::config::spoken);
         spoken.map_err(|why| ConfigError::Listen(why.to_string()))?;
         let dialled: Vec<_> = self.dsn.bootstrap.iter().chain(&self.dsn.distributors).collect();
-        if !dialled.is_empty() && dialled.iter().all(|address| posthouse_dsn::config::spoken(address).is_err()) {
+        if !dialled.is_empty()
+            && dialled.iter().all(|address| posthouse_dsn::config::spoken(address).is_err())
+        {
             return Err(ConfigError::NobodyByTcp);
         }
         peers("bootstrap", &self.dsn.bootstrap)?;

@@ -45,8 +45,11 @@ pub(crate) fn ipk(architecture: &str) -> Result<PathBuf> {
         architecture.starts_with("aarch64") && architecture.chars().all(known),
         "{architecture}: not an aarch64"
     );
-    let program = build()?;
-    let folder = tools::target()?.join("openwrt");
+    pack(&build()?, &tools::target()?.join("openwrt"), architecture)
+}
+
+/// Packs the program in `folder`.
+fn pack(program: &Path, folder: &Path, architecture: &str) -> Result<PathBuf> {
     let (data, control) = (folder.join("data"), folder.join("control"));
     for old in [&data, &control] {
         if old.exists() {
@@ -54,17 +57,17 @@ pub(crate) fn ipk(architecture: &str) -> Result<PathBuf> {
         }
         fs::create_dir_all(old)?;
     }
-    place(&program, &data.join("usr/bin/posthouse"), 0o755)?;
+    place(program, &data.join("usr/bin/posthouse"), 0o755)?;
     for (from, to, mode) in FILES {
         place(Path::new(from), &data.join(to), mode)?;
     }
     let version = format!("{}-r1", env!("CARGO_PKG_VERSION"));
-    describe(&control, &version, architecture, fs::metadata(&program)?.len())?;
+    describe(&control, &version, architecture, fs::metadata(program)?.len())?;
     fs::write(folder.join("debian-binary"), "2.0\n")?;
     archive(&data, "..", "data.tar.gz", &["."])?;
     archive(&control, "..", "control.tar.gz", &["."])?;
     let name = format!("posthouse_{version}_{architecture}.ipk");
-    archive(&folder, ".", &name, &["./debian-binary", "./data.tar.gz", "./control.tar.gz"])?;
+    archive(folder, ".", &name, &["./debian-binary", "./data.tar.gz", "./control.tar.gz"])?;
     Ok(folder.join(name))
 }
 
@@ -136,7 +139,34 @@ pub(crate) fn programs(folder: &Path) -> Result<(PathBuf, String, String)> {
 mod tests {
     use std::path::Path;
 
-    use super::FILES;
+    use super::{FILES, cmd, pack};
+
+    #[test]
+    fn opkg_finds_in_it_what_it_looks_for() {
+        // Paths are those of the project, as the program itself sets it.
+        std::env::set_current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("..")).expect("the project");
+        let folder = std::env::temp_dir().join(format!("posthouse-ipk-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let package = pack(Path::new("/bin/true"), &folder, "aarch64_generic").expect("a package");
+        let listed = |archive: &Path| {
+            let listed = cmd("tar -tzf").arg(archive).output().expect("tar").stdout;
+            String::from_utf8(listed).expect("names")
+        };
+        assert!(package.ends_with(concat!(
+            "posthouse_",
+            env!("CARGO_PKG_VERSION"),
+            "-r1_aarch64_generic.ipk"
+        )));
+        assert_eq!(listed(&package), "./debian-binary\n./data.tar.gz\n./control.tar.gz\n");
+        assert_eq!(
+            listed(&folder.join("control.tar.gz")),
+            "./\n./conffiles\n./control\n./postinst\n./prerm\n"
+        );
+        let data = listed(&folder.join("data.tar.gz"));
+        let there = |path: &str| data.lines().any(|line| line.strip_prefix("./") == Some(path));
+        assert!(there("usr/bin/posthouse") && FILES.iter().all(|(_, path, _)| there(path)), "{data}");
+        std::fs::remove_dir_all(folder).expect("removed");
+    }
 
     #[test]
     fn what_is_packed_is_there_and_the_feed_has_this_version() {

@@ -81,7 +81,10 @@ pub(crate) fn check() -> Result<()> {
         let manifest = of_commit(named, "agent/Cargo.toml")?;
         let built: Manifest = toml::from_str(&manifest)?;
         for feature in features(&text) {
-            ensure!(built.features.contains_key(feature), "{named}, which the recipe builds, has no feature {feature}");
+            ensure!(
+                built.features.contains_key(feature),
+                "{named}, which the recipe builds, has no feature {feature}"
+            );
         }
     } else {
         println!("SKIPPED: the recipe's SRCREV; this clone is shallow");
