@@ -1,4 +1,4 @@
-//! The .deb for arm64: compiled in the [chroot](crate::chroot), packed by the host's cargo-deb.
+//! The .deb for arm64: compiled in the chroot of [`crate::chroot`], packed by the host's cargo-deb.
 
 use std::{
     fs,

@@ -1,4 +1,4 @@
-//! The firmware of `device/board`, built for Cortex-M3 in the [chroot](crate::chroot) that has the compiler for it.
+//! The firmware of `device/board`, built for Cortex-M3 in the chroot of [`crate::chroot`], which has the compiler for it.
 
 use std::{
     fs,

@@ -1,4 +1,4 @@
-//! The package for OpenWrt: `gateway-small`, linked statically with musl in the [chroot](crate::chroot), as an .ipk.
+//! The package for OpenWrt: `gateway-small`, linked statically with musl in the chroot of [`crate::chroot`], as an .ipk.
 //!
 //! zig is the C compiler and linker: it has musl and an unwinder for every processor, where Debian's has glibc's. The standard library
 //! is made from source, as Debian has none for musl, without what prints backtraces: a stripped program has no names to print.
