@@ -1,5 +1,6 @@
 //! One URL.
 
+use std::error::Error;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -28,6 +29,14 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
+/// What lies at the ground of an error: `no CA certificates were loaded` says more than `builder error`.
+fn root(mut error: &dyn Error) -> String {
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}
+
 impl Endpoint {
     /// Nothing is dialled yet, so an endpoint that is down does not stand in the way of a start.
     ///
@@ -46,7 +55,7 @@ impl Endpoint {
             // A proxy of the site cannot reach what runs on this machine.
             client = client.no_proxy();
         }
-        let client = client.build().map_err(|why| UrlError::Client(words(&why.without_url().to_string())))?;
+        let client = client.build().map_err(|why| UrlError::Client(words(&root(&why))))?;
         Ok(Self { client, url, limits })
     }
 
