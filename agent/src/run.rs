@@ -36,7 +36,7 @@ async fn serve(path: &Path, config: Config) -> Result<()> {
     let signals = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
     let [terminate, interrupt, reload] = signals.map(signal);
     let signals = [terminate?, interrupt?, reload?];
-    let gateway = Gateway::start(&config).await.context("the gateway does not start")?;
+    let gateway = systemd::starting(Gateway::start(&config)).await.context("the gateway does not start")?;
     let (peer, status) = (gateway.peer_id(), gateway.status);
     info!(%peer, ?status, coap = ?gateway.coap, "the gateway runs");
     until_told(&gateway, signals, path, config).await;

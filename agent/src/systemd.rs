@@ -1,4 +1,4 @@
-//! What systemd is told: ready, alive, stopping (`sd_notify(3)`). Where it does not ask, nothing is sent.
+//! What systemd is told: starting, ready, alive, stopping (`sd_notify(3)`). Where it does not ask, nothing is sent.
 
 use std::time::Duration;
 
@@ -9,6 +9,24 @@ use tracing::{error, warn};
 fn tell(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         warn!(%error, "systemd is not told");
+    }
+}
+
+/// How much more time to start is asked for, and how often: a word that comes late does no harm.
+const MORE: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(15));
+
+/// Asks for more time for as long as the start takes: whole images are hashed in it, on another thread. One that blocks this
+/// thread is ended.
+pub(crate) async fn starting<T>(start: impl Future<Output = T>) -> T {
+    let (time, every) = MORE;
+    let more = u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
+    let mut start = std::pin::pin!(start);
+    let mut beat = tokio::time::interval(every);
+    loop {
+        tokio::select! {
+            started = &mut start => return started,
+            _ = beat.tick() => tell(&[NotifyState::ExtendTimeoutUsec(more)]),
+        }
     }
 }
 

@@ -10,6 +10,9 @@ use zeroize::Zeroizing;
 
 /// Permission bits that a key file must not have: anything for group and others.
 const OTHERS: u32 = 0o077;
+/// The same for a credential that systemd hands over: where it gives the service's user the right to read by an access control list, the
+/// list's mask stands in the place of the group.
+const OTHERS_OF_CREDENTIAL: u32 = 0o037;
 /// Longest key file: 64 digits, `0x`, and the end of the line.
 const MAX_LEN: u64 = 80;
 
@@ -48,7 +51,9 @@ pub fn read(path: &Path) -> Result<Zeroizing<[u8; 32]>, SecretFileError> {
     let io = |source| SecretFileError::Io { path: path.into(), source };
     let file = File::open(path).map_err(io)?;
     let mode = file.metadata().map_err(io)?.permissions().mode() & 0o7777;
-    if mode & OTHERS != 0 {
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
+    let credential = credentials.is_some_and(|folder| path.parent() == Some(Path::new(&folder)));
+    if mode & if credential { OTHERS_OF_CREDENTIAL } else { OTHERS } != 0 {
         return Err(SecretFileError::Mode { path: path.into(), mode });
     }
     let mut text = Zeroizing::new(String::with_capacity(MAX_LEN as usize));

@@ -75,6 +75,7 @@ async fn it_is_ready_and_alive_takes_rules_over_and_ends_when_told() {
         ("WATCHDOG_USEC".into(), "400000".into()),
     ])
     .unwrap();
+    systemd.told("EXTEND_TIMEOUT_USEC=60000000").await;
     systemd.told("READY=1").await;
     for _ in 0..3 {
         systemd.told("WATCHDOG=1").await;
