@@ -12,7 +12,7 @@ use tokio::process::Command;
 
 use crate::{poll::until, process::Process};
 
-/// A broker on loopback that ends with this value (the embedded one: with the process).
+/// A broker on loopback that ends with this value (the embedded one: with the process; somebody else's: not at all).
 #[derive(Debug)]
 pub struct Broker {
     address: SocketAddr,
@@ -40,6 +40,12 @@ impl Broker {
         std::thread::Builder::new().name("broker".into()).spawn(move || broker.start().map_err(Box::new))?;
         listening("the embedded broker", address).await?;
         Ok(Self { address, process: None })
+    }
+
+    /// One that somebody else runs there.
+    #[must_use]
+    pub fn elsewhere(address: SocketAddr) -> Self {
+        Self { address, _process: None }
     }
 
     /// mosquitto, without TLS, with its state in `folder`.

@@ -10,6 +10,7 @@ pub mod chain;
 pub mod demo;
 pub mod hostile;
 pub mod liar;
+pub mod machine;
 pub mod peers;
 pub mod poll;
 pub mod process;

@@ -5,6 +5,7 @@ use std::{process::Command, time::Instant};
 use anyhow::{Result, bail};
 
 use crate::{
+    debian,
     run::{cmd, run, run_to_end},
     tools,
 };
@@ -52,6 +53,7 @@ const STEPS: &[Step] = &[
     Step { name: "lodestar", slow: true, run: || peer("lodestar") },
     Step { name: "suit", slow: true, run: suit },
     Step { name: "rest", slow: true, run: rest },
+    Step { name: "package", slow: true, run: package },
     Step { name: "board", slow: true, run: board },
     Step { name: "arm64", slow: true, run: arm64 },
     Step { name: "openwrt", slow: true, run: openwrt },
@@ -236,6 +238,17 @@ fn rest() -> Result<Count> {
     let mut suite = cmd(SUITE);
     suite.arg("rest").env("POSTHOUSE_REST_PROGRAMS", programs).env("POSTHOUSE_PROMTOOL", promtool);
     counted(&mut suite, "Summary [")
+}
+
+/// The .deb by Debian's own measures, and on machines with systemd.
+fn package() -> Result<Count> {
+    let deb = debian::deb()?;
+    debian::lintian(&deb)?;
+    debian::piuparts(&deb)?;
+    let machines = debian::Machines::ready()?;
+    let counted = counted(&mut machines.suite(&format!("{SUITE} package"), &deb)?, "Summary [");
+    machines.end()?;
+    counted
 }
 
 /// The fuzz targets build; running them takes nightly and as long as one likes (`docs/fuzzing.md`).

@@ -5,6 +5,7 @@ mod arm64;
 mod board;
 mod chroot;
 mod ci;
+mod debian;
 mod figures;
 mod openwrt;
 mod package;

@@ -36,7 +36,7 @@ pub(crate) fn make(package: Package) -> Result<()> {
 }
 
 /// Builds the programs, writes their manual, and packs both.
-fn deb() -> Result<PathBuf> {
+pub(crate) fn deb() -> Result<PathBuf> {
     let target = tools::target()?;
     let packer = tools::cargo_deb(&target)?;
     run(&mut cmd("cargo build --locked --release -p posthouse-agent -p posthouse-market"))?;

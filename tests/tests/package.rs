@@ -1,0 +1,268 @@
+//! The .deb on a machine with systemd, from its installation to its purge: what an administrator does with it, and what may
+//! happen to it meanwhile. The gateway is the package's, the broker Debian's; chain, vendor, distributor and sensors are the
+//! testbed's, on the same loopback.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use posthouse_tests::{
+    broker::Broker,
+    chain::Chain,
+    machine::Machine,
+    poll::until,
+    process::Programs,
+    site::{Plan, Published, Site},
+};
+use tempfile::TempDir;
+
+/// Where Debian's mosquitto listens, for whoever is on the same machine.
+const MOSQUITTO: ([u8; 4], u16) = ([127, 0, 0, 1], 1883);
+/// The file that the administrator edits.
+const CONFIG: &str = "/etc/posthouse/posthouse.toml";
+/// Units that the package brings.
+const UNITS: [&str; 3] =
+    ["posthouse.service", "posthouse-vendor-seed.service", "posthouse-distributor.service"];
+const BLOCK_TIME: Duration = Duration::from_millis(250);
+/// Bytes of an image, so many that a sensor wakes often before it has all.
+const IMAGE: usize = 64 * 1024;
+/// How long any one step may take before it counts as broken, on a machine that does other things as well: who was asked too early is asked again late.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// The watchdog of the service, for the test: the package's is a minute.
+const WATCHDOG: Duration = Duration::from_secs(10);
+
+fn set(variable: &str) -> String {
+    std::env::var(variable).expect("run by `cargo ci --full --only package`, which sets it")
+}
+
+/// A machine of Debian's packages alone.
+async fn machine() -> Machine {
+    Machine::boot(&set("POSTHOUSE_MACHINE")).await.unwrap()
+}
+
+async fn install(machine: &Machine) {
+    machine.copy(&PathBuf::from(set("POSTHOUSE_DEB")), "/root/posthouse.deb").await.unwrap();
+    machine.line("apt-get install --yes /root/posthouse.deb").await.unwrap();
+}
+
+/// The testbed around the machine's gateway.
+struct Around {
+    site: Site,
+    folder: TempDir,
+}
+
+impl Around {
+    /// Two sensors, one of them the broker's, and a distributor.
+    async fn prepare() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let programs = Programs::new(env!("CARGO_BIN_EXE_posthouse-demo"));
+        let plan = Plan { sensors: 2, distributors: 1, ..Plan::new(programs, folder.path()) };
+        let broker = Broker::elsewhere(SocketAddr::from(MOSQUITTO));
+        let site = Site::prepare(plan, Chain::devchain(BLOCK_TIME).unwrap(), broker).await.unwrap();
+        Self { site, folder }
+    }
+
+    /// Edits the package's configuration as an administrator of this site would. (A real chain needs no second file; this one's
+    /// constants come with it.)
+    async fn configure(&self, machine: &Machine) {
+        let parse = |text: &str| text.parse::<toml::Table>().unwrap();
+        let mut edited = parse(&machine.line(&format!("cat {CONFIG}")).await.unwrap());
+        let ours = parse(&std::fs::read_to_string(self.site.gateway_config()).unwrap());
+        for (section, values) in ours {
+            match (edited.get_mut(&section), values) {
+                (Some(toml::Value::Table(there)), toml::Value::Table(ours)) => there.extend(ours),
+                // It stays where the package puts it.
+                _ if section == "state_dir" => {}
+                (_, values) => drop(edited.insert(section, values)),
+            }
+        }
+        let network = edited["chain"]["network"].as_str().unwrap().to_owned();
+        machine.copy(network.as_ref(), "/etc/posthouse/network.yaml").await.unwrap();
+        edited["chain"]["network"] = "/etc/posthouse/network.yaml".into();
+        machine.write(CONFIG, toml::to_string(&edited).unwrap().as_bytes()).await.unwrap();
+        machine.line("chmod 644 /etc/posthouse/posthouse.toml /etc/posthouse/network.yaml").await.unwrap();
+    }
+
+    /// Publishes an image that begins with this byte.
+    async fn publish(&self, first: u8) -> (Published, Vec<u8>) {
+        let image: Vec<u8> = (0..IMAGE).map(|at| (at % 251) as u8 ^ first).collect();
+        let file = self.folder.path().join("image");
+        std::fs::write(&file, &image).unwrap();
+        (self.site.publish(&file, "key").await.unwrap(), image)
+    }
+
+    /// Starts vendor and distributor, and waits until the update is on sale.
+    async fn sell(&mut self) {
+        self.site.start_seeder().unwrap();
+        self.site.start_distributor(0, &[]).unwrap();
+        let sells = async || {
+            // It has no database yet when it is asked for the first time.
+            let Ok(status) = self.site.distributor_says(0, &["status"]).await else { return Ok(None) };
+            Ok(status["bounties"].as_array().is_some_and(|all| !all.is_empty()).then_some(()))
+        };
+        until("the distributor to join", PATIENCE, sells).await.unwrap();
+    }
+
+    /// Waits until the gateway has bought an update, some of which its sensors lack.
+    async fn bought(&self, published: &Published, image: &[u8]) {
+        let bought = async || {
+            let exchanges = self.site.exchanges().await;
+            let ours = exchanges.iter().find(|one| one.version == published.version);
+            Ok(ours.is_some_and(|one| !one.offers.is_empty()).then_some(()))
+        };
+        until("an offer", PATIENCE, bought).await.unwrap();
+        assert!(self.site.holding(image) < self.site.sensors.len(), "it went too fast to be disturbed");
+    }
+
+    async fn updated(&mut self, machine: &Machine, published: &Published, image: &[u8]) {
+        if let Err(error) = self.site.updated(image, PATIENCE).await {
+            let log = machine.line("journalctl --unit posthouse --no-pager --output cat --lines 60").await;
+            panic!("{error:#}\n{}", log.unwrap_or_default());
+        }
+        self.site.reported(published.version, PATIENCE).await.unwrap();
+    }
+}
+
+async fn restarts(machine: &Machine) -> u32 {
+    machine.property("posthouse", "NRestarts").await.unwrap().parse().unwrap()
+}
+
+/// Waits until systemd has started the service once more, and it is ready.
+async fn restarted(machine: &Machine, before: u32) {
+    let again = async || {
+        let active = machine.property("posthouse", "ActiveState").await?;
+        Ok((restarts(machine).await > before && active == "active").then_some(()))
+    };
+    until("systemd to start the service again", PATIENCE, again).await.unwrap();
+}
+
+/// Stops one thread of the service in its next system call, the one that the sensors' actors run on; no other thread notices.
+async fn hang(machine: &Machine) -> tokio::process::Child {
+    let main = machine.property("posthouse", "MainPID").await.unwrap();
+    let threads =
+        machine.run(["sh", "-c", &format!("grep -l actix-rt /proc/{main}/task/*/comm")]).await.unwrap();
+    // Theirs is the first that was made; the status has another.
+    let numbers = threads.lines().filter_map(|path| path.rsplit('/').nth(1)?.parse::<u32>().ok());
+    let first = numbers.min().unwrap_or_else(|| panic!("no thread of actors in {threads:?}"));
+    let strace = format!("strace --output=/dev/null --inject=all:delay_enter=600000000 --attach={first}");
+    machine.start(&strace).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_updates_sensors_whatever_happens_to_it_is_upgraded_and_leaves_nothing() {
+    let machine = machine().await;
+    machine.line("systemctl start mosquitto").await.unwrap();
+    let mut around = Around::prepare().await;
+
+    // Installed, it does nothing by itself. One file is edited, and an update reaches the sensors.
+    install(&machine).await;
+    assert!(!machine.holds("systemctl is-active posthouse").await.unwrap());
+    assert!(!machine.holds("systemctl is-enabled posthouse").await.unwrap());
+    let (first, image) = around.publish(1).await;
+    around.sell().await;
+    around.configure(&machine).await;
+    machine.line("runuser -u posthouse -- posthouse check-config").await.unwrap();
+    machine.line("systemctl enable --now posthouse").await.unwrap();
+    around.site.start_sensors().unwrap();
+    around.updated(&machine, &first, &image).await;
+
+    // Killed while an update is under way: it is started again, and goes on.
+    let (second, image) = around.publish(2).await;
+    around.bought(&second, &image).await;
+    machine.line("systemctl kill --signal=KILL posthouse").await.unwrap();
+    restarted(&machine, 0).await;
+    around.updated(&machine, &second, &image).await;
+
+    // Some actors hang: systemd is not told any more that all is well, and ends it.
+    let watchdog = format!("[Service]\nWatchdogSec={}\n", WATCHDOG.as_secs());
+    machine.line("mkdir --parents /run/systemd/system/posthouse.service.d").await.unwrap();
+    machine
+        .write("/run/systemd/system/posthouse.service.d/watchdog.conf", watchdog.as_bytes())
+        .await
+        .unwrap();
+    machine.line("systemctl daemon-reload").await.unwrap();
+    machine.line("systemctl restart posthouse").await.unwrap();
+    let (third, image) = around.publish(3).await;
+    around.bought(&third, &image).await;
+    let before = restarts(&machine).await;
+    let hung = hang(&machine).await;
+    let bitten = async || {
+        let log = machine.line("journalctl --unit posthouse --no-pager").await?;
+        Ok(log.contains("Watchdog timeout").then_some(log))
+    };
+    let log = until("the watchdog", PATIENCE, bitten).await.unwrap();
+    let silent = log.lines().find(|line| line.contains("the watchdog is not fed"));
+    let silent = silent.unwrap_or_else(|| panic!("no word of actors that hang: {log}"));
+    assert!(silent.contains("sensors") && !silent.contains("chain"), "{silent}");
+    // A thread that is held so cannot die either.
+    machine.line("pkill --exact strace").await.unwrap();
+    drop(hung);
+    restarted(&machine, before).await;
+    around.updated(&machine, &third, &image).await;
+    around.site.paid(third.version, around.site.sensors.len(), PATIENCE).await.unwrap();
+
+    upgraded(&machine, &around).await;
+    purged(&machine).await;
+}
+
+/// A package of a later version, with other examples: edited files, state and the running service stay.
+async fn upgraded(machine: &Machine, around: &Around) {
+    let pack = "dpkg-deb --raw-extract /root/posthouse.deb /root/next
+        sed --in-place s/^Version:.*/Version:99.0.0-1/ /root/next/DEBIAN/control
+        sed --in-place $a#new /root/next/etc/posthouse/posthouse.toml /root/next/etc/posthouse/vendor.toml
+        dpkg-deb -Znone --build /root/next /root/next.deb
+        rm --recursive /root/next";
+    for line in pack.lines() {
+        machine.line(line).await.unwrap();
+    }
+    let edited = machine.line(&format!("cat {CONFIG}")).await.unwrap();
+    let before = around.site.get("status").await.unwrap();
+    let keep = "apt-get install --yes --option Dpkg::Options::=--force-confold /root/next.deb";
+    let said = machine.line(keep).await.unwrap();
+    assert_eq!(
+        machine.line("dpkg-query --show --showformat ${Version} posthouse").await.unwrap(),
+        "99.0.0-1"
+    );
+    assert_eq!(machine.line(&format!("cat {CONFIG}")).await.unwrap(), edited, "{said}");
+    assert!(machine.holds(&format!("test -f {CONFIG}.dpkg-dist")).await.unwrap(), "{said}");
+    assert!(machine.holds("grep --quiet #new /etc/posthouse/vendor.toml").await.unwrap(), "{said}");
+
+    // It was started again, by the package, and is who it was.
+    assert!(machine.holds("systemctl is-active posthouse").await.unwrap(), "{said}");
+    let after = until("the status", PATIENCE, async || Ok(around.site.get("status").await)).await.unwrap();
+    assert!(after["agent"]["started"].as_u64() > before["agent"]["started"].as_u64(), "{said}");
+    assert_eq!(after["agent"]["peer_id"], before["agent"]["peer_id"]);
+    assert_eq!(around.site.exchanges().await.len(), 3);
+    assert_eq!(after["staging"], before["staging"]);
+}
+
+/// Removed, it keeps what the administrator has; purged, nothing.
+async fn purged(machine: &Machine) {
+    machine.line("rm --recursive /run/systemd/system/posthouse.service.d").await.unwrap();
+    machine.line("rm /root/posthouse.deb /root/next.deb").await.unwrap();
+    machine.line("apt-get remove --yes posthouse").await.unwrap();
+    assert!(!machine.holds("pgrep --exact posthouse").await.unwrap());
+    assert!(machine.holds(&format!("test -f {CONFIG} -a -d /var/lib/posthouse")).await.unwrap());
+    machine.line("apt-get purge --yes posthouse").await.unwrap();
+    let left = machine.line("find / /run -xdev -name *posthouse*").await.unwrap();
+    assert_eq!(left, "");
+    let units = machine.line("systemctl list-units --all --plain --no-legend posthouse*").await.unwrap();
+    assert_eq!(units, "");
+}
+
+/// What the sandboxes are worth by systemd's own measure, out of 10.0, and whether it understands the units.
+#[tokio::test(flavor = "multi_thread")]
+async fn its_units_are_sandboxed() {
+    let machine = machine().await;
+    install(&machine).await;
+    for unit in UNITS {
+        let path = format!("/usr/lib/systemd/system/{unit}");
+        let verified = machine.line(&format!("systemd-analyze verify --man=no {path}")).await.unwrap();
+        assert_eq!(verified, "");
+        // Threshold in tenths.
+        machine
+            .line(&format!("systemd-analyze security --no-pager --offline=true --threshold=20 {path}"))
+            .await
+            .unwrap();
+        assert!(!machine.holds(&format!("systemctl is-enabled {unit}")).await.unwrap());
+    }
+}
