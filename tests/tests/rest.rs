@@ -1,6 +1,6 @@
 //! The gateway's REST interface by those who know what one should be: OpenAPI's validator reads its description, schemathesis
 //! asks it all that the description allows and more, OpenMetrics' own parser reads its metrics (promtool's knows its elder
-//! brother), promtool tries the alert rules.
+//! brother), promtool tries the alert rules and reads what the dashboard asks.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::ffi::OsString;
@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
 use posthouse_tests::{process::Programs, scene::Scene, site::PATIENCE};
+use serde_json::{Value, json};
 use tokio::process::Command;
 
 const TOKEN: &str = "correct horse battery";
@@ -86,4 +87,27 @@ async fn prometheus_reads_its_metrics_and_the_rules_wake_whom_they_should() {
     let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/prometheus");
     done(promtool().args(["check", "rules", "posthouse.rules.yml"]).current_dir(&rules)).await;
     done(promtool().args(["test", "rules", "posthouse.test.yml"]).current_dir(&rules)).await;
+}
+
+/// What Grafana puts in place of its variables.
+const VARIABLES: [(&str, &str); 2] = [("$__rate_interval", "5m"), ("$instance", "localhost:8580")];
+
+#[tokio::test]
+async fn promtool_reads_what_the_dashboard_asks() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/grafana/posthouse.json");
+    let dashboard: Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let targets = panels.iter().filter_map(|panel| panel["targets"].as_array()).flatten();
+    let rules = targets.enumerate().map(|(at, target)| {
+        let asked = target["expr"].as_str().unwrap().to_owned();
+        let expr = VARIABLES.iter().fold(asked, |expr, (name, value)| expr.replace(name, value));
+        assert!(!expr.contains('$'), "{expr}");
+        json!({ "record": format!("panel:{at}"), "expr": expr })
+    });
+    let rules = json!({ "groups": [{ "name": "dashboard", "rules": rules.collect::<Vec<_>>() }] });
+    // JSON is YAML.
+    let file = folder.path().join("dashboard.yml");
+    std::fs::write(&file, rules.to_string()).unwrap();
+    done(promtool().args(["check", "rules"]).arg(&file)).await;
 }

@@ -222,7 +222,9 @@ impl Buying {
         let receipt = self.receipts.get(&device.device);
         let mut why = match (&of.update.error, receipt) {
             (Some(error), _) => format!("the update is not to be had: {error}"),
-            (None, Some(receipt)) if receipt.served => "can fetch it when it wakes".into(),
+            (None, Some(receipt)) if receipt.served => {
+                "the image is there for it, and it fetches as it wakes".into()
+            }
             (None, Some(receipt)) if receipt.signed => "has signed; the key has not come yet".into(),
             (None, Some(receipt)) if receipt.attempts > 0 => "is asked to sign when it wakes".into(),
             (None, _) => format!("the update waits for {}", of.waits_for),
@@ -243,10 +245,12 @@ fn newest<T>(mut list: Vec<T>) -> Vec<T> {
     list.split_off(list.len().saturating_sub(NEWEST))
 }
 
-/// Whether what a sensor says of its next byte is about the update that it is meant to have.
+/// Whether a sensor has told that it holds a part of the image: its state is that of fetching from its manifest on.
 fn has_some(device: &Device) -> bool {
-    let busy = [State::Downloading, State::Downloaded, State::Updating];
-    device.state.is_some_and(|state| busy.iter().any(|busy| *busy as u8 == state))
+    let is = |state: State| device.state == Some(state as u8);
+    is(State::Downloaded)
+        || is(State::Updating)
+        || is(State::Downloading) && device.next.is_some_and(|next| next > 0)
 }
 
 /// Counts a sensor in with its updates, and says how it stands.
@@ -342,6 +346,7 @@ mod tests {
     fn site() -> Snapshot {
         let pending = |name| device(name, 6, Some(7));
         let fetching = Some(State::Downloading as u8);
+        let begun = Device { state: fetching, next: Some(0), ..pending("b idle") };
         let bad = Device { fault: Some("no attempts left".into()), ..pending("e bad") };
         let held = Device { held: Some("paused".into()), group: Some("Pilot".into()), ..pending("d held") };
         let busy = Device { state: fetching, next: Some(400), ..pending("c busy") };
@@ -353,7 +358,7 @@ mod tests {
         ];
         Snapshot {
             updates: vec![update(6, "superseded"), update(7, "committed")],
-            devices: vec![device("a done", 7, None), pending("b idle"), busy, liar, held, bad],
+            devices: vec![device("a done", 7, None), begun, busy, liar, held, bad],
             exchanges: vec![Exchange {
                 bounty: "bounty 7".into(),
                 events: (1..=9).map(event).collect(),

@@ -229,7 +229,7 @@ function show(all) {
   showChain(chain);
   at("quota").max = Math.max(1, staging.quota);
   at("quota").value = staging.bytes;
-  say(at("staging"), `${staging.images} images, ${size(staging.bytes)} of ${size(staging.quota)}`);
+  say(at("staging"), `${staging.images} ${staging.images === 1 ? "image" : "images"}, ${size(staging.bytes)} of ${size(staging.quota)}`);
   showUpdates(all);
   const sizes = new Map(all.updates.map(({ update }) => [`${update.product} ${update.version}`, update.size]));
   fill(at("rows"), shown.rows, all.devices, Row, (row, one) => row.show(one, all.at, sizes));
@@ -247,7 +247,7 @@ function able(button, can) {
   else button.setAttribute("aria-disabled", "true");
 }
 
-/** In words, now and then: a screen reader says it. */
+/** In words, now and then, for screen readers only: others see it move. */
 function announce(all) {
   if (performance.now() - saidAt < SAY_EVERY) return;
   const active = all.updates.filter((one) => one.waits_for !== "").map((one) => `Version ${one.update.version}: ${ran(one)}`);
