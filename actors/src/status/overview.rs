@@ -216,6 +216,29 @@ impl Buying {
         }
     }
 
+    /// Whether a sensor runs it, or a newer one: of what ended without being handed out only who has just that is counted.
+    fn runs_on(&self, device: &Device) -> bool {
+        let update = &self.progress.update;
+        let ended = update.order == "cancel" || matches!(update.state.as_str(), "failed" | "superseded");
+        device.installed == update.version || !ended && device.installed > update.version
+    }
+
+    /// Whether a sensor does not run it because it failed.
+    fn is_missed_by(&self, device: &Device) -> bool {
+        let update = &self.progress.update;
+        update.state == "failed"
+            && update.order != "cancel"
+            && update.product == device.product
+            && update.version > device.installed
+    }
+
+    /// That it failed, and why.
+    fn failure(&self) -> String {
+        let update = &self.progress.update;
+        let why = update.error.as_deref().unwrap_or("its exchange failed");
+        format!("version {} is not to be had: {why}", update.version)
+    }
+
     /// Why a sensor that nothing holds does not have it yet.
     fn why(&self, device: &Device) -> String {
         let of = &self.progress;
@@ -225,7 +248,9 @@ impl Buying {
             (None, Some(receipt)) if receipt.served => {
                 "the image is there for it, and it fetches as it wakes".into()
             }
-            (None, Some(receipt)) if receipt.signed => "has signed; the key has not come yet".into(),
+            (None, Some(receipt)) if receipt.signed => {
+                format!("has signed; the update waits for {}", of.waits_for)
+            }
             (None, Some(receipt)) if receipt.attempts > 0 => "is asked to sign when it wakes".into(),
             (None, _) => format!("the update waits for {}", of.waits_for),
         };
@@ -256,7 +281,17 @@ fn has_some(device: &Device) -> bool {
 /// Counts a sensor in with its updates, and says how it stands.
 fn list(device: Device, buying: &mut [Buying]) -> Listed {
     let target = device.target.filter(|target| *target > device.installed);
+    // Nobody is meant to have what failed; that is no reason to call a sensor without it up to date.
+    let missed = match target {
+        None => buying
+            .iter()
+            .filter(|one| one.is_missed_by(&device))
+            .max_by_key(|one| one.progress.update.version),
+        Some(_) => None,
+    };
+    let missed = missed.map(|one| (one.progress.update.version, one.failure()));
     let standing = match target {
+        None if missed.is_some() => Standing::Faulty,
         None => Standing::Current,
         Some(_) if device.fault.is_some() => Standing::Faulty,
         Some(_) if device.held.is_some() => Standing::Held,
@@ -264,15 +299,17 @@ fn list(device: Device, buying: &mut [Buying]) -> Listed {
         Some(_) => Standing::Waiting,
     };
     let mut why = device.fault.clone().or_else(|| device.held.clone()).filter(|_| target.is_some());
+    let lacks = target.or(missed.as_ref().map(|(version, _)| *version));
     for one in buying.iter_mut().filter(|one| one.progress.update.product == device.product) {
         let version = one.progress.update.version;
-        if device.installed >= version || target == Some(version) {
+        if one.runs_on(&device) || lacks == Some(version) {
             one.count(&device, standing);
         }
         if standing == Standing::Waiting && target == Some(version) {
             why = Some(one.why(&device));
         }
     }
+    let why = why.or(missed.map(|(_, failure)| failure));
     Listed { device, standing, why }
 }
 
@@ -300,7 +337,7 @@ fn waits_for(update: &Update) -> &'static str {
         "committed" => "the distributor, which redeems the receipts and so shows the key",
         "revealed" => "the image, which is decrypted and staged",
         "staged" => "sensors, which fetch it as they wake",
-        _ => "",
+        _ => "its next step",
     }
 }
 
@@ -382,7 +419,8 @@ mod tests {
         let all = overview(site(), 5, &Wanted::default());
         assert_eq!(names(&all), ["e bad", "d held", "c busy", "c liar", "b idle", "a done"]);
         let why: Vec<Option<&str>> = all.devices.iter().map(|one| one.why.as_deref()).collect();
-        let waits = Some("has signed; the key has not come yet");
+        let waits = "has signed; the update waits for the distributor, which redeems the receipts and so shows the key";
+        let waits = Some(waits);
         assert_eq!(why, [Some("no attempts left"), Some("paused"), None, None, waits, None]);
         assert_eq!(all.sensors, Counts { faulty: 1, held: 1, fetching: 2, waiting: 1, current: 1 });
         assert_eq!((all.at, all.found, all.more_updates), (5, 6, 0));
@@ -398,11 +436,29 @@ mod tests {
         assert_eq!(newest.events.iter().map(|event| event.at).collect::<Vec<_>>(), [5, 6, 7, 8, 9]);
         assert!(!newest.waits_for.is_empty());
         assert_eq!((old.update.version, old.waits_for.as_str()), (6, ""));
-        assert_eq!((old.sensors, old.updated), (6, 6), "all run at least that");
+        assert_eq!((old.sensors, old.updated), (5, 5), "who runs a newer one need never have had it");
         for (order, waits) in [("resume", true), ("pause", true), ("cancel", false)] {
             let update = Update { order: order.into(), ..update(7, "staged") };
             assert_ne!(waits_for(&update).is_empty(), waits, "{order}");
         }
+    }
+
+    #[test]
+    fn nobody_is_up_to_date_with_what_failed() {
+        let mut all = site();
+        all.updates[1] = Update { error: Some("no file".into()), ..update(7, "failed") };
+        all.devices = vec![device("a done", 7, None), device("b without", 6, None)];
+        let said = overview(all.clone(), 5, &Wanted::default());
+        assert_eq!(names(&said), ["b without", "a done"]);
+        assert_eq!(said.devices[0].why.as_deref(), Some("version 7 is not to be had: no file"));
+        let failed = &said.updates[0];
+        assert_eq!((failed.update.version, failed.sensors, failed.updated, failed.faulty), (7, 2, 1, 1));
+        all.updates.push(update(8, "staged"));
+        all.devices[1].target = Some(8);
+        let said = overview(all, 5, &Wanted::default());
+        let standing =
+            |name: &str| said.devices.iter().find(|one| one.device.device == name).map(|one| one.standing);
+        assert_eq!(standing("b without"), Some(Standing::Waiting), "a newer one is on its way");
     }
 
     #[test]
