@@ -6,6 +6,10 @@
 const FAST = 1000;
 /** While nothing does. */
 const SLOW = 5000;
+/** So long after the last change something is said to move, ms. */
+const LIVELY = 30000;
+/** From the last key that was pressed to a question, ms. */
+const TYPED = 250;
 /** Longest pause while the gateway does not answer. */
 const LONGEST = 30000;
 /** It answers within five seconds, or says that it cannot. */
@@ -63,8 +67,10 @@ function part({ update, sensors, updated, fetched }) {
   return Math.min(1, (updated + (update.size ? fetched / update.size : 0)) / sensors);
 }
 
-function ran({ sensors, updated }) {
-  return sensors === 0 ? "no sensor of this product yet" : `${updated} of ${sensors} sensors run it`;
+function ran({ sensors, updated, superseded_by: by, waits_for: waits }) {
+  if (sensors > 0) return `${updated} of ${sensors} sensors run it`;
+  if (by != null) return `replaced by version ${by}`;
+  return waits === "" ? "no sensor runs it" : "no sensor of this product yet";
 }
 
 /** Pairs of a term and what it is. */
@@ -252,7 +258,7 @@ function announce(all) {
   if (performance.now() - saidAt < SAY_EVERY) return;
   const active = all.updates.filter((one) => one.waits_for !== "").map((one) => `Version ${one.update.version}: ${ran(one)}`);
   const { faulty, held } = all.sensors;
-  const text = [active.length ? active.slice(0, 3).join("; ") : "No update is under way", faulty && `${faulty} faulty`, held && `${held} held`];
+  const text = [all.status.chain.alarm, active.length ? active.slice(0, 3).join("; ") : "No update is under way", faulty && `${faulty} faulty`, held && `${held} held`];
   const line = text.filter(Boolean).join("; ") + ".";
   if (at("said").textContent === line) return;
   say(at("said"), line);
@@ -266,10 +272,22 @@ function query() {
   return query;
 }
 
+let last = "";
+let movedAt = 0;
+
+/** Whether an update has gone on lately: one that waits for a sensor for weeks is no reason to ask each second. */
+function moved(all) {
+  const now = all.updates.map((one) => [one.update.bounty, one.update.state, one.fetched, one.updated, one.signed, one.paid]).join();
+  if (now !== last) movedAt = performance.now();
+  last = now;
+  return performance.now() - movedAt < LIVELY;
+}
+
 /** Asks once, and sees to it that it is asked again. What was asked before and has not come yet is not waited for. */
 async function ask() {
   clearTimeout(timer);
   asking?.abort();
+  asking = null; // what was aborted is no failure
   if (document.hidden) return; // asked again when it is looked at
   const mine = (asking = new AbortController());
   let pause = SLOW;
@@ -279,12 +297,12 @@ async function ask() {
     const all = await answer.json();
     if (!answer.ok) throw new Error(all.error);
     if (mine !== asking) return;
-    if (view.offset > 0 && all.devices.length === 0) view.offset = Math.floor(Math.max(0, all.found - 1) / ROWS) * ROWS;
+    if (view.offset > 0 && all.devices.length === 0) return look(Math.floor(Math.max(0, all.found - 1) / ROWS) * ROWS);
     show(all);
     failures = 0;
     lastGood = new Date().toLocaleTimeString();
     say(at("trouble"), "");
-    pause = all.updates.some((one) => one.waits_for !== "") ? FAST : SLOW;
+    pause = moved(all) ? FAST : SLOW;
   } catch (why) {
     if (mine !== asking) return;
     failures += 1;
@@ -301,7 +319,11 @@ function look(offset) {
 }
 
 at("show").addEventListener("change", () => look(0));
-at("find").addEventListener("input", () => look(0));
+at("find").addEventListener("input", () => {
+  clearTimeout(timer);
+  view.offset = 0;
+  timer = setTimeout(ask, TYPED);
+});
 at("back").addEventListener("click", () => view.offset > 0 && look(Math.max(0, view.offset - ROWS)));
 at("on").addEventListener("click", () => view.offset + ROWS < view.found && look(view.offset + ROWS));
 document.addEventListener("visibilitychange", ask);
