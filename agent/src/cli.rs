@@ -31,6 +31,9 @@ enum Command {
         /// Ask this address instead of the one in the configuration, as HOST:PORT.
         #[arg(long)]
         address: Option<std::net::SocketAddr>,
+        /// No table: the exit code alone says whether it has read a final block, so that it can buy.
+        #[arg(long, conflicts_with = "json")]
+        ready: bool,
     },
     /// Hold an update back, let it go on, or end it, at a running gateway.
     Update {
@@ -135,9 +138,10 @@ pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Run(source) => {
             load(&source).and_then(|c| run::run(&source.config, c).map_err(Failure::Failed))
         }
-        Command::Status { source, json, address } => {
+        Command::Status { source, json, address, ready } => {
             let address = address.map_or_else(|| load(&source).and_then(|c| served_at(&c)), Ok);
-            address.and_then(|a| status::print(a, json).map_err(Failure::Failed))
+            let ask = |a| if ready { status::ready(a) } else { status::print(a, json) };
+            address.and_then(|a| ask(a).map_err(Failure::Failed))
         }
         Command::Update { order, bounty, group, source } => load(&source).and_then(|config| {
             let address = served_at(&config)?;

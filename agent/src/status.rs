@@ -59,6 +59,11 @@ pub(crate) fn print(address: SocketAddr, json: bool) -> Result<()> {
     Ok(())
 }
 
+/// Whether the gateway says that it can buy what is announced.
+pub(crate) fn ready(address: SocketAddr) -> Result<()> {
+    request(address, "GET", "/readyz", "").map(drop)
+}
+
 /// Orders something for an update.
 pub(crate) fn order(
     config: &Config,
@@ -90,21 +95,21 @@ fn post(config: &Config, address: SocketAddr, resource: &str) -> Result<()> {
     let file = file.context("status.token_file is not set: the gateway takes no orders")?;
     let token = Zeroizing::new(std::fs::read_to_string(file).with_context(|| file.display().to_string())?);
     let bearer = Zeroizing::new(format!("Authorization: Bearer {}\r\nContent-Length: 0\r\n", token.trim()));
-    request(address, "POST", resource, &bearer).map(drop)
+    request(address, "POST", &format!("/v1/{resource}"), &bearer).map(drop)
 }
 
 fn get<T: DeserializeOwned>(address: SocketAddr, resource: &str) -> Result<T> {
-    let body = request(address, "GET", resource, "")?;
+    let body = request(address, "GET", &format!("/v1/{resource}"), "")?;
     serde_json::from_slice(&body).with_context(|| format!("http://{address}/v1/{resource}"))
 }
 
 /// One request on a connection of its own, and the body of its answer: a local status needs no HTTP library.
-fn request(address: SocketAddr, method: &str, resource: &str, headers: &str) -> Result<Vec<u8>> {
-    let what = || format!("http://{address}/v1/{resource}");
+fn request(address: SocketAddr, method: &str, path: &str, headers: &str) -> Result<Vec<u8>> {
+    let what = || format!("http://{address}{path}");
     let mut stream = TcpStream::connect_timeout(&address, TIMEOUT).with_context(what)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
-    let head = format!("{method} /v1/{resource} HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n");
+    let head = format!("{method} {path} HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n");
     for part in [head.as_str(), headers, "\r\n"] {
         stream.write_all(part.as_bytes()).with_context(what)?;
     }

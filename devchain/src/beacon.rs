@@ -36,7 +36,7 @@ mod state;
 mod types;
 mod wire;
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
@@ -68,9 +68,9 @@ impl Beacon {
     /// # Errors
     /// [`StartError`] says what the configuration contradicts, or what the system refused.
     pub fn start(chain: &DevChain, config: Config) -> Result<Self, StartError> {
-        let port = config.port;
-        let refused = |source| StartError::Listen { port, source };
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(refused)?;
+        let address = config.listen;
+        let refused = |source| StartError::Listen { address, source };
+        let listener = TcpListener::bind(address).map_err(refused)?;
         let url = format!("http://{}", listener.local_addr().map_err(refused)?);
         let shared = Arc::new(Shared::new(chain.node(), &config)?);
         let server = server::start(listener, shared.clone()).map_err(StartError::Thread)?;
@@ -83,7 +83,7 @@ impl Beacon {
         Ok(beacon)
     }
 
-    /// The beacon API, `http://127.0.0.1:PORT`.
+    /// The beacon API, `http://ADDRESS:PORT`.
     pub fn url(&self) -> &str {
         &self.url
     }

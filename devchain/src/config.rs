@@ -1,5 +1,6 @@
 //! What a chain is started with.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use alloy::primitives::{Address, U256};
@@ -51,8 +52,8 @@ pub struct Config {
     pub genesis_timestamp: Option<u64>,
     /// The newest blocks whose state can still be asked for: proofs, calls, storage.
     pub state_history: usize,
-    /// TCP port on 127.0.0.1; 0 lets the system choose one.
-    pub port: u16,
+    /// Where JSON-RPC is served; port 0 lets the system choose one. By default on loopback: whoever reaches it rules the chain.
+    pub listen: SocketAddr,
 }
 
 impl Default for Config {
@@ -71,7 +72,7 @@ impl Default for Config {
             clock: Clock::System,
             genesis_timestamp: None,
             state_history: 512,
-            port: 0,
+            listen: (Ipv4Addr::LOCALHOST, 0).into(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The handle that tests and the demo hold.
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -32,14 +32,14 @@ pub struct DevChain {
 }
 
 impl DevChain {
-    /// Starts a chain from genesis and serves it on 127.0.0.1.
+    /// Starts a chain from genesis and serves it.
     ///
     /// # Errors
-    /// [`Error::Listen`] when the port is taken, [`Error::Server`] when the system refuses a thread.
+    /// [`Error::Listen`] when the address is taken, [`Error::Server`] when the system refuses a thread.
     pub fn start(config: Config) -> Result<Self, Error> {
-        let port = config.port;
-        let refused = |source| Error::Listen { port, source };
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(refused)?;
+        let address = config.listen;
+        let refused = |source| Error::Listen { address, source };
+        let listener = TcpListener::bind(address).map_err(refused)?;
         let url = format!("http://{}", listener.local_addr().map_err(refused)?);
         let node = Arc::new(Node::new(config));
         let server = rpc::server::start(listener, node.clone()).map_err(Error::Server)?;
@@ -56,7 +56,7 @@ impl DevChain {
         self.node.clone()
     }
 
-    /// JSON-RPC endpoint, `http://127.0.0.1:PORT`.
+    /// JSON-RPC endpoint, `http://ADDRESS:PORT`.
     pub fn url(&self) -> &str {
         &self.url
     }

@@ -1,6 +1,7 @@
 //! What can go wrong with a chain that is driven in process.
 
 use std::io;
+use std::net::SocketAddr;
 
 use crate::admission::Rejection;
 use crate::reorg::ReorgError;
@@ -9,11 +10,11 @@ use crate::time::TimeError;
 /// Why a [`DevChain`](crate::DevChain) could not do what it was asked for. It is then as it was before.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The loopback port cannot be listened on.
-    #[error("cannot listen on 127.0.0.1:{port}: {source}")]
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
     Listen {
-        /// The port that was asked for.
-        port: u16,
+        /// The address that was asked for.
+        address: SocketAddr,
         /// What the system said.
         source: io::Error,
     },

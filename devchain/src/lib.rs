@@ -2,7 +2,7 @@
 //!
 //! revm executes, and everything a light client looks at is really computed: header hashes, state,
 //! transactions and receipts roots, blooms, account and storage proofs. It speaks JSON-RPC over HTTP
-//! on loopback as anvil does, so that whatever drives the one drives the other.
+//! as anvil does, so that whatever drives the one drives the other.
 //!
 //! ```no_run
 //! # fn main() -> Result<(), posthouse_devchain::Error> {

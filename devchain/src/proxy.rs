@@ -1,7 +1,7 @@
 //! A liar: JSON-RPC passed on to an honest node, its answers changed on the way back.
 
 use std::io;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -45,8 +45,9 @@ impl Proxy {
     ) -> Result<Self, Error> {
         // reqwest asks for a TLS provider even where there is no TLS; a second installation fails, and is not needed.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let refused = |source| Error::Listen { port: 0, source };
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(refused)?;
+        let address = (Ipv4Addr::LOCALHOST, 0).into();
+        let refused = |source| Error::Listen { address, source };
+        let listener = TcpListener::bind::<SocketAddr>(address).map_err(refused)?;
         let url = format!("http://{}", listener.local_addr().map_err(refused)?);
         let client =
             Client::builder().no_proxy().build().map_err(|why| Error::Server(io::Error::other(why)))?;

@@ -1,4 +1,4 @@
-//! HTTP/1.1 on loopback, on threads of its own, so that the chain needs nobody's runtime.
+//! HTTP/1.1, on threads of its own, so that the chain needs nobody's runtime.
 
 use std::io;
 use std::net::TcpListener;

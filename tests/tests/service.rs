@@ -8,6 +8,7 @@ use posthouse_tests::{
     broker::Broker,
     chain::Chain,
     process::Programs,
+    roles::Role,
     scene::configure,
     site::{PATIENCE, Plan, Site},
 };
@@ -87,6 +88,10 @@ async fn it_is_ready_and_alive_takes_rules_over_and_ends_when_told() {
         Ok(waits.then_some(()))
     };
     posthouse_tests::poll::until("rules that give nobody anything", PATIENCE, held).await.unwrap();
+
+    // It holds them by an update that it read in a final block.
+    let asked = ["status", "--ready", "--config", config.to_str().unwrap()];
+    assert_eq!(programs().output(Role::Gateway, asked).await.unwrap(), "");
 
     // A file that is none changes nothing, one that is is taken over.
     let good = std::fs::read(&config).unwrap();

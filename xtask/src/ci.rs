@@ -61,6 +61,7 @@ const STEPS: &[Step] = &[
     Step { name: "mqtt-peers", slow: true, run: mqtt_peers },
     Step { name: "fuzz", slow: true, run: fuzz },
     Step { name: "loss", slow: true, run: loss },
+    Step { name: "testbed", slow: true, run: testbed },
 ];
 
 /// One suite by its name, with the features of all others: nothing is built twice.
@@ -279,6 +280,11 @@ fn openwrt() -> Result<Count> {
     let mut suite = cmd(FOREIGN);
     suite.env("POSTHOUSE_FOREIGN", folder).env("POSTHOUSE_FOREIGN_RUN", run);
     counted(suite.env("POSTHOUSE_FOREIGN_SPACE", space), "Summary [")
+}
+
+/// Containers for a chain, a vendor, two distributors and two sites; an update reaches each of their sensors.
+fn testbed() -> Result<Count> {
+    crate::testbed::carry_out(crate::testbed::Testbed::Run(Default::default())).map(|()| Count::default())
 }
 
 /// Read the numbers from the summary lines of nextest (`Summary [ … s] 9 tests run: 9 passed, 0 skipped`) and forge

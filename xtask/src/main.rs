@@ -5,12 +5,14 @@ mod arm64;
 mod board;
 mod chroot;
 mod ci;
+mod containers;
 mod debian;
 mod figures;
 mod openwrt;
 mod package;
 mod podman;
 mod run;
+mod testbed;
 mod tools;
 mod yocto;
 
@@ -43,7 +45,12 @@ enum Command {
     },
     /// Write what the Yocto layer takes from Cargo.lock and from git: its crates and its commit.
     Yocto,
-    /// Run podman with storage of its own under the target folder, as the testbed does: `cargo xtask podman -- ps --all`.
+    /// Start, try or stop the testbed: containers for a chain, a vendor, two distributors and two sites.
+    Testbed {
+        #[command(subcommand)]
+        order: testbed::Testbed,
+    },
+    /// Run podman as the testbed does, with storage of its own under the target folder: `cargo xtask podman -- ps --all`.
     Podman {
         /// What follows `podman`.
         #[arg(last = true)]
@@ -64,6 +71,7 @@ fn main() -> anyhow::Result<()> {
         Command::Board => board::build().map(|folder| println!("{}", folder.display())),
         Command::Package { package } => package::make(package),
         Command::Yocto => yocto::update(),
+        Command::Testbed { order } => testbed::carry_out(order),
         Command::Podman { arguments } => podman::Podman::ready()?.pass(&arguments),
         Command::Figures { area } => figures::run(area),
     }

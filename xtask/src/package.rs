@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 use clap::Subcommand;
 
+use crate::containers::{Engine, images};
 use crate::run::{cmd, run};
 use crate::{arm64, openwrt, tools};
 
@@ -22,6 +23,8 @@ pub(crate) enum Package {
         #[arg(long, default_value = "aarch64_generic")]
         arch: String,
     },
+    /// Container images of all programs, by docker or podman.
+    Images,
 }
 
 /// Makes one and prints where it is.
@@ -30,6 +33,10 @@ pub(crate) fn make(package: Package) -> Result<()> {
         Package::Deb => deb()?,
         Package::DebArm64 => arm64::deb()?,
         Package::Openwrt { arch } => openwrt::ipk(&arch)?,
+        Package::Images => {
+            images(&Engine::find()?)?.iter().for_each(|line| println!("{line}"));
+            return Ok(());
+        }
     };
     println!("{}", file.display());
     Ok(())

@@ -4,7 +4,6 @@
 //! It is Debian's, run as root, with settings that hold in a container or a virtual machine without systemd as well: runc
 //! by plain cgroup files, logs in files. Base images come from Debian's archive by mmdebstrap, so that no image registry
 //! is needed.
-#![allow(dead_code, reason = "images and testbeds use the rest")]
 
 use std::{
     ffi::{OsStr, OsString},
@@ -97,7 +96,8 @@ impl Podman {
         let mut command = cmd(&format!("{}env", tools::sudo()));
         command.arg(setting("CONTAINERS_CONF", &self.settings));
         command.arg(setting("CONTAINERS_STORAGE_CONF", &self.storage));
-        command.arg(program);
+        // env would take a path with an equals sign for one more setting.
+        command.args(["sh", "-c", "exec \"$@\"", "sh"]).arg(program);
         command
     }
 

@@ -44,6 +44,9 @@ const PAHO: &str = "paho-mqtt==2.2.0 cbor2==5.6.5";
 /// What SUIT envelopes are held against. pycose takes what later releases of cbor2 decode for no COSE message.
 const PYCOSE: &str = "pycose==1.1.0 cbor2==5.6.5";
 
+/// Starts what the testbed's compose file describes where there is no docker.
+const PODMAN_COMPOSE: &str = "podman-compose==1.6.0";
+
 /// What the REST interface is held against.
 const REST: &str = "schemathesis==4.32.5 openapi-spec-validator==0.9.0 prometheus-client==0.23.1";
 
@@ -185,6 +188,11 @@ fn python(folder: &Path, packages: &str) -> Result<PathBuf> {
         std::fs::write(&done, packages)?;
     }
     Ok(programs)
+}
+
+/// podman-compose, in a Python environment under `folder`.
+pub(crate) fn podman_compose(folder: &Path) -> Result<PathBuf> {
+    python(folder, PODMAN_COMPOSE).map(|programs| programs.join("podman-compose"))
 }
 
 /// npm's CoAP client, by the lock file beside the suite that uses it.

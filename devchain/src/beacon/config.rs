@@ -1,5 +1,6 @@
 //! What a beacon is started with.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 /// A consensus fork in which light clients read the execution header.
@@ -61,8 +62,8 @@ pub struct Config {
     /// Mainnet's genesis, fork schedule and 12 s slots, from the computer's clock: whatever has mainnet
     /// built in follows this chain, but for the checkpoint. Overrules all of the above.
     pub lookalike: bool,
-    /// TCP port on 127.0.0.1; 0 lets the system choose one.
-    pub port: u16,
+    /// Where the beacon API is served, by default on loopback; port 0 lets the system choose one.
+    pub listen: SocketAddr,
 }
 
 impl Config {
@@ -81,7 +82,7 @@ impl Default for Config {
             genesis_time: None,
             slots: Slots::Clock,
             lookalike: false,
-            port: 0,
+            listen: (Ipv4Addr::LOCALHOST, 0).into(),
         }
     }
 }
@@ -103,11 +104,11 @@ pub enum StartError {
         /// Unix seconds.
         now: u64,
     },
-    /// The loopback port cannot be listened on.
-    #[error("cannot listen on 127.0.0.1:{port}: {source}")]
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
     Listen {
-        /// The port that was asked for.
-        port: u16,
+        /// The address that was asked for.
+        address: SocketAddr,
         /// What the system said.
         source: std::io::Error,
     },

@@ -148,6 +148,6 @@ fn a_contradiction_is_refused() {
     let genesis_time = Some(u64::from(u32::MAX));
     assert!(matches!(refusal(Config { genesis_time, ..hourly() }), StartError::BeforeGenesis { .. }));
     let beacon = Beacon::start(&chain, hourly()).unwrap();
-    let port = beacon.url().rsplit(':').next().unwrap().parse().unwrap();
-    assert!(matches!(refusal(Config { port, ..hourly() }), StartError::Listen { .. }));
+    let listen = beacon.url().strip_prefix("http://").unwrap().parse().unwrap();
+    assert!(matches!(refusal(Config { listen, ..hourly() }), StartError::Listen { .. }));
 }

@@ -158,9 +158,10 @@ async fn fees_follow_eip_1559() {
 #[test]
 fn a_port_that_is_taken_is_named() {
     let chain = start();
-    let port = chain.url().rsplit(':').next().unwrap().parse().unwrap();
-    let error = DevChain::start(Config { port, ..fixture::config() }).unwrap_err();
-    assert!(error.to_string().contains(&port.to_string()), "{error}");
+    let address = chain.url().strip_prefix("http://").unwrap();
+    let listen = address.parse().unwrap();
+    let error = DevChain::start(Config { listen, ..fixture::config() }).unwrap_err();
+    assert!(error.to_string().contains(address), "{error}");
 }
 
 #[test]
