@@ -12,7 +12,7 @@ LIC_FILES_CHKSUM = "\
 CVE_PRODUCT = "posthouse"
 
 SRC_URI = "git://github.com/posthouse/posthouse.git;protocol=https;branch=main"
-SRCREV = "4613252106565f772a25bea547de056cf4870ecd"
+SRCREV = "e764e64dd5b0baa7b8f62b959555e9875a70fa33"
 
 require posthouse-crates.inc
 
