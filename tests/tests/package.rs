@@ -256,7 +256,9 @@ async fn its_units_are_sandboxed() {
     install(&machine).await;
     for unit in UNITS {
         let path = format!("/usr/lib/systemd/system/{unit}");
-        let verified = machine.line(&format!("systemd-analyze verify --man=no {path}")).await.unwrap();
+        // What it has to say goes to standard error.
+        let verify = format!("systemd-analyze verify --man=no --recursive-errors=no {path} 2>&1");
+        let verified = machine.run(["sh", "-c", &verify]).await.unwrap();
         assert_eq!(verified, "");
         // Threshold in tenths.
         machine

@@ -37,7 +37,10 @@ pub(crate) fn piuparts(deb: &Path) -> Result<()> {
     let base = tools::target()?.join("piuparts.tar.gz");
     let sudo = tools::sudo();
     if !base.is_file() {
-        run(cmd(&format!("{sudo}mmdebstrap --variant=minbase --include=systemd {SUITE}")).arg(&base))?;
+        // Under its name only when it is whole.
+        let part = base.with_file_name(format!("piuparts-{}.tar.gz", std::process::id()));
+        run(cmd(&format!("{sudo}mmdebstrap --variant=minbase --include=systemd {SUITE}")).arg(&part))?;
+        run(cmd(&format!("{sudo}mv")).arg(&part).arg(&base))?;
     }
     // Nothing is in the archive that it could be an upgrade of.
     let mut check = cmd(&format!("{sudo}piuparts --distribution={SUITE} --no-upgrade-test --basetgz"));
@@ -51,6 +54,7 @@ impl Machines {
     /// Installs podman and makes the image, where they are absent.
     pub(crate) fn ready() -> Result<Self> {
         ensure!(tools::is_root(), "machines and their network are root's");
+        tools::debian(&[("ip -V", "iproute2")])?;
         let podman = Podman::ready()?;
         podman.build(Path::new(CONTAINERFILE), Path::new("tests"), IMAGE, &[])?;
         Ok(Self(podman))

@@ -17,10 +17,17 @@ pub(crate) fn root() -> Result<PathBuf> {
 }
 
 /// A command line, split at white space. No shell reads it.
+///
+/// It is not told what cargo tells a program that it runs: ring, and all that is made with it, would be built again whenever a person
+/// runs cargo and we do in turn.
 pub(crate) fn cmd(line: &str) -> Command {
     let mut words = line.split_whitespace();
     let mut command = Command::new(words.next().unwrap_or("true"));
     command.args(words);
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CARGO_PKG_"))
+    {
+        command.env_remove(name);
+    }
     command
 }
 
