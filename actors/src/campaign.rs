@@ -101,6 +101,14 @@ pub struct Orders {
     pub groups: BTreeMap<String, Order>,
 }
 
+impl Orders {
+    /// Those for groups that the rules do not have: they hold nobody.
+    pub fn without_group<'a>(&'a self, rules: &'a Campaign) -> impl Iterator<Item = (&'a str, Order)> {
+        let groups = self.groups.iter().filter(|(group, _)| !rules.has_group(group));
+        groups.map(|(group, order)| (group.as_str(), *order))
+    }
+}
+
 /// Why a sensor does not get an update now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hold {

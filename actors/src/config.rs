@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use alloy::primitives::Address;
+use posthouse_audit::Bounds;
 use posthouse_dsn::{Multiaddr, PeerId};
 use posthouse_protocol::gateway::Policy;
 use posthouse_protocol::id::{ProductId, ReleaseKey};
@@ -21,6 +22,9 @@ mod chain;
 mod sensors;
 mod tls;
 
+/// Bytes of a file of the audit log, at least, and files, at most.
+const MIN_AUDIT: u64 = 64 << 10;
+const MAX_AUDIT: u32 = 99;
 /// Products that one gateway may serve.
 const MAX_PRODUCTS: usize = 256;
 
@@ -51,6 +55,28 @@ pub struct Config {
     /// The REST status.
     #[serde(default)]
     pub status: Status,
+    /// What was signed, accepted, refused or paid.
+    #[serde(default)]
+    pub audit: Audit,
+}
+
+/// The audit log.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Audit {
+    /// Where it is; `audit.jsonl` in the state directory if absent.
+    pub file: Option<PathBuf>,
+    /// Bytes at which the file is put aside.
+    pub max_bytes: u64,
+    /// Files that were put aside and are kept.
+    pub files: u32,
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        let Bounds { bytes, files } = Bounds::default();
+        Self { file: None, max_bytes: bytes, files }
+    }
 }
 
 /// The REST status.
@@ -222,6 +248,9 @@ pub enum ConfigError {
     /// Too often.
     #[error("chain.poll_ms: {0} is below 50")]
     Poll(u64),
+    /// An audit log that would be all rotation, or of more files than are read.
+    #[error("audit: max_bytes from {MIN_AUDIT}, files up to {MAX_AUDIT}")]
+    Audit,
     /// Nothing to serve, or too much.
     #[error("products: {0} products, 1 to {MAX_PRODUCTS} allowed")]
     Products(usize),
@@ -269,6 +298,13 @@ pub enum ConfigError {
 }
 
 impl Config {
+    /// Where the audit log is, and how much there may be of it.
+    pub fn audit_log(&self) -> (PathBuf, Bounds) {
+        let Audit { file, max_bytes, files } = &self.audit;
+        let path = file.clone().unwrap_or_else(|| self.state_dir.join("audit.jsonl"));
+        (path, Bounds { bytes: *max_bytes, files: *files })
+    }
+
     /// Checks all that can be checked without touching disk or network.
     ///
     /// # Errors
@@ -286,6 +322,9 @@ impl Config {
             product.release_key.check().map_err(|_| ConfigError::ReleaseKey(product.release_key))?;
         }
         self.campaign.check()?;
+        if self.audit.max_bytes < MIN_AUDIT || self.audit.files > MAX_AUDIT {
+            return Err(ConfigError::Audit);
+        }
         self.sensors.check()?;
         let spoken = self.dsn.listen.iter().try_for_each(posthouse_dsn::config::spoken);
         spoken.map_err(|why| ConfigError::Listen(why.to_string()))?;
@@ -299,18 +338,21 @@ impl Config {
         peers("distributors", &self.dsn.distributors).map(drop)
     }
 
-    /// The sections that hold from a start on, by name and as text to compare.
-    pub(crate) fn sections(&self) -> [(&'static str, String); 8] {
-        let Self { state_dir, chain, products, exchange, dsn, sensors, staging, status, campaign: _ } = self;
+    /// The sections that hold from a start on, by name and as text to compare; without where the keys of sensors are, which are
+    /// read again at a reload.
+    pub(crate) fn sections(&self) -> [(&'static str, String); 9] {
+        let Self { state_dir, chain, products, exchange, dsn, sensors, staging, status, audit, campaign: _ } =
+            self;
         [
             ("state_dir", format!("{state_dir:?}")),
             ("chain", format!("{chain:?}")),
             ("products", format!("{products:?}")),
             ("exchange", format!("{exchange:?}")),
             ("dsn", format!("{dsn:?}")),
-            ("sensors", format!("{sensors:?}")),
+            ("sensors", format!("{:?}", sensors.without_keys())),
             ("staging", format!("{staging:?}")),
             ("status", format!("{status:?}")),
+            ("audit", format!("{audit:?}")),
         ]
     }
 }
@@ -417,6 +459,17 @@ mod tests {
     fn a_key_that_is_not_known_is_named() {
         let text = GOOD.replace("\"state_dir\"", "\"state_folder\"");
         assert!(parse(&text).unwrap_err().to_string().contains("state_folder"));
+    }
+
+    #[test]
+    fn a_reload_waits_for_a_start_with_all_but_rules_and_keys() {
+        let with = |keys: &str, idle: u32| {
+            let dtls =
+                format!(r#""dtls": {{"listen": "127.0.0.1:0", "keys": "{keys}", "idle_secs": {idle}}}"#);
+            parse(&GOOD.replace(r#""listen": "127.0.0.1:0""#, &dtls)).unwrap().sections()
+        };
+        assert_eq!(with("/a", 60), with("/b", 60), "keys are read again, wherever they are");
+        assert_ne!(with("/a", 60), with("/a", 90));
     }
 
     #[test]

@@ -5,23 +5,28 @@
 //! rule lives here: facts go into a machine of [`posthouse_protocol::gateway`], and what comes out is
 //! done in its order. While the store fails nothing leaves; the write is repeated until it succeeds.
 
+mod audit;
 mod campaign;
 mod follow;
 mod perform;
 mod registry;
+#[cfg(test)]
+mod tests;
 mod view;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use actix::{
-    Actor, ActorFutureExt as _, Addr, AsyncContext as _, Context, Handler, Recipient, WrapFuture as _,
+    Actor, ActorFutureExt as _, Addr, AsyncContext as _, Context, Handler, Message, Recipient,
+    ResponseActFuture, WrapFuture as _,
 };
+use posthouse_audit::{Audit, Kind, Record};
 use posthouse_contracts::chain::{Key, Trust};
 use posthouse_light_client::words;
 use posthouse_protocol::gateway::{Input, PackageFault, Policy, Report};
-use posthouse_protocol::id::{Bounty, DeviceKey, PeerHash, ProductId, ReleaseKey, UpdateId};
+use posthouse_protocol::id::{Bounty, DeviceId, DeviceKey, PeerHash, ProductId, ReleaseKey, UpdateId};
 
 use self::campaign::Campaigns;
 pub use self::campaign::{GiveOrder, OrderError, Retry, SetCampaign};
@@ -31,10 +36,10 @@ use crate::campaign::Campaign;
 use crate::chain::{Announced, Chain, ChainSeen, KeysRevealed, Watch};
 use crate::crash::crash_point;
 use crate::dsn::{Dsn, FetchPackage, FetchedPackage};
-use crate::messages::{SensorHello, SensorRefusal, SensorSignature, SensorStatus, SetIntent};
+use crate::messages::{Intent, SensorHello, SensorRefusal, SensorSignature, SensorStatus, SetIntent};
 use crate::stage::Stage;
 use crate::status::{GetSnapshot, Snapshot};
-use crate::store::{Announcement, Loaded, SaveAnnouncement, SavePackage, SaveSensors, SensorRow, Store};
+use crate::store::{Announcement, Loaded, SaveAnnouncement, SaveFailures, SavePackage, SaveSensors, Store};
 use crate::verifier::{CheckPackage, CheckedPackage, Verifier};
 
 /// Messages that may wait: a site's sensors all at once.
@@ -51,6 +56,11 @@ const PACKAGE_RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::f
 /// Intents that the hub is told at once, and how long it is left to others then.
 const PORTION: usize = 32;
 const PAUSE: Duration = Duration::from_millis(5);
+/// Who was heard so lately is awake: a simulated sensor stays so for a third of it.
+const LATELY: Duration = Duration::from_secs(1);
+/// How long after a decision the next one waits for more facts, for each sensor. A decision looks at every sensor, some microseconds
+/// for each: so deciding takes a part of the time at most, however many sensors speak at once, and a small site does not wait.
+pub(crate) const PAUSE_PER_SENSOR: Duration = Duration::from_micros(20);
 
 /// The site's part: what is the same for all exchanges.
 #[derive(Debug, Clone)]
@@ -75,6 +85,8 @@ pub struct Site {
     pub chain: u64,
     /// Whose word about the chain is taken.
     pub trust: Trust,
+    /// How long after a decision the next one waits for more facts, for each sensor that it looks at.
+    pub pause_per_sensor: Duration,
 }
 
 impl Site {
@@ -100,6 +112,8 @@ pub struct Peers {
     pub stage: Addr<Stage>,
     /// Tells sensors.
     pub hub: Recipient<SetIntent>,
+    /// Writes down what was signed, accepted, refused or paid.
+    pub audit: Audit,
 }
 
 /// What was found on disk at the start.
@@ -113,14 +127,24 @@ pub struct Found {
     pub bodies: Vec<Bounty>,
 }
 
-/// Intents on their way to the hub, in order.
+/// Intents on their way to the hub: the newest of each sensor, in order.
 #[derive(Default)]
 struct Handing {
-    waiting: VecDeque<SetIntent>,
+    waiting: VecDeque<DeviceId>,
+    intents: HashMap<DeviceId, Intent>,
     /// Since the last pause.
     sent: usize,
     /// Whether a pause is under way.
     ticks: bool,
+}
+
+/// Of what the next transaction writes the newest.
+#[derive(Default)]
+struct Unsaved {
+    rows: BTreeSet<DeviceKey>,
+    failures: BTreeSet<(Bounty, DeviceKey)>,
+    /// Whether the transaction is due.
+    due: bool,
 }
 
 /// The actor.
@@ -132,8 +156,7 @@ pub struct Exchanges {
     registry: Registry,
     campaigns: Campaigns,
     handing: Handing,
-    /// Rows of sensors that are to be kept.
-    unsaved: BTreeMap<DeviceKey, SensorRow>,
+    unsaved: Unsaved,
     chain_seen: Option<ChainSeen>,
     staged: BTreeMap<UpdateId, u64>,
     started_at: u64,
@@ -152,7 +175,7 @@ impl Exchanges {
             registry: Registry::new(MAX_SENSORS),
             campaigns: Campaigns::default(),
             handing: Handing::default(),
-            unsaved: BTreeMap::new(),
+            unsaved: Unsaved::default(),
             chain_seen: None,
             staged: BTreeMap::new(),
             started_at: 0,
@@ -180,6 +203,7 @@ impl Exchanges {
             .collect();
         self.registry.restore(found.loaded.sensors);
         self.campaigns.restore(found.loaded.orders, found.loaded.failures);
+        self.campaigns.tell_idle(&self.site.campaign);
         for announcement in found.loaded.announcements {
             if !self.site.serves(&announcement) {
                 continue;
@@ -235,7 +259,7 @@ impl Exchanges {
     fn hear(&mut self, bounty: Bounty, input: Input, ctx: &mut Context<Self>) {
         let now = self.now();
         let Some(follow) = self.follows.get_mut(&bounty) else { return };
-        let next = follow.decided.saturating_add(follow.pause());
+        let next = follow.decided.saturating_add(follow.pause(self.site.pause_per_sensor));
         if next <= now {
             return self.drive(bounty, input, ctx);
         }
@@ -324,6 +348,8 @@ impl Exchanges {
         let (product, version) = (follow.machine.update().product, follow.machine.update().version);
         follow.trouble = None;
         let release = checked.release.clone();
+        let hash = Some(release.release().u_id.to_string());
+        self.peers.audit.tell(Record { hash, ..audit::of(Kind::ReleaseAccepted, follow.machine.update()) });
         follow.package = Some(checked);
         self.drive(bounty, Input::Package(release), ctx);
         let older: Vec<Bounty> = self
@@ -345,6 +371,8 @@ impl Exchanges {
         tracing::error!(%bounty, %fault, "announcement ignored");
         if let Some(follow) = self.follows.get_mut(&bounty) {
             follow.trouble = Some(fault.to_string());
+            let refused = audit::of(Kind::ReleaseRefused, follow.machine.update());
+            self.peers.audit.tell(Record { reason: Some(fault.to_string()), ..refused });
         }
         self.drive(bounty, Input::PackageRejected(fault), ctx);
     }
@@ -376,20 +404,66 @@ impl Exchanges {
         bounties.into_iter().map(|(_, bounty)| bounty).collect()
     }
 
-    /// Has a row kept, with those of all sensors that speak within [`GATHER`]. If it is lost before, the sensor says it again.
-    fn save_sensor(&mut self, row: Option<SensorRow>, ctx: &mut Context<Self>) {
-        let Some(row) = row else { return };
-        if self.unsaved.is_empty() {
-            ctx.run_later(GATHER, |actor, _| actor.save_sensors());
-        }
-        self.unsaved.insert(row.device, row);
+    /// Has a sensor's row kept, with those of all that speak within [`GATHER`]. If it is lost before, the sensor says it again.
+    fn save_sensor(&mut self, device: DeviceKey, ctx: &mut Context<Self>) {
+        self.unsaved.rows.insert(device);
+        self.save_soon(ctx);
     }
 
-    fn save_sensors(&mut self) {
-        let rows = std::mem::take(&mut self.unsaved);
-        if !rows.is_empty() {
-            self.peers.store.do_send(SaveSensors(rows.into_values().collect()));
+    /// Has a failure kept, and in the same transaction the row that tells it from one that is said again.
+    fn save_failure(&mut self, bounty: Bounty, device: DeviceKey, ctx: &mut Context<Self>) {
+        self.unsaved.failures.insert((bounty, device));
+        self.save_sensor(device, ctx);
+    }
+
+    fn save_soon(&mut self, ctx: &mut Context<Self>) {
+        if !std::mem::replace(&mut self.unsaved.due, true) {
+            ctx.run_later(GATHER, |actor, ctx| {
+                let saved = actor.save_unsaved();
+                ctx.spawn(saved);
+            });
         }
+    }
+
+    /// Writes all that waits, and all before it: the store does one thing after the other. What it does not take waits again.
+    fn save_unsaved(&mut self) -> ResponseActFuture<Self, ()> {
+        let Unsaved { rows, failures, .. } = std::mem::take(&mut self.unsaved);
+        let count = |(bounty, device): &(Bounty, DeviceKey)| {
+            let count = self.campaigns.failures.get(&(*bounty, *device)).copied().unwrap_or(0);
+            SaveFailures { bounty: *bounty, device: *device, count }
+        };
+        let save = SaveSensors {
+            sensors: rows.iter().filter_map(|device| self.registry.rows.get(device).cloned()).collect(),
+            failures: failures.iter().map(count).collect(),
+        };
+        let saved = self.peers.store.send(save).into_actor(self);
+        Box::pin(saved.map(move |saved, actor: &mut Self, ctx: &mut Context<Self>| {
+            let why = match saved {
+                Ok(Ok(())) => return,
+                Ok(Err(why)) => why.to_string(),
+                Err(why) => why.to_string(),
+            };
+            tracing::error!(sensors = rows.len(), why, "not kept, tried again");
+            actor.unsaved.rows.extend(rows);
+            actor.unsaved.failures.extend(failures);
+            actor.save_soon(ctx);
+        }))
+    }
+}
+
+/// Everything that waits is to be written; the answer comes when it is: gateway → exchanges, before the end.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Flush;
+
+impl Handler<Flush> for Exchanges {
+    type Result = ResponseActFuture<Self, ()>;
+
+    fn handle(&mut self, _: Flush, ctx: &mut Self::Context) -> Self::Result {
+        let undecided = self.follows.iter().filter(|(_, follow)| follow.undecided);
+        let undecided: Vec<Bounty> = undecided.map(|(bounty, _)| *bounty).collect();
+        undecided.into_iter().for_each(|bounty| self.drive(bounty, Input::Tick, ctx));
+        self.save_unsaved()
     }
 }
 
@@ -436,6 +510,7 @@ impl Handler<KeysRevealed> for Exchanges {
     type Result = ();
 
     fn handle(&mut self, KeysRevealed { bounty, keys }: KeysRevealed, ctx: &mut Self::Context) {
+        self.tell_payments(bounty, &keys);
         let revealed = |key: Key| Input::Revealed { s: key.s, r: key.r, payee: key.payee, index: key.index };
         self.drive_all(bounty, keys.into_iter().map(revealed).collect(), ctx);
     }
@@ -454,12 +529,21 @@ impl Handler<SensorHello> for Exchanges {
 
     fn handle(&mut self, said: SensorHello, ctx: &mut Self::Context) {
         if !self.site.products.contains_key(&said.hello.product) {
-            tracing::warn!(device = %said.hello.key.device_id(), "a sensor of a product that is not served");
+            let device = said.hello.key.device_id().to_string();
+            tracing::warn!(device, "a sensor of a product that is not served");
+            let reason = Some("of a product that is not served".into());
+            self.peers.audit.tell(Record {
+                device: Some(device),
+                reason,
+                ..Record::new(Kind::SensorRefused)
+            });
             return;
         }
         let now = self.now();
         let Some((view, changed)) = self.registry.hello(&said, now) else { return };
-        self.save_sensor(changed, ctx);
+        if changed {
+            self.save_sensor(said.hello.key, ctx);
+        }
         for bounty in self.of_product(&said.hello.product) {
             let input = self.admit(bounty, view);
             self.hear(bounty, input, ctx);
@@ -493,7 +577,9 @@ impl Handler<SensorStatus> for Exchanges {
             self.count_failure(&before, &status, ctx);
         }
         let Some((product, changed)) = self.registry.status(&device, &status, now) else { return };
-        self.save_sensor(changed, ctx);
+        if changed {
+            self.save_sensor(device, ctx);
+        }
         let report = status.report.map(|report| Report {
             version: report.version,
             u_id: report.u_id,
@@ -519,7 +605,7 @@ impl Handler<SensorRefusal> for Exchanges {
 impl Handler<GetSnapshot> for Exchanges {
     type Result = Snapshot;
 
-    fn handle(&mut self, _: GetSnapshot, _: &mut Self::Context) -> Snapshot {
-        self.snapshot()
+    fn handle(&mut self, GetSnapshot(part): GetSnapshot, _: &mut Self::Context) -> Snapshot {
+        self.snapshot(part)
     }
 }

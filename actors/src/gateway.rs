@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use actix::{Actor as _, Addr, Arbiter, ArbiterHandle, AsyncContext as _, Context, SyncArbiter};
+use posthouse_audit::{Audit, Kind, Record};
 use posthouse_contracts::chain::{
     Chain as ReadChain, ChainError, LightChain, Limits, RpcChain, RpcConfig, Trust,
 };
@@ -31,7 +32,7 @@ use crate::chain::{Chain, Followed, Settings};
 use crate::coap::{Coap, Rekey};
 use crate::config::{self, Config, ConfigError, peers};
 use crate::dsn::{Dsn, introduce};
-use crate::exchange::{Exchanges, Found, Peers, SetCampaign, Site};
+use crate::exchange::{Exchanges, Flush, Found, PAUSE_PER_SENSOR, Peers, SetCampaign, Site};
 use crate::messages::Carrier;
 use crate::mqtt::{self, Mqtt};
 use crate::pulse::Pulses;
@@ -43,6 +44,10 @@ use crate::verifier::Verifier;
 
 /// Threads that check proofs and packages: a check takes about a millisecond.
 const VERIFIERS: usize = 1;
+/// How long what sensors said last may take to be written at the end.
+const WRITE: Duration = Duration::from_secs(2);
+/// How long the last records of the audit log may take.
+const AUDIT: Duration = Duration::from_secs(1);
 /// A device that a carrier has known is taken for a stranger on an open one for so long after it was heard: sensors move.
 const KNOWN_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
 
@@ -114,6 +119,8 @@ pub struct Gateway {
     pub coap: Vec<SocketAddr>,
     /// Where the status is.
     pub status: Option<SocketAddr>,
+    /// What was signed, accepted, refused or paid.
+    pub audit: Audit,
     dsn: posthouse_dsn::Dsn,
     pulses: Pulses,
     endpoints: Vec<Addr<Coap>>,
@@ -131,6 +138,9 @@ impl Gateway {
         config.check()?;
         let folders = Folders::make(&config.state_dir)?;
         let lock = folders.lock()?;
+        let (path, bounds) = config.audit_log();
+        let audit = Audit::at(&path, bounds);
+        audit.tell(Record { reason: Some(env!("CARGO_PKG_VERSION").into()), ..Record::new(Kind::Started) });
         let keypair = folders.peer_key()?;
         let reader = reader(config, &folders)?;
         let loaded = folders.load()?;
@@ -162,13 +172,16 @@ impl Gateway {
                 Chain::new(announced, keys, seen, reading).start()
             };
             pulses.add("chain", chain.clone().recipient());
+            let refusals = audit.clone();
             let sensors = Sensors::start_in_arbiter(&hub_on, move |_| {
                 let (hello, signature) = (me.clone().recipient(), me.clone().recipient());
                 Sensors::new(hello, signature, me.clone().recipient(), me.recipient(), policy, limits)
                     .remembering(known)
+                    .auditing(refusals)
             });
             hub = Some(sensors.clone());
-            let peers = Peers { store, chain, dsn, verifier, stage, hub: sensors.recipient() };
+            let hub = sensors.recipient();
+            let peers = Peers { store, chain, dsn, verifier, stage, hub, audit: audit.clone() };
             Exchanges::new(peers, site, found)
         });
         let sensors = hub.ok_or(StartError::Ended)?;
@@ -180,8 +193,19 @@ impl Gateway {
         if let Some(mqtt) = config.sensors.mqtt()? {
             pulses.add("mqtt", start_mqtt(mqtt, &sensors, &hub_thread.handle()).await?.recipient());
         }
-        let status = start_status(config, &exchanges)?;
-        Ok(Self { exchanges, sensors, coap, status, dsn: handle, pulses, endpoints, hub_thread, _lock: lock })
+        let status = start_status(config, &exchanges, &sensors, &audit)?;
+        Ok(Self {
+            exchanges,
+            sensors,
+            coap,
+            status,
+            audit,
+            dsn: handle,
+            pulses,
+            endpoints,
+            hub_thread,
+            _lock: lock,
+        })
     }
 
     /// The actors that do not answer in time; none, as long as all is well.
@@ -206,13 +230,25 @@ impl Gateway {
         if let Some(keys) = keys {
             self.endpoints.iter().for_each(|endpoint| endpoint.do_send(Rekey(keys.clone())));
         }
-        Ok(old.sections().into_iter().zip(new.sections()).filter(|(a, b)| a != b).map(|(a, _)| a.0).collect())
+        let sections = old.sections().into_iter().zip(new.sections());
+        let waiting: Vec<&'static str> = sections.filter(|(a, b)| a != b).map(|(a, _)| a.0).collect();
+        let reason = (!waiting.is_empty()).then(|| waiting.join(", "));
+        self.audit.tell(Record { reason, ..Record::new(Kind::Reloaded) });
+        Ok(waiting)
     }
 
-    /// Leaves the network and ends the hub's thread. All that matters is on disk at any moment, so
-    /// this is a courtesy to peers and sensors.
+    /// Ends the hub's thread, has what sensors said last written, and leaves the network. All that must not be lost is on disk at
+    /// any moment, so this is a courtesy to peers and sensors.
     pub async fn stop(self) {
         self.hub_thread.stop();
+        match self.exchanges.send(Flush).timeout(WRITE).await {
+            Ok(()) => {}
+            Err(error) => tracing::warn!(%error, "what sensors said last is not kept; they say it again"),
+        }
+        self.audit.tell(Record::new(Kind::Stopped));
+        if !self.audit.flush(AUDIT) {
+            tracing::warn!("the last records of the audit log may be lost");
+        }
         self.dsn.stop().await;
     }
 }
@@ -249,14 +285,21 @@ async fn start_coap(
     Ok(endpoints.into_iter().unzip())
 }
 
-fn start_status(config: &Config, source: &Addr<Exchanges>) -> Result<Option<SocketAddr>, StartError> {
+fn start_status(
+    config: &Config,
+    source: &Addr<Exchanges>,
+    hub: &Addr<Sensors>,
+    audit: &Audit,
+) -> Result<Option<SocketAddr>, StartError> {
     let Some(listen) = config.status.listen else { return Ok(None) };
     let failed = |error| StartError::Listen { key: "status.listen", address: listen, error };
     let desk = status::Desk {
         source: source.clone().recipient(),
         orders: source.clone().recipient(),
         retries: source.clone().recipient(),
+        carried: hub.clone().recipient(),
         token: config.status.token()?,
+        audit: audit.clone(),
     };
     let (server, address) = status::serve(listen, desk).map_err(failed)?;
     actix::spawn(async move {
@@ -324,6 +367,7 @@ fn site(config: &Config, folders: &Folders, peer: PeerId, trust: Trust) -> Site 
         quota: config.staging.quota,
         chain: config.chain.id,
         trust,
+        pause_per_sensor: PAUSE_PER_SENSOR,
     }
 }
 

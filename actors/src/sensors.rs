@@ -16,6 +16,7 @@ use actix::{
     Actor, ActorFutureExt as _, AsyncContext as _, Context, Handler, Message, MessageResult, Recipient,
     WrapFuture as _,
 };
+use posthouse_audit::{Audit, Kind, Record};
 use posthouse_protocol::id::{DeviceId, UpdateId};
 use posthouse_protocol::sensor::{BlockRequest, ErrorCode, ErrorMsg, Hello, SignatureMsg, Status};
 use tracing::{debug, warn};
@@ -130,6 +131,7 @@ pub struct Sensors {
     carriers: HashMap<Carrier, Vec<Recipient<Push>>>,
     mirror: Option<Recipient<Changed>>,
     registry: Registry,
+    audit: Audit,
     /// Words that the exchange has not taken yet.
     waiting: usize,
     started: Instant,
@@ -153,6 +155,7 @@ impl Sensors {
             carriers: HashMap::new(),
             mirror: None,
             registry: Registry::new(policy, limits),
+            audit: Audit::nowhere(),
             waiting: 0,
             started: Instant::now(),
         }
@@ -162,6 +165,21 @@ impl Sensors {
     pub fn remembering(mut self, devices: impl IntoIterator<Item = DeviceId>) -> Self {
         self.registry.remember(devices);
         self
+    }
+
+    /// The same, writing down whom it refuses.
+    pub fn auditing(self, audit: Audit) -> Self {
+        Self { audit, ..self }
+    }
+
+    /// Writes down a refusal that is not about time.
+    fn refused(&self, device: &DeviceId, link: Link, code: ErrorCode) {
+        use ErrorCode::{Busy, Malformed, Unauthenticated, UnknownVersion};
+        if matches!(code, Busy | Malformed | Unauthenticated | UnknownVersion) {
+            let reason = Some(format!("over {}: {code}", link.carrier.as_str()));
+            let device = Some(device.to_string());
+            self.audit.tell(Record { device, reason, ..Record::new(Kind::SensorRefused) });
+        }
     }
 
     /// Milliseconds since the start.
@@ -235,6 +253,7 @@ impl Handler<Uplink> for Sensors {
             }
             Err(error) => {
                 debug!(%device, error = %error.code, "refused");
+                self.refused(&device, link, error.code);
                 vec![Down::Error(error)]
             }
         };

@@ -394,7 +394,8 @@ mod tests {
         let may = unshare.arg("mount -t tmpfs tmpfs /mnt").output();
         if !may.is_ok_and(|tried| tried.status.success()) {
             return eprintln!(
-                "skipped: no mounts in a namespace of our own (unshare --map-root-user --mount)"
+                "SKIPPED: no mounts in a namespace of our own: tried unshare --map-root-user --mount on the PATH {:?}",
+                std::env::var_os("PATH").unwrap_or_default()
             );
         }
         let mut unshare = std::process::Command::new("unshare");

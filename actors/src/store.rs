@@ -149,16 +149,21 @@ impl Handler<SaveRecords> for Store {
     }
 }
 
-/// Keeps sensors as they were last heard, all or none.
-#[derive(Debug, Clone, Message)]
+/// Keeps sensors as they were last heard, and what they failed at, all or none.
+#[derive(Debug, Clone, Default, Message)]
 #[rtype(result = "Result<(), StoreError>")]
-pub struct SaveSensors(pub Vec<SensorRow>);
+pub struct SaveSensors {
+    /// Their rows.
+    pub sensors: Vec<SensorRow>,
+    /// How often updates failed on some of them.
+    pub failures: Vec<SaveFailures>,
+}
 
 impl Handler<SaveSensors> for Store {
     type Result = Result<(), StoreError>;
 
-    fn handle(&mut self, SaveSensors(sensors): SaveSensors, _: &mut Self::Context) -> Self::Result {
-        rows::save_sensors(self.connection()?, &sensors)
+    fn handle(&mut self, save: SaveSensors, _: &mut Self::Context) -> Self::Result {
+        rows::save_sensors(self.connection()?, &save)
     }
 }
 
@@ -370,7 +375,8 @@ mod tests {
             last_seen: 11,
         };
         let image = StagedRow { u_id: UpdateId::new([5; 32]), size: 12, staged_at: 13 };
-        rows::save_sensors(&mut database.connection, std::slice::from_ref(&sensor)).unwrap();
+        let save = SaveSensors { sensors: vec![sensor.clone()], failures: Vec::new() };
+        rows::save_sensors(&mut database.connection, &save).unwrap();
         rows::save_staged(&database.connection, &image).unwrap();
         let loaded = reopened(&folder);
         assert_eq!((loaded.sensors, loaded.staged), (vec![sensor], vec![image]));

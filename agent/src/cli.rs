@@ -5,7 +5,7 @@ use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 use clap::{CommandFactory as _, Parser, Subcommand};
 use posthouse_actors::Config;
 
-use crate::{chain, check, config, run, status};
+use crate::{audit, chain, check, config, run, status};
 
 const DEFAULT_CONFIG: &str = "/etc/posthouse/posthouse.toml";
 
@@ -52,6 +52,13 @@ enum Command {
     Retry {
         /// The sensor, by its device id.
         device: String,
+        #[command(flatten)]
+        source: Source,
+    },
+    /// Show what the gateway wrote down: what was signed, accepted, refused or paid.
+    Audit {
+        #[command(flatten)]
+        wanted: audit::Wanted,
         #[command(flatten)]
         source: Source,
     },
@@ -136,7 +143,7 @@ pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let done = match cli.command {
         Command::Run(source) => {
-            load(&source).and_then(|c| run::run(&source.config, c).map_err(Failure::Failed))
+            load_all(&source).and_then(|c| run::run(&source.config, c).map_err(Failure::Failed))
         }
         Command::Status { source, json, address, ready } => {
             let address = address.map_or_else(|| load(&source).and_then(|c| served_at(&c)), Ok);
@@ -152,9 +159,12 @@ pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             let address = served_at(&config)?;
             status::retry(&config, address, &device).map_err(Failure::Failed)
         }),
+        Command::Audit { wanted, source } => {
+            load(&source).and_then(|config| audit::print(&config, wanted).map_err(Failure::Failed))
+        }
         Command::Chain(command) => chain(command),
         Command::CheckConfig { source, json } => {
-            load(&source).map(|c| check::explain(&source.config, &c, json))
+            load_all(&source).map(|c| check::explain(&source.config, &c, json))
         }
     };
     done.map_or_else(|failure| failure.report(), |()| ExitCode::SUCCESS)
@@ -187,15 +197,35 @@ impl Failure {
                 ExitCode::from(2)
             }
             Self::Failed(why) => {
-                eprintln!("posthouse: {why:#}");
+                eprintln!("posthouse: {}", line(&why));
                 ExitCode::FAILURE
             }
         }
     }
 }
 
+/// What failed and why, in one line: a cause that has been said already is not said again.
+fn line(why: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in why.chain().map(ToString::to_string) {
+        if line.is_empty() {
+            line = cause;
+        } else if !line.ends_with(&cause) {
+            line = format!("{line}: {cause}");
+        }
+    }
+    line
+}
+
 fn load(source: &Source) -> Result<Config, Failure> {
     config::load(&source.config).map_err(Failure::Configuration)
+}
+
+/// With all that only the gateway itself must be able to read.
+fn load_all(source: &Source) -> Result<Config, Failure> {
+    let config = load(source)?;
+    config::check_secrets(&source.config, &config).map_err(Failure::Configuration)?;
+    Ok(config)
 }
 
 fn served_at(config: &Config) -> Result<std::net::SocketAddr, Failure> {
@@ -203,4 +233,23 @@ fn served_at(config: &Config) -> Result<std::net::SocketAddr, Failure> {
         Failure::Failed(anyhow::anyhow!("status.listen is not set: the gateway does not serve its status"))
     };
     config.status.listen.ok_or_else(none)
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+    use posthouse_actors::StartError;
+
+    use super::*;
+
+    #[test]
+    fn what_failed_is_said_once() {
+        let no_checkpoint = StartError::LightClient(posthouse_light_client::client::StartError::NoCheckpoint);
+        let said = no_checkpoint.to_string();
+        let failed = Err::<(), _>(no_checkpoint).context("the gateway does not start").unwrap_err();
+        assert_eq!(line(&failed), format!("the gateway does not start: {said}"));
+        assert_eq!(said.matches("no checkpoint").count(), 1);
+        let other = std::io::Error::other("b");
+        assert_eq!(line(&Err::<(), _>(other).context("a").unwrap_err()), "a: b");
+    }
 }

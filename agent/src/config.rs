@@ -18,10 +18,7 @@ use thiserror::Error;
 /// The first thing that is wrong, in one line.
 pub fn load(file: &Path) -> Result<Config, ConfigError> {
     let config: Config = read(file)?;
-    let wrong = |why: &dyn std::fmt::Display| {
-        let line = one_line(&why.to_string());
-        ConfigError::Contradiction { file: file.to_path_buf(), why: line }
-    };
+    let wrong = |why: &dyn std::fmt::Display| contradiction(file, why);
     config.check().map_err(|why| wrong(&why))?;
     config.chain.network().map_err(|why| wrong(&why))?;
     config.sensors.mqtt().map_err(|why| wrong(&why))?;
@@ -30,6 +27,18 @@ pub fn load(file: &Path) -> Result<Config, ConfigError> {
         return Err(wrong(&"sensors: neither mqtt nor coap is there, so that no sensor could be reached"));
     }
     Ok(config)
+}
+
+/// Reads what else a gateway reads at its start, and who only asks it something need not be able to.
+///
+/// # Errors
+/// As of [`load`].
+pub fn check_secrets(file: &Path, config: &Config) -> Result<(), ConfigError> {
+    config.status.token().map(drop).map_err(|why| contradiction(file, &why))
+}
+
+fn contradiction(file: &Path, why: &dyn std::fmt::Display) -> ConfigError {
+    ConfigError::Contradiction { file: file.to_path_buf(), why: one_line(&why.to_string()) }
 }
 
 /// What is wrong with a configuration: which file, which key, which value, in one line.
@@ -200,6 +209,26 @@ mod tests {
     }
 
     #[test]
+    fn a_token_that_a_start_would_refuse_is_refused_before() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let token = folder.path().join("token");
+        let text = format!("{GOOD}\n[status]\ntoken_file = {:?}", token.display().to_string());
+        let config = loaded(&text).unwrap();
+        let said = || check_secrets(Path::new("file"), &config).unwrap_err().to_string();
+        assert!(
+            said().starts_with("file: status.token_file: ") && said().contains("not found"),
+            "{}",
+            said()
+        );
+        std::fs::write(&token, "0123456789abcdef").unwrap();
+        std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(said().contains("0644"), "{}", said());
+        std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o600)).unwrap();
+        check_secrets(Path::new("file"), &config).unwrap();
+    }
+
+    #[test]
     fn no_problem_shows_a_key() {
         for (from, to) in [
             ("[\"http://127.0.0.1:8545\"]", "\"https://node.example/v3/APIKEY\""),
@@ -259,5 +288,6 @@ mod tests {
         assert_eq!(full.sensors.max_registered, config.sensors.max_registered);
         assert_eq!(full.sensors.retry_after_secs, config.sensors.retry_after_secs);
         assert_eq!(full.staging.quota, config.staging.quota);
+        assert_eq!(full.audit_log(), config.audit_log());
     }
 }

@@ -4,6 +4,7 @@
 //! the actors and stops them again.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod audit;
 mod chain;
 mod check;
 mod cli;

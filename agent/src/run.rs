@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use posthouse_actors::{Config, Gateway};
+use posthouse_audit::{Kind, Record};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
@@ -66,14 +67,19 @@ async fn until_told(gateway: &Gateway, signals: [Signal; 3], path: &Path, mut co
 
 /// Reads the configuration again. What cannot be used changes nothing.
 fn take_over(gateway: &Gateway, path: &Path, config: &mut Config) {
+    let refused = |error: &dyn std::fmt::Display| {
+        error!(%error, "the configuration is not read again");
+        let reason = Some(error.to_string());
+        gateway.audit.tell(Record { reason, ..Record::new(Kind::ReloadRefused) });
+    };
     let new = match config::load(path) {
         Ok(new) => new,
-        Err(error) => return error!(%error, "the configuration is not read again"),
+        Err(error) => return refused(&error),
     };
     match gateway.reload(config, &new) {
         Ok(sections) if sections.is_empty() => info!("the configuration is read again"),
         Ok(sections) => warn!(sections = sections.join(", "), "changed, and hold from the next start on"),
-        Err(error) => return error!(%error, "the configuration is not read again"),
+        Err(error) => return refused(&error),
     }
     config.campaign = new.campaign;
 }

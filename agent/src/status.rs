@@ -8,12 +8,14 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use posthouse_actors::Config;
-use posthouse_actors::status::{Device, ErrorBody, Exchange, Status};
+use posthouse_actors::status::{Device, ErrorBody, Exchange, Status, Update};
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
 /// The gateway answers from memory.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// Sensors that are asked for at once.
+const PAGE: usize = 1000;
 /// Longest answer that is read: thousands of sensors.
 const MAX_ANSWER: u64 = 16 << 20;
 
@@ -21,10 +23,12 @@ const MAX_ANSWER: u64 = 16 << 20;
 #[allow(clippy::print_stdout, reason = "what the command is for")]
 pub(crate) fn print(address: SocketAddr, json: bool) -> Result<()> {
     let status: Status = get(address, "status")?;
-    let devices: Vec<Device> = get(address, "devices")?;
+    let updates: Vec<Update> = get(address, "updates")?;
+    let devices = devices(address)?;
     let exchanges: Vec<Exchange> = get(address, "exchanges")?;
     if json {
-        println!("{}", serde_json::json!({ "status": status, "devices": devices, "exchanges": exchanges }));
+        let all = serde_json::json!({ "status": status, "updates": updates, "devices": devices, "exchanges": exchanges });
+        println!("{all}");
         return Ok(());
     }
     let chain = &status.chain;
@@ -44,8 +48,13 @@ pub(crate) fn print(address: SocketAddr, json: bool) -> Result<()> {
     for one in &exchanges {
         let why = one.failure.as_deref().map(|f| format!(": {f}")).unwrap_or_default();
         println!("\nupdate {} of {} · {}{why}", one.version, one.product, one.state);
+        println!("  bounty {}", one.bounty);
         for left in &one.left {
             println!("  left {}: {}", left.peer, left.why);
+        }
+        let update = updates.iter().find(|update| update.bounty == one.bounty);
+        for group in update.into_iter().flat_map(|update| &update.idle_orders) {
+            println!("  an order for the group {group:?}, which campaign.groups has no more, holds nobody");
         }
     }
     if !devices.is_empty() {
@@ -62,6 +71,20 @@ pub(crate) fn print(address: SocketAddr, json: bool) -> Result<()> {
 /// Whether the gateway says that it can buy what is announced.
 pub(crate) fn ready(address: SocketAddr) -> Result<()> {
     request(address, "GET", "/readyz", "").map(drop)
+}
+
+/// All sensors, a page after the other.
+fn devices(address: SocketAddr) -> Result<Vec<Device>> {
+    let mut all: Vec<Device> = Vec::new();
+    loop {
+        let cursor = all.last().map(|device| format!("&cursor={}", device.key)).unwrap_or_default();
+        let page: Vec<Device> = get(address, &format!("devices?limit={PAGE}{cursor}"))?;
+        let last = page.len() < PAGE;
+        all.extend(page);
+        if last {
+            return Ok(all);
+        }
+    }
 }
 
 /// Orders something for an update.

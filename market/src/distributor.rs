@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand};
+use posthouse_audit::Audit;
 use posthouse_contracts::chain::{Chain, LightChain, Trust};
 use posthouse_contracts::deployment::FACTORY;
 use posthouse_dsn::{Config as DsnConfig, Dsn, Inbound};
@@ -27,7 +28,7 @@ use self::watch::Follower;
 use crate::console;
 use crate::database::Lock;
 use crate::secret_file;
-use crate::wallet::Wallet;
+use crate::wallet::{AUDIT, Wallet, audit_log};
 
 mod config;
 mod engine;
@@ -132,8 +133,9 @@ async fn run(config: Config, json: bool) -> anyhow::Result<()> {
             Arc::new(rpc.clone())
         }
     };
-    let wallet = config.chain.wallet(&rpc, chain.clone(), signer).with_relay(relay);
-    start(Arc::new(config), store, chain, wallet, dsn_config, json).await
+    let audit = audit_log(&config.state_dir);
+    let wallet = config.chain.wallet(&rpc, chain.clone(), signer).with_relay(relay).with_audit(audit.clone());
+    start(Arc::new(config), store, chain, (wallet, audit), dsn_config, json).await
 }
 
 /// A light client that begins to follow the chain.
@@ -151,7 +153,7 @@ async fn start(
     config: Arc<Config>,
     store: Store,
     chain: Arc<dyn Chain>,
-    wallet: Wallet,
+    (wallet, audit): (Wallet, Audit),
     dsn_config: DsnConfig,
     json: bool,
 ) -> anyhow::Result<()> {
@@ -177,7 +179,7 @@ async fn start(
     let places = (shelf.clone(), config.state_dir.clone());
     let tasks = Tasks::new(runtime, sender, reader.clone(), dsn.clone(), prover.clone(), places);
     store.over_bounties()?.into_iter().for_each(|bounty| tasks.clear(bounty, None));
-    let core = Engine { machine, store, payee, shelf: shelf.clone(), tasks };
+    let core = Engine { machine, store, payee, shelf: shelf.clone(), tasks, audit: audit.clone() };
     let core = tokio::task::spawn_blocking(move || core.run(inbox));
 
     let joiner = Joiner {
@@ -198,6 +200,9 @@ async fn start(
 
     let outcome = until_stopped(core, &engine).await;
     dsn.stop().await;
+    if !audit.flush(AUDIT) {
+        tracing::warn!("the last records of the audit log may be lost");
+    }
     outcome
 }
 

@@ -4,7 +4,9 @@
 //! it is proven: an endpoint that lies can neither make it pay more nor keep it from sending. Estimates of gas prove nothing and
 //! are bounded.
 
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use alloy::eips::BlockNumberOrTag;
 use alloy::eips::eip2718::Encodable2718 as _;
@@ -15,6 +17,7 @@ use alloy::rpc::types::{TransactionReceipt, TransactionRequest};
 use alloy::signers::SignerSync as _;
 use alloy::signers::local::PrivateKeySigner;
 use alloy::transports::TransportError;
+use posthouse_audit::{Audit, Bounds, Kind, Record};
 use posthouse_contracts::calls::{Call, revert_reason};
 use posthouse_contracts::chain::{At, Chain, ChainError, RpcChain};
 use posthouse_light_client::words;
@@ -25,6 +28,14 @@ use thiserror::Error;
 const GAS_CAP: u64 = 16_777_216;
 /// Gas above the estimate, in percent: what a call costs depends on who was before it.
 const GAS_HEADROOM: u64 = 125;
+
+/// How long a transaction, and the end of a program, wait for the audit log, which stops nothing.
+pub(crate) const AUDIT: Duration = Duration::from_secs(1);
+
+/// Where a program writes down what it signs, makes and is paid: in its state's folder. The first record makes the file.
+pub(crate) fn audit_log(state_dir: &Path) -> Audit {
+    Audit::at(&state_dir.join("audit.jsonl"), Bounds::default())
+}
 
 /// Why a transaction was not made or sent.
 #[derive(Debug, Error)]
@@ -121,6 +132,7 @@ pub struct Wallet {
     max_fee: u128,
     priority_fee: u128,
     relay: Option<RpcChain>,
+    audit: Audit,
 }
 
 impl Wallet {
@@ -134,13 +146,19 @@ impl Wallet {
         max_fee: u128,
         priority_fee: u128,
     ) -> Self {
-        Self { signer, rpc, proven, chain, max_fee, priority_fee, relay: None }
+        Self { signer, rpc, proven, chain, max_fee, priority_fee, relay: None, audit: Audit::nowhere() }
     }
 
     /// With a relay that shows transactions to nobody before they are in a block.
     #[must_use]
     pub fn with_relay(self, relay: Option<RpcChain>) -> Self {
         Self { relay, ..self }
+    }
+
+    /// Writing down what it signs.
+    #[must_use]
+    pub fn with_audit(self, audit: Audit) -> Self {
+        Self { audit, ..self }
     }
 
     /// The account.
@@ -204,6 +222,7 @@ impl Wallet {
     ) -> Result<Signed, WalletError> {
         let (max_fee, priority_fee) = (max_fee.min(self.max_fee), priority_fee.min(self.max_fee));
         let request = call.into_request().with_from(self.address()).with_nonce(nonce);
+        let (to, value) = (request.to.and_then(|to| to.to().copied()), request.value.unwrap_or_default());
         let limit = self.afford(&request, gas, max_fee).await?;
         let request = request
             .with_chain_id(self.chain.get())
@@ -212,7 +231,25 @@ impl Wallet {
             .with_max_priority_fee_per_gas(priority_fee);
         let wallet = EthereumWallet::from(self.signer.clone());
         let envelope = request.build(&wallet).await.map_err(transaction)?;
-        Ok(Signed { raw: envelope.encoded_2718().into(), hash: *envelope.tx_hash() })
+        let signed = Signed { raw: envelope.encoded_2718().into(), hash: *envelope.tx_hash() };
+        self.write_down(&signed, to, value).await;
+        Ok(signed)
+    }
+
+    /// On disk before it is sent: a command may end right after.
+    async fn write_down(&self, signed: &Signed, to: Option<Address>, value: U256) {
+        self.audit.tell(Record {
+            transaction: Some(signed.hash.to_string()),
+            address: to.map(|to| to.to_string().to_lowercase()),
+            amount: Some(value.to_string()),
+            who: Some(self.address().to_string().to_lowercase()),
+            ..Record::new(Kind::TransactionSigned)
+        });
+        let audit = self.audit.clone();
+        let written = tokio::task::spawn_blocking(move || audit.flush(AUDIT)).await;
+        if !written.unwrap_or(false) {
+            tracing::warn!(hash = %signed.hash, "the audit log is not written");
+        }
     }
 
     fn provider(&self) -> &RootProvider {

@@ -11,18 +11,28 @@
 //! - `agent_cpu_N`: processor time that it took, from its start until every sensor ran the update and was paid for.
 //! - `wake_p50_N`, `wake_p99_N`: from a wake to the first manifest, sign request or block that came in it; connecting is part of it.
 //! - `updated_N`, `paid_N`: sensors that run the update and said so; those that were paid for by the contract's events.
-//! - `update_N`: seconds from the first wake until the last sensor said that it runs the update.
+//!   `wake_p50_mqtt_N` and so on: of one carrier. `unreachable_N`: wakes that the link cut short.
+//! - `update_N`: seconds from the first wake until the last sensor said that it runs the update; of these `delegated_N`: until the first
+//!   sensor had signed that the gateway speaks for it, `offered_N`: until a distributor's offer was verified, `signed_N`: until the last
+//!   receipt was signed, `staged_N`: until the image was there.
+//! - `rest_p50_N`, `rest_p99_N`: how long a client waits for the status meanwhile: agent, a page of a hundred devices, updates, exchanges
+//!   and metrics in turn, ten times a second; `rest_answers_N`: so many answers. `rest_p99_R_N`: those of one resource.
+//!   `rest_fetching_N`: sensors that fetched the image while it asked, by the metrics: the most.
 //!
 //! And over all: `bytes_per_sensor`, by what the gateway had resident with the largest site registered and the smallest;
 //! `bytes_per_updating_sensor`, by the most that it had; `wake_p50` and `wake_p99` are those of the largest.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "its output is what it is for")]
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use posthouse_audit::Kind;
+use posthouse_audit::read::Filter;
 use posthouse_tests::broker::{Broker, program};
 use posthouse_tests::chain::Chain;
 use posthouse_tests::poll::until;
@@ -92,8 +102,90 @@ struct Measured {
     cpu_s: f64,
     update_s: f64,
     wake_ms: (f64, f64),
+    /// By carrier.
+    wakes: Vec<(&'static str, (f64, f64))>,
+    unreachable: u64,
+    /// What was first or last done so long after the first wake, s.
+    milestones: Vec<(&'static str, f64)>,
+    rest: Rest,
     updated: u64,
     paid: usize,
+}
+
+/// What the status is asked for, in turn, and what the figure is called.
+const RESOURCES: [(&str, &str); 5] = [
+    ("v1/status", "status"),
+    ("v1/devices?limit=100", "devices"),
+    ("v1/updates", "updates"),
+    ("v1/exchanges", "exchanges"),
+    ("metrics", "metrics"),
+];
+/// From one question to the next.
+const ASKS: Duration = Duration::from_millis(100);
+
+/// What a client of the status saw.
+#[derive(Default)]
+struct Rest {
+    /// How long each answer took, ms, of each resource.
+    took: [Vec<f64>; RESOURCES.len()],
+    fetching: u64,
+}
+
+impl Rest {
+    /// Asks on and on.
+    async fn ask(address: SocketAddr, seen: Arc<Mutex<Self>>) -> Result<()> {
+        let client = reqwest::Client::builder().timeout(LIMIT).no_proxy().build()?;
+        let mut beat = tokio::time::interval(ASKS);
+        beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        for at in (0..RESOURCES.len()).cycle() {
+            beat.tick().await;
+            let begun = Instant::now();
+            let answer = client.get(format!("http://{address}/{}", RESOURCES[at].0)).send().await?;
+            let text = answer.error_for_status()?.text().await?;
+            let took = begun.elapsed().as_secs_f64() * 1000.0;
+            let fetching = text.lines().find_map(|line| line.strip_prefix("posthouse_sensors_downloading "));
+            let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+            seen.took[at].push(took);
+            seen.fetching = seen.fetching.max(fetching.and_then(|count| count.parse().ok()).unwrap_or(0));
+        }
+        Ok(())
+    }
+
+    fn print(&self, n: usize) {
+        let mut all = self.took.concat();
+        print(&format!("rest_answers_{n}"), all.len(), "answers");
+        print(&format!("rest_fetching_{n}"), self.fetching, "sensors");
+        print(&format!("rest_p50_{n}"), format!("{:.1}", quantile(&mut all, 50)), "ms");
+        print(&format!("rest_p99_{n}"), format!("{:.1}", quantile(&mut all, 99)), "ms");
+        for ((_, name), took) in RESOURCES.iter().zip(&self.took) {
+            let p99 = quantile(&mut took.clone(), 99);
+            print(&format!("rest_p99_{name}_{n}"), format!("{p99:.1}"), "ms");
+        }
+    }
+}
+
+/// The smallest of these that so many in a hundred do not exceed.
+fn quantile(of: &mut [f64], percent: usize) -> f64 {
+    of.sort_by(f64::total_cmp);
+    of.get((of.len() * percent).div_ceil(100).saturating_sub(1)).copied().unwrap_or(f64::NAN)
+}
+
+/// When what happened, by the gateway's audit log, s after a moment in Unix ms.
+fn milestones(log: &Path, begun: u64) -> Result<Vec<(&'static str, f64)>> {
+    let (mut delegated, mut offered, mut signed, mut staged) = (None, None, None, None);
+    posthouse_audit::read::read(log, &Filter::default(), |record| {
+        let at = Some(record.time.saturating_sub(begun) as f64 / 1000.0);
+        match record.kind {
+            Kind::DelegationSigned => delegated = delegated.or(at),
+            Kind::OfferAccepted => offered = offered.or(at),
+            Kind::ReceiptSigned => signed = at,
+            Kind::ImageStaged => staged = staged.or(at),
+            _ => {}
+        }
+        Ok(())
+    })?;
+    let all = [("delegated", delegated), ("offered", offered), ("signed", signed), ("staged", staged)];
+    Ok(all.into_iter().filter_map(|(name, at)| Some((name, at?))).collect())
 }
 
 impl Measured {
@@ -104,6 +196,15 @@ impl Measured {
         print(&format!("agent_cpu_{n}"), format!("{:.1}", self.cpu_s), "s");
         print(&format!("wake_p50_{n}"), format!("{:.1}", self.wake_ms.0), "ms");
         print(&format!("wake_p99_{n}"), format!("{:.1}", self.wake_ms.1), "ms");
+        for (carrier, (p50, p99)) in &self.wakes {
+            print(&format!("wake_p50_{carrier}_{n}"), format!("{p50:.1}"), "ms");
+            print(&format!("wake_p99_{carrier}_{n}"), format!("{p99:.1}"), "ms");
+        }
+        print(&format!("unreachable_{n}"), self.unreachable, "wakes");
+        for (name, at) in &self.milestones {
+            print(&format!("{name}_{n}"), format!("{at:.1}"), "s");
+        }
+        self.rest.print(n);
         print(&format!("updated_{n}"), self.updated, "sensors");
         print(&format!("paid_{n}"), self.paid, "sensors");
         print(&format!("update_{n}"), format!("{:.1}", self.update_s), "s");
@@ -153,14 +254,19 @@ async fn site(sensors: usize) -> Result<Measured> {
     })
     .await
     .with_context(|| site.tail())?;
-    let begun = Instant::now();
+    let (begun, moment) = (Instant::now(), posthouse_audit::now());
     let mut herd = site.start_herd(WAKE_MS, published.version, LIMIT)?;
+    let seen = Arc::<Mutex<Rest>>::default();
+    let client = tokio::spawn(Rest::ask(site.status, Arc::clone(&seen)));
     let ended = until("the herd to be updated", LIMIT, async || {
         site.still_running()?;
+        ensure!(!client.is_finished(), "the status does not answer");
         herd.ended()
     });
     let ended = ended.await.with_context(|| site.tail())?;
     let update_s = begun.elapsed().as_secs_f64();
+    client.abort();
+    let _aborted = client.await;
     let printed = herd.printed();
     let sum: Value = serde_json::from_str(printed.lines().last().context("the herd says what came of it")?)?;
     ensure!(ended.success(), "the herd ended with {ended}: {sum}");
@@ -171,6 +277,17 @@ async fn site(sensors: usize) -> Result<Measured> {
         cpu_s: cpu_seconds(gateway)?,
         update_s,
         wake_ms: (millis(&sum, "first_p50_ms")?, millis(&sum, "first_p99_ms")?),
+        // A small site may have no sensor on one of them.
+        wakes: ["mqtt", "coap"]
+            .into_iter()
+            .filter_map(|carrier| {
+                let of = &sum[carrier];
+                Some((carrier, (of["first_p50_ms"].as_f64()?, of["first_p99_ms"].as_f64()?)))
+            })
+            .collect(),
+        unreachable: sum["unreachable"].as_u64().context("unreachable")?,
+        milestones: milestones(&folder.path().join("gateway/audit.jsonl"), moment)?,
+        rest: std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner)),
         updated: sum["done"].as_u64().context("done")?,
         paid: site.devices_paid(published.version).await?,
     })

@@ -374,10 +374,19 @@ impl Site {
         .await
     }
 
-    /// Sensors as the gateway knows them; none while it does not answer.
+    /// Sensors as the gateway knows them, a page after the other; none while it does not answer.
     pub async fn devices(&self) -> Vec<Device> {
-        let answer = self.get("devices").await;
-        answer.and_then(|value| serde_json::from_value(value).ok()).unwrap_or_default()
+        let mut all: Vec<Device> = Vec::new();
+        loop {
+            let cursor = all.last().map(|device| format!("?cursor={}", device.key)).unwrap_or_default();
+            let answer = self.get(&format!("devices{cursor}")).await;
+            let page: Vec<Device> =
+                answer.and_then(|value| serde_json::from_value(value).ok()).unwrap_or_default();
+            if page.is_empty() {
+                return all;
+            }
+            all.extend(page);
+        }
     }
 
     /// Exchanges as the gateway knows them; none while it does not answer.

@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use posthouse_audit::{Kind, read::Filter};
 use posthouse_tests::{
     broker::Broker,
     chain::Chain,
@@ -108,4 +109,53 @@ async fn it_is_ready_and_alive_takes_rules_over_and_ends_when_told() {
     let ended = site.gateway().unwrap().terminate().await.unwrap();
     assert!(ended.success(), "{ended}");
     systemd.told("STOPPING=1").await;
+    audited(folder.path(), &published.bounty);
+}
+
+/// What each program wrote down of all this.
+fn audited(folder: &Path, bounty: &str) {
+    use Kind::{
+        BatchSealed, DelegationSigned, ImageStaged, KeyAccepted, OfferAccepted, OfferMade, PaymentSeen,
+        ReceiptDelivered, ReceiptSigned, ReleaseAccepted, ReloadRefused, Reloaded, SensorInstalled, Started,
+        Stopped, TransactionSigned,
+    };
+    let written = |file: &str| {
+        let mut records = Vec::new();
+        let odd = posthouse_audit::read::read(&folder.join(file), &Filter::default(), |record| {
+            records.push(record.clone());
+            Ok(())
+        });
+        assert_eq!(odd.unwrap(), 0);
+        records
+    };
+    let gateway = written("gateway/audit.jsonl");
+    for (kind, times) in [
+        (Started, 1),
+        (ReleaseAccepted, 1),
+        (ReloadRefused, 1),
+        (Reloaded, 1),
+        (OfferAccepted, 1),
+        (ReceiptSigned, 2),
+        (ReceiptDelivered, 2),
+        (BatchSealed, 1),
+        (KeyAccepted, 1),
+        (ImageStaged, 1),
+        (SensorInstalled, 2),
+        (Stopped, 1),
+    ] {
+        let of: Vec<_> = gateway.iter().filter(|record| record.kind == kind).collect();
+        let whole = matches!(kind, Started | ReloadRefused | Reloaded | Stopped);
+        assert!(of.len() == times || (!whole && of.len() > times), "{kind:?}: {gateway:?}");
+        let is_its = |text: &String| text.eq_ignore_ascii_case(bounty);
+        assert!(whole || of.iter().all(|record| record.bounty.as_ref().is_some_and(is_its)), "{of:?}");
+    }
+    assert!(gateway.iter().any(|record| record.kind == DelegationSigned));
+    assert_eq!(gateway.last().map(|record| record.kind), Some(Stopped));
+    let vendor = written("vendor/state/audit.jsonl");
+    assert!(vendor.iter().all(|record| record.kind == TransactionSigned && record.transaction.is_some()));
+    assert!(!vendor.is_empty());
+    let distributor = written("distributor-0/state/audit.jsonl");
+    for (kind, least) in [(OfferMade, 1), (TransactionSigned, 1), (PaymentSeen, 2)] {
+        assert!(distributor.iter().filter(|record| record.kind == kind).count() >= least, "{distributor:?}");
+    }
 }

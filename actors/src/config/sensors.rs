@@ -149,6 +149,15 @@ impl Sensors {
         }))
     }
 
+    /// The same, whatever file the keys are in.
+    pub(super) fn without_keys(&self) -> Self {
+        let mut sensors = self.clone();
+        if let Some(dtls) = sensors.coap.as_mut().and_then(|coap| coap.dtls.as_mut()) {
+            dtls.keys = PathBuf::new();
+        }
+        sensors
+    }
+
     /// The keys of sensors that speak DTLS, as they are in their files now.
     ///
     /// # Errors

@@ -56,7 +56,7 @@ pub enum OrderError {
 #[derive(Debug, Default)]
 pub(super) struct Campaigns {
     orders: BTreeMap<Bounty, Orders>,
-    failures: BTreeMap<(Bounty, DeviceKey), u8>,
+    pub(super) failures: BTreeMap<(Bounty, DeviceKey), u8>,
     /// As the machines were told last.
     told: BTreeMap<(Bounty, DeviceKey), Admission>,
 }
@@ -71,12 +71,22 @@ impl Campaigns {
         let orders = self.orders.entry(*bounty).or_default();
         match group {
             None => orders.all = *order,
+            Some(group) if *order == Order::Resume => drop(orders.groups.remove(group)),
             Some(group) => drop(orders.groups.insert(group.clone(), *order)),
         }
     }
 
     pub(super) fn orders(&self, bounty: &Bounty) -> Orders {
         self.orders.get(bounty).cloned().unwrap_or_default()
+    }
+
+    /// Says which orders hold nobody, as the configuration has no such group any more.
+    pub(super) fn tell_idle(&self, campaign: &Campaign) {
+        for (bounty, orders) in &self.orders {
+            for (group, order) in orders.without_group(campaign) {
+                tracing::warn!(%bounty, group, %order, "holds nobody: campaign.groups has no such group any more");
+            }
+        }
     }
 }
 
@@ -146,11 +156,15 @@ impl Exchanges {
         let Some(bounty) = wanted else { return };
         let count = self.campaigns.failures.entry((bounty, before.device)).or_insert(0);
         *count = count.saturating_add(1);
-        let save = SaveFailures { bounty, device: before.device, count: *count };
-        tracing::warn!(device = %before.device.device_id(), %bounty, count = save.count, "a sensor failed");
-        // If this is lost, the sensor is tried once more.
-        self.peers.store.do_send(save);
+        tracing::warn!(device = %before.device.device_id(), %bounty, count, "a sensor failed");
+        self.save_failure(bounty, before.device, ctx);
         self.readmit(bounty, ctx);
+    }
+
+    /// Whether it ends an order that was given to a group, which may be no more.
+    fn ends(&self, order: &GiveOrder, group: &str) -> bool {
+        let kept = self.campaigns.orders.get(&order.bounty);
+        order.order == Order::Resume && kept.is_some_and(|orders| orders.groups.contains_key(group))
     }
 
     fn check_order(&self, order: &GiveOrder) -> Result<(), OrderError> {
@@ -158,8 +172,9 @@ impl Exchanges {
             return Err(OrderError::Update(order.bounty));
         }
         match &order.group {
-            Some(group) if !self.site.campaign.has_group(group) => Err(OrderError::Group(group.clone())),
-            _ => Ok(()),
+            Some(group) if self.site.campaign.has_group(group) || self.ends(order, group) => Ok(()),
+            Some(group) => Err(OrderError::Group(group.clone())),
+            None => Ok(()),
         }
     }
 }
@@ -222,6 +237,7 @@ impl Handler<SetCampaign> for Exchanges {
 
     fn handle(&mut self, SetCampaign(campaign): SetCampaign, ctx: &mut Self::Context) {
         self.site.campaign = campaign;
+        self.campaigns.tell_idle(&self.site.campaign);
         self.readmit_all(ctx);
     }
 }
@@ -249,6 +265,8 @@ impl Handler<Retry> for Exchanges {
             move |counted: Result<Vec<Bounty>, OrderError>, actor, ctx| {
                 for bounty in counted? {
                     actor.campaigns.failures.remove(&(bounty, device));
+                    // One that was counted before may have been written after it was forgotten.
+                    actor.save_failure(bounty, device, ctx);
                     actor.readmit(bounty, ctx);
                 }
                 Ok(())

@@ -1,19 +1,18 @@
 //! One exchange with what belongs to it outside the machine.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use actix::SpawnHandle;
 use posthouse_contracts::fleet;
 use posthouse_protocol::gateway::{Exchange, Intent, Record, Update};
-use posthouse_protocol::id::{DeviceKey, Digest};
+use posthouse_protocol::id::{DeviceKey, Digest, LockHash};
 use posthouse_protocol::release::Release;
 
 use super::Site;
 use crate::verifier::CheckedPackage;
 
-/// Sensors for which a decision waits a millisecond more.
-const SENSORS_PER_MS: u64 = 50;
 /// Events kept for the status.
 const MAX_LOG: usize = 256;
 
@@ -31,6 +30,8 @@ pub(super) struct Follow {
     pub(super) decided: u64,
     /// Whether it has taken in facts that it has not decided about.
     pub(super) undecided: bool,
+    /// Payments that the audit log has been told of: index and lock.
+    pub(super) paid: BTreeSet<(u32, LockHash)>,
     pub(super) log: VecDeque<(u64, String)>,
     /// Why it does not go on, for people.
     pub(super) trouble: Option<String>,
@@ -62,6 +63,7 @@ impl Follow {
             timer: None,
             decided: 0,
             undecided: false,
+            paid: BTreeSet::new(),
             log: VecDeque::new(),
             trouble: None,
         }
@@ -79,10 +81,10 @@ impl Follow {
         sign.is_some_and(|request| request.digest() == *digest)
     }
 
-    /// How long after a decision the next one waits for more facts, ms. A decision looks at every sensor, some microseconds for
-    /// each: so deciding takes a part of the time at most, however many sensors speak at once, and a small site does not wait.
-    pub(super) fn pause(&self) -> u64 {
-        self.machine.sensors() as u64 / SENSORS_PER_MS
+    /// How long after a decision the next one waits for more facts, ms.
+    pub(super) fn pause(&self, per_sensor: Duration) -> u64 {
+        let sensors = u32::try_from(self.machine.sensors()).unwrap_or(u32::MAX);
+        u64::try_from(per_sensor.saturating_mul(sensors).as_millis()).unwrap_or(u64::MAX)
     }
 
     pub(super) fn note(&mut self, at: u64, text: String) {

@@ -13,7 +13,7 @@ use posthouse_protocol::id::{Bounty, DeviceKey, LockHash, Payee};
 use posthouse_protocol::release::Mode;
 use posthouse_protocol::secret::KeyR;
 
-use super::{Exchanges, PAUSE, PORTION};
+use super::{Exchanges, LATELY, PAUSE, PORTION};
 use crate::chain::{ReadClaims, Unwatch};
 use crate::crash::crash_point;
 use crate::dsn::{Ask, DsnError, FetchBody, Locate, Question};
@@ -248,6 +248,9 @@ impl Exchanges {
         let Some(follow) = self.follows.get_mut(&bounty) else { return };
         let text = super::view::words(event);
         tracing::info!(%bounty, version = %follow.machine.update().version, "{text}");
+        super::audit::record(event, follow.machine.update())
+            .into_iter()
+            .for_each(|record| self.peers.audit.tell(record));
         follow.note(now, text);
         let state = follow.machine.state();
         let (over, staged) = (state.is_over(), state.is_staged());
@@ -280,17 +283,23 @@ impl Exchanges {
             Some((follow, *follow.intents.get(&device)?))
         });
         let intent = newest.map(|(follow, intent)| self.worded(follow, intent)).unwrap_or_default();
-        self.hand_over(SetIntent { device: device.device_id(), intent }, ctx);
+        self.hand_over(device, intent, ctx);
     }
 
     /// Tells the hub, or has it wait behind others: what a whole fleet may have changes in one moment, and sensors that wake
-    /// just then are answered between the portions.
-    fn hand_over(&mut self, intent: SetIntent, ctx: &mut Ctx) {
-        if self.handing.waiting.is_empty() && self.handing.sent < PORTION {
-            self.peers.hub.do_send(intent);
-            self.handing.sent += 1;
-        } else {
-            self.handing.waiting.push_back(intent);
+    /// just then are answered between the portions. Who is awake does not wait behind those that sleep: it may be asleep itself
+    /// by then, and all wait for what it is asked to sign.
+    pub(super) fn hand_over(&mut self, device: DeviceKey, intent: messages::Intent, ctx: &mut Ctx) {
+        let now = self.now();
+        let awake = self.registry.heard_since(&device, now.saturating_sub(LATELY.as_millis() as u64));
+        let (device, handing) = (device.device_id(), &mut self.handing);
+        if awake || (handing.intents.is_empty() && handing.sent < PORTION) {
+            // What waits is older.
+            handing.intents.remove(&device);
+            handing.sent += 1;
+            self.peers.hub.do_send(SetIntent { device, intent });
+        } else if handing.intents.insert(device, intent).is_none() {
+            handing.waiting.push_back(device);
         }
         if !self.handing.ticks {
             self.handing.ticks = true;
@@ -300,9 +309,16 @@ impl Exchanges {
 
     fn hand_more(&mut self, ctx: &mut Ctx) {
         let handing = &mut self.handing;
-        handing.sent = handing.waiting.len().min(PORTION);
+        handing.sent = 0;
+        while handing.sent < PORTION
+            && let Some(device) = handing.waiting.pop_front()
+        {
+            // Nothing where it was told meanwhile.
+            let Some(intent) = handing.intents.remove(&device) else { continue };
+            handing.sent += 1;
+            self.peers.hub.do_send(SetIntent { device, intent });
+        }
         handing.ticks = handing.sent > 0;
-        handing.waiting.drain(..handing.sent).for_each(|intent| self.peers.hub.do_send(intent));
         if handing.ticks {
             ctx.run_later(PAUSE, Self::hand_more);
         }

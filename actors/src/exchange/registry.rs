@@ -29,8 +29,8 @@ impl Registry {
         self.kept = self.rows.clone();
     }
 
-    /// A sensor said hello: how the machines see it, and its row if that is to be kept.
-    pub(super) fn hello(&mut self, said: &SensorHello, now: u64) -> Option<(SensorView, Option<SensorRow>)> {
+    /// A sensor said hello: how the machines see it, and whether its row is to be kept.
+    pub(super) fn hello(&mut self, said: &SensorHello, now: u64) -> Option<(SensorView, bool)> {
         let hello = &said.hello;
         let known = self.rows.get(&hello.key);
         if known.is_none() && self.rows.len() >= self.max {
@@ -55,13 +55,13 @@ impl Registry {
         Some((view, changed))
     }
 
-    /// A sensor told how far it is: its product, and its row if that is to be kept.
+    /// A sensor told how far it is: its product, and whether its row is to be kept.
     pub(super) fn status(
         &mut self,
         device: &DeviceKey,
         status: &Status,
         now: u64,
-    ) -> Option<(ProductId, Option<SensorRow>)> {
+    ) -> Option<(ProductId, bool)> {
         let mut row = self.rows.get(device)?.clone();
         row.installed = status.installed;
         row.state = Some(status.state as u8);
@@ -72,8 +72,8 @@ impl Registry {
     }
 
     /// Takes a row in. That it was heard, and how far a download is, changes with every word and is
-    /// not worth a write each time.
-    fn change(&mut self, row: SensorRow) -> Option<SensorRow> {
+    /// not worth a write each time. Whether this is.
+    fn change(&mut self, row: SensorRow) -> bool {
         self.rows.insert(row.device, row.clone());
         let kept = self.kept.get(&row.device);
         let same = kept.is_some_and(|kept| {
@@ -81,11 +81,15 @@ impl Registry {
             let like = SensorRow { last_seen: kept.last_seen, next: kept.next, ..row.clone() };
             lately && like == *kept
         });
-        if same {
-            return None;
+        if !same {
+            self.kept.insert(row.device, row);
         }
-        self.kept.insert(row.device, row.clone());
-        Some(row)
+        !same
+    }
+
+    /// Whether a sensor was heard after this moment, Unix ms; since the start too.
+    pub(super) fn heard_since(&self, device: &DeviceKey, moment: u64) -> bool {
+        self.rows.get(device).is_some_and(|row| row.last_seen >= moment)
     }
 
     pub(super) fn product(&self, device: &DeviceKey) -> Option<ProductId> {
@@ -128,10 +132,10 @@ mod tests {
     #[test]
     fn a_word_is_kept_only_if_it_says_something_new() {
         let mut registry = Registry::new(2);
-        assert!(registry.hello(&hello(1, 1), 10).unwrap().1.is_some());
-        assert!(registry.hello(&hello(1, 1), 20).unwrap().1.is_none());
-        assert!(registry.hello(&hello(1, 2), 30).unwrap().1.is_some());
-        assert!(registry.hello(&hello(1, 2), 30 + STALE_MS).unwrap().1.is_some());
+        assert!(registry.hello(&hello(1, 1), 10).unwrap().1);
+        assert!(!registry.hello(&hello(1, 1), 20).unwrap().1);
+        assert!(registry.hello(&hello(1, 2), 30).unwrap().1);
+        assert!(registry.hello(&hello(1, 2), 30 + STALE_MS).unwrap().1);
         assert_eq!(registry.rows.values().next().unwrap().last_seen, 30 + STALE_MS);
     }
 

@@ -1,6 +1,7 @@
 //! What the status shows of the exchanges.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use posthouse_protocol::gateway::{
     Event, ExchangeStatus, OfferStatus, Peer, PeerStatus, SensorFault, SensorStatus,
@@ -11,7 +12,7 @@ use posthouse_protocol::release::Mode;
 use super::Exchanges;
 use super::follow::Follow;
 use crate::dsn::peer_id;
-use crate::status;
+use crate::status::{self, Page, Part};
 use crate::store::SensorRow;
 
 /// The sensors of an exchange with which something is wrong.
@@ -19,6 +20,15 @@ type Faults = BTreeMap<DeviceKey, SensorFault>;
 
 fn faults(view: &ExchangeStatus) -> Faults {
     view.sensors.iter().filter_map(|sensor| Some((sensor.device, sensor.fault?))).collect()
+}
+
+/// Which devices are wanted.
+fn devices(part: Part) -> Option<Page> {
+    match part {
+        Part::All => Some(Page { after: None, limit: usize::MAX }),
+        Part::Devices(page) => Some(page),
+        _ => None,
+    }
 }
 
 /// An event in words; distributors by their peer id.
@@ -32,27 +42,38 @@ pub(super) fn words(event: &Event) -> String {
     }
 }
 
-fn name(peer: &Peer) -> String {
+pub(super) fn name(peer: &Peer) -> String {
     peer_id(peer).map_or_else(|| format!("{peer:?}"), |peer| peer.to_string())
 }
 
 impl Exchanges {
-    pub(super) fn snapshot(&self) -> status::Snapshot {
+    pub(super) fn snapshot(&self, part: Part) -> status::Snapshot {
+        let mut snapshot = status::Snapshot { status: self.status(), ..status::Snapshot::default() };
+        if part == Part::Status {
+            return snapshot;
+        }
+        let all = part == Part::All;
         let views: Vec<(&Follow, ExchangeStatus)> =
             self.follows.values().map(|follow| (follow, follow.machine.status())).collect();
-        let faults = views.iter().map(|(follow, view)| (follow.machine.update().bounty, faults(view)));
-        let faults: BTreeMap<Bounty, Faults> = faults.collect();
-        status::Snapshot {
-            status: self.status(&views),
-            updates: views.iter().map(|(follow, view)| self.update(follow, view)).collect(),
-            devices: self.registry.rows.values().map(|row| self.device(row, &views, &faults)).collect(),
-            exchanges: views.iter().map(|(follow, view)| exchange(follow, view)).collect(),
+        if all || part == Part::Updates {
+            snapshot.updates = views.iter().map(|(follow, view)| self.update(follow, view)).collect();
         }
+        if let Some(Page { after, limit }) = devices(part) {
+            let faults = views.iter().map(|(follow, view)| (follow.machine.update().bounty, faults(view)));
+            let faults: BTreeMap<Bounty, Faults> = faults.collect();
+            let after = after.map_or(Bound::Unbounded, Bound::Excluded);
+            let rows = self.registry.rows.range((after, Bound::Unbounded)).take(limit);
+            snapshot.devices = rows.map(|(_, row)| self.device(row, &views, &faults)).collect();
+        }
+        if all || part == Part::Exchanges {
+            snapshot.exchanges = views.iter().map(|(follow, view)| exchange(follow, view)).collect();
+        }
+        snapshot
     }
 
-    fn status(&self, views: &[(&Follow, ExchangeStatus)]) -> status::Status {
-        let active = |follow: &&(&Follow, ExchangeStatus)| {
-            let state = follow.0.machine.state();
+    fn status(&self) -> status::Status {
+        let active = |follow: &&Follow| {
+            let state = follow.machine.state();
             !state.is_over() && state.name().as_str() != "done"
         };
         status::Status {
@@ -62,13 +83,17 @@ impl Exchanges {
                 started: self.started_at,
                 products: self.site.products.len(),
                 devices: self.registry.rows.len(),
-                active_exchanges: views.iter().filter(active).count(),
+                active_exchanges: self.follows.values().filter(active).count(),
             },
             chain: self.chain(),
             staging: status::Staging {
                 images: self.staged.len(),
                 bytes: self.staged.values().sum(),
                 quota: self.site.quota,
+            },
+            audit: {
+                let posthouse_audit::Health { error, left_out } = self.peers.audit.health();
+                status::AuditStatus { error, left_out }
             },
         }
     }
@@ -135,6 +160,10 @@ impl Exchanges {
         status::Update {
             order: orders.all.to_string(),
             group_orders: groups.collect(),
+            idle_orders: orders
+                .without_group(&self.site.campaign)
+                .map(|(group, _)| group.to_owned())
+                .collect(),
             ..update(follow, view)
         }
     }

@@ -24,6 +24,8 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(250), Duration::fr
 const REQUESTS: usize = 256;
 /// Messages of QoS 1 that the broker has not acknowledged.
 const IN_FLIGHT: u16 = 128;
+/// Requests that go out with one write, where so many wait.
+const BATCH: usize = 32;
 /// Longest message from the broker; the longest of ours has a few hundred bytes.
 const MAX_PACKET: u32 = 4096;
 /// The broker keeps what sensors said while the gateway was away, s: a day.
@@ -48,6 +50,11 @@ pub(super) type Outgoing = (String, Bytes, PublishOptions);
 
 /// Client and event loop.
 pub(super) fn client(config: &Config) -> Result<(AsyncClient, EventLoop), ConfigError> {
+    let builder = AsyncClient::builder(options(config)).capacity(REQUESTS);
+    builder.try_build().map_err(|error| ConfigError::Client(error.to_string()))
+}
+
+fn options(config: &Config) -> MqttOptions {
     // Blocks go out as they come, not with the next one after the broker's delayed acknowledgement.
     let mut network = NetworkOptions::new();
     network.set_tcp_nodelay(true);
@@ -59,6 +66,7 @@ pub(super) fn client(config: &Config) -> Result<(AsyncClient, EventLoop), Config
         .set_network_options(network)
         .set_session_store(EmptyHalf { in_flight: Some(IN_FLIGHT) })
         .set_outgoing_inflight_upper_limit(IN_FLIGHT)
+        .set_max_request_batch(BATCH)
         .set_max_packet_size(Some(MAX_PACKET));
     if let Some((name, password)) = &config.credentials {
         options.set_credentials(name, password.as_bytes().to_vec());
@@ -66,8 +74,7 @@ pub(super) fn client(config: &Config) -> Result<(AsyncClient, EventLoop), Config
     if let Some(tls) = &config.tls {
         options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(Arc::clone(tls))));
     }
-    let builder = AsyncClient::builder(options).capacity(REQUESTS);
-    builder.try_build().map_err(|error| ConfigError::Client(error.to_string()))
+    options
 }
 
 /// Drives the connection for as long as the actor lives.
@@ -148,4 +155,27 @@ pub(super) async fn publish(client: AsyncClient, mut said: Said) {
         }
     }
     let _ = client.disconnect().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_goes_out_together_and_what_is_in_flight_is_bounded() {
+        let config = Config {
+            host: "localhost".into(),
+            port: 1883,
+            client_id: "posthouse".into(),
+            credentials: None,
+            tls: None,
+            authenticated: false,
+            mirrors: Vec::new(),
+        };
+        let options = options(&config);
+        assert_eq!(
+            (options.max_request_batch(), options.get_outgoing_inflight_upper_limit()),
+            (BATCH, Some(IN_FLIGHT))
+        );
+    }
 }

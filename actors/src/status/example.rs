@@ -2,7 +2,8 @@
 
 use super::overview::Wanted;
 use super::{
-    Agent, ChainStatus, Device, Event, Exchange, Offer, Overview, Sensor, Snapshot, Staging, Status, Update,
+    Agent, AuditStatus, ChainStatus, Device, Event, Exchange, Offer, Overview, Sensor, Snapshot, Staging,
+    Status, Update,
 };
 
 const BOUNTY: &str = "0x5fbdb2315678afecb367f032d93f642f64180aa3";
@@ -32,6 +33,7 @@ pub(super) fn status() -> Status {
             ..ChainStatus::default()
         },
         staging: Staging { images: 1, bytes: 1 << 20, quota: 4 << 30 },
+        audit: AuditStatus::default(),
     }
 }
 

@@ -12,6 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::{Device, Exchange, Snapshot};
+use crate::messages::Carrier;
 
 /// What the answer is.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -42,16 +43,18 @@ impl Page {
     }
 }
 
-/// Everything at `now`, Unix milliseconds, in one text.
+/// Everything at `now`, Unix milliseconds, in one text; bytes of images that were carried come from elsewhere.
 ///
 /// # Errors
 /// The text cannot be written, which needs memory only.
-pub(super) fn text(all: &Snapshot, now: u64) -> Result<String, fmt::Error> {
+pub(super) fn text(all: &Snapshot, carried: [(Carrier, u64); 2], now: u64) -> Result<String, fmt::Error> {
     let mut page = Page(Registry::with_prefix("posthouse"));
     agent(&mut page, all);
     sensors(&mut page, &all.devices, now);
+    carriers(&mut page.0, carried);
     exchanges(&mut page, &all.exchanges);
     chain(&mut page, all);
+    audit(&mut page, all);
     process(&mut page.0);
     let mut text = String::new();
     encode(&mut text, &page.0)?;
@@ -108,6 +111,15 @@ fn sensors(page: &mut Page, devices: &[Device], now: u64) {
     page.gauge("sensors_last_seen_seconds", "When any sensor was heard last, Unix time; 0: never", last);
 }
 
+fn carriers(registry: &mut Registry, carried: [(Carrier, u64); 2]) {
+    let family = Family::<[(&'static str, &'static str); 1], Counter>::default();
+    for (carrier, bytes) in carried {
+        family.get_or_create(&[("carrier", carrier.as_str())]).inc_by(bytes);
+    }
+    let help = "Bytes of images that went to sensors since the start; what went twice counts twice";
+    registry.register("carried_bytes", help, family);
+}
+
 fn exchanges(page: &mut Page, exchanges: &[Exchange]) {
     let states = exchanges.iter().map(|exchange| exchange.state.as_str());
     page.by("exchanges", "Updates that are or were bought", "state", count(states, &[]));
@@ -138,6 +150,14 @@ fn chain(page: &mut Page, all: &Snapshot) {
     page.gauge("chain_age_seconds", "Age of that block; -1: none was read", age);
     page.gauge("chain_alarm", "1 if somebody should look into the chain", i64::from(chain.alarm.is_some()));
     page.gauge("chain_error", "1 if the last reading failed", i64::from(chain.error.is_some()));
+}
+
+fn audit(page: &mut Page, all: &Snapshot) {
+    let audit = &all.status.audit;
+    page.gauge("audit_error", "1 if the audit log cannot be written", i64::from(audit.error.is_some()));
+    let left_out = Counter::<u64>::default();
+    left_out.inc_by(audit.left_out);
+    page.0.register("audit_left_out", "Records that the audit log leaves out, since the start", left_out);
 }
 
 /// What the process uses, under the names that Prometheus' own clients give it.
@@ -205,13 +225,16 @@ mod tests {
         }
     }
 
+    const CARRIED: [(Carrier, u64); 2] = [(Carrier::Mqtt, 7), (Carrier::Coap, 8)];
+
     #[test]
     fn what_the_status_shows_is_counted() {
-        let text = text(&sample(), 6_000).unwrap();
+        let text = text(&sample(), CARRIED, 6_000).unwrap();
         for line in [
             "posthouse_sensors{carrier=\"coap\"} 1",
             "posthouse_sensors_pending 1",
             "posthouse_sensors_last_seen_seconds 5",
+            "posthouse_carried_bytes_total{carrier=\"mqtt\"} 7",
             "posthouse_exchanges{state=\"serving\"} 1",
             "posthouse_receipts_signed 2",
             "posthouse_receipts_claimed 1",
@@ -232,7 +255,7 @@ mod tests {
 
     #[test]
     fn a_sensor_that_is_no_more_is_not_waited_for() {
-        let text = text(&sample(), 5_000 + LATELY_MS).unwrap();
+        let text = text(&sample(), CARRIED, 5_000 + LATELY_MS).unwrap();
         for line in [
             "posthouse_sensors{carrier=\"coap\"} 1",
             "posthouse_sensors_heard 0",
@@ -244,7 +267,7 @@ mod tests {
 
     #[test]
     fn each_metric_is_documented_and_nothing_else_is() {
-        let text = text(&sample(), 6_000).unwrap();
+        let text = text(&sample(), CARRIED, 6_000).unwrap();
         let there: Vec<&str> =
             text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next()).collect();
         let documented: Vec<&str> = include_str!("../../../docs/metrics.md")
@@ -281,7 +304,7 @@ mod tests {
             .filter(|word| word.starts_with("posthouse_"))
             .map(|word| word.strip_suffix("_total").unwrap_or(word))
             .collect();
-        let text = text(&sample(), 6_000).unwrap();
+        let text = text(&sample(), CARRIED, 6_000).unwrap();
         let there = text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next());
         assert_eq!(shown, there.collect());
         assert!(

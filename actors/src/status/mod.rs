@@ -17,18 +17,43 @@ pub use self::overview::{Counts, Listed, Overview, Progress, Standing};
 pub use self::server::{Desk, serve};
 pub use self::token::Token;
 pub use self::view::{
-    Agent, ChainStatus, Device, ErrorBody, Event, Exchange, Left, Offer, Sensor, Snapshot, Staging, Status,
-    Update,
+    Agent, AuditStatus, ChainStatus, Device, ErrorBody, Event, Exchange, Left, Offer, Sensor, Snapshot,
+    Staging, Status, Update,
 };
 
 use std::time::Duration;
 
 use actix::Message;
+use posthouse_protocol::id::DeviceKey;
 
 /// How long the actors may take to answer: they hold everything that is asked for in memory.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// Asks for everything that the status shows, at one instant.
+/// Asks for what the status shows, at one instant.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Snapshot")]
-pub struct GetSnapshot;
+pub struct GetSnapshot(pub Part);
+
+/// What of it. The agent at a glance comes with each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// All.
+    All,
+    /// No more.
+    Status,
+    /// Updates.
+    Updates,
+    /// Some of the devices.
+    Devices(Page),
+    /// Exchanges.
+    Exchanges,
+}
+
+/// Some devices, by their keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Page {
+    /// Those behind this one; from the first if absent.
+    pub after: Option<DeviceKey>,
+    /// So many at most.
+    pub limit: usize,
+}

@@ -14,17 +14,21 @@ use actix_web::{
     http::{StatusCode, header},
     web,
 };
-use posthouse_protocol::id::{Bounty, DeviceId};
+use posthouse_audit::{Audit, Kind, Record};
+use posthouse_protocol::id::{Bounty, DeviceId, DeviceKey};
 use serde::{Deserialize, Serialize};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{IntoParams, Modify, OpenApi, ToSchema};
 
 use super::overview::{Overview, Wanted, overview};
 use super::{
-    ANSWER, Device, ErrorBody, Exchange, GetSnapshot, Snapshot, Status, Token, Update, example, metrics, page,
+    ANSWER, Device, ErrorBody, Exchange, GetSnapshot, Page, Part, Snapshot, Status, Token, Update, example,
+    metrics, page,
 };
 use crate::campaign::Order;
 use crate::exchange::{GiveOrder, OrderError, Retry};
+use crate::messages::Carrier;
+use crate::sensors::Carried;
 
 /// Connections at once: a status page, a scraper and a script, many times over.
 const CONNECTIONS: usize = 64;
@@ -33,6 +37,8 @@ const REQUEST: Duration = Duration::from_secs(5);
 /// How long answers under way may take when the agent stops.
 const GRACE_SECS: u64 = 2;
 
+/// Devices in one answer.
+const MAX_PAGE: u16 = 1000;
 /// Longest body of an order: they have none.
 const MAX_BODY: usize = 1024;
 
@@ -45,8 +51,12 @@ pub struct Desk {
     pub orders: Recipient<GiveOrder>,
     /// Who gives a sensor another try.
     pub retries: Recipient<Retry>,
+    /// Who knows what the carriers have carried.
+    pub carried: Recipient<Carried>,
     /// What whoever gives orders must bear; without it, none are taken.
     pub token: Option<Token>,
+    /// Writes down who gives which.
+    pub audit: Audit,
 }
 
 type Source = web::Data<Desk>;
@@ -106,13 +116,17 @@ fn not_allowed(allow: &'static str, why: &str) -> HttpResponse {
     HttpResponse::MethodNotAllowed().insert_header((header::ALLOW, allow)).json(why)
 }
 
-async fn ask(desk: &Desk) -> Result<Snapshot, HttpResponse> {
-    let asked = desk.source.send(GetSnapshot).timeout(ANSWER).await;
-    asked.map_err(|why| error(StatusCode::SERVICE_UNAVAILABLE, format!("the agent does not answer: {why}")))
+async fn ask(desk: &Desk, part: Part) -> Result<Snapshot, HttpResponse> {
+    let asked = desk.source.send(GetSnapshot(part)).timeout(ANSWER).await;
+    asked.map_err(|why| silent(&why))
 }
 
-async fn answer<T: Serialize>(desk: Source, part: impl FnOnce(Snapshot) -> T) -> HttpResponse {
-    ask(&desk).await.map_or_else(std::convert::identity, |all| {
+fn silent(why: &MailboxError) -> HttpResponse {
+    error(StatusCode::SERVICE_UNAVAILABLE, format!("the agent does not answer: {why}"))
+}
+
+async fn answer<T: Serialize>(desk: &Desk, of: Part, part: impl FnOnce(Snapshot) -> T) -> HttpResponse {
+    ask(desk, of).await.map_or_else(std::convert::identity, |all| {
         HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(part(all))
     })
 }
@@ -123,7 +137,7 @@ async fn answer<T: Serialize>(desk: Source, part: impl FnOnce(Snapshot) -> T) ->
     (status = 503, body = ErrorBody, description = "the agent does not answer"),
 ))]
 async fn status(desk: Source) -> HttpResponse {
-    answer(desk, |all| all.status).await
+    answer(&desk, Part::Status, |all| all.status).await
 }
 
 /// Updates that the vendors announced for this site's products.
@@ -132,16 +146,66 @@ async fn status(desk: Source) -> HttpResponse {
     (status = 503, body = ErrorBody, description = "the agent does not answer"),
 ))]
 async fn updates(desk: Source) -> HttpResponse {
-    answer(desk, |all| all.updates).await
+    answer(&desk, Part::Updates, |all| all.updates).await
 }
 
-/// Registered sensors.
-#[utoipa::path(get, path = "/v1/devices", tag = "status", responses(
-    (status = 200, body = Vec<Device>, example = json!([example::device()])),
+/// Which of a list that may be long.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Paging {
+    /// So many at most.
+    #[param(minimum = 1, maximum = 1000, default = 1000, example = 100)]
+    limit: Option<u16>,
+    /// Those behind this device: the `key` of the last one of the page before.
+    #[param(
+        pattern = "^[0-9a-fA-F]{66}$",
+        example = "02abababababababababababababababababababababababababababababababab"
+    )]
+    cursor: Option<String>,
+}
+
+impl Paging {
+    /// What is asked for.
+    fn page(&self) -> Result<Page, &'static str> {
+        let limit = self.limit.unwrap_or(MAX_PAGE);
+        if !(1..=MAX_PAGE).contains(&limit) {
+            return Err("limit is from 1 to 1000");
+        }
+        let after = self.cursor.as_ref().map(|cursor| cursor.parse::<DeviceKey>()).transpose();
+        let after = after.map_err(|_| "the cursor is a device's key: 66 hex digits")?;
+        Ok(Page { after, limit: limit.into() })
+    }
+}
+
+/// Registered sensors, by their keys, in pages: where there are more, `Link` (RFC 8288) has the next one.
+#[utoipa::path(get, path = "/v1/devices", tag = "status", params(Paging), responses(
+    (status = 200, body = Vec<Device>,
+        headers(("Link" = String, description = "where the next page is, with `rel=next`; none behind the last one")),
+        example = json!([example::device()])),
+    (status = 400, body = ErrorBody, description = "a query that is not known, or out of its bounds"),
     (status = 503, body = ErrorBody, description = "the agent does not answer"),
 ))]
-async fn devices(desk: Source) -> HttpResponse {
-    answer(desk, |all| all.devices).await
+async fn devices(desk: Source, paging: web::Query<Paging>) -> HttpResponse {
+    let Page { after, limit } = match paging.page() {
+        Ok(page) => page,
+        Err(why) => return error(StatusCode::BAD_REQUEST, why),
+    };
+    // One more tells whether there is another page.
+    let part = Part::Devices(Page { after, limit: limit + 1 });
+    let mut devices = match ask(&desk, part).await {
+        Ok(all) => all.devices,
+        Err(refused) => return refused,
+    };
+    let mut response = HttpResponse::Ok();
+    response.insert_header((header::CACHE_CONTROL, "no-store"));
+    if devices.len() > limit {
+        devices.truncate(limit);
+        let last = devices.last().map(|device| device.key.as_str()).unwrap_or_default();
+        let next = format!("</v1/devices?limit={limit}&cursor={last}>; rel=\"next\"");
+        response.insert_header((header::LINK, next));
+    }
+    response.json(devices)
 }
 
 /// Exchanges of files for receipts, from the announcement of an update on, with what happened in them.
@@ -150,7 +214,7 @@ async fn devices(desk: Source) -> HttpResponse {
     (status = 503, body = ErrorBody, description = "the agent does not answer"),
 ))]
 async fn exchanges(desk: Source) -> HttpResponse {
-    answer(desk, |all| all.exchanges).await
+    answer(&desk, Part::Exchanges, |all| all.exchanges).await
 }
 
 /// How all updates and sensors stand, with some of the sensors: small however many there are.
@@ -162,7 +226,7 @@ async fn exchanges(desk: Source) -> HttpResponse {
 async fn glance(desk: Source, wanted: web::Query<Wanted>) -> HttpResponse {
     match wanted.fault() {
         Some(why) => error(StatusCode::BAD_REQUEST, why),
-        None => answer(desk, |all| overview(all, now(), &wanted)).await,
+        None => answer(&desk, Part::All, |all| overview(all, now(), &wanted)).await,
     }
 }
 
@@ -172,7 +236,7 @@ async fn glance(desk: Source, wanted: web::Query<Wanted>) -> HttpResponse {
     (status = 503, body = ErrorBody, description = "the agent does not answer"),
 ))]
 async fn healthz(desk: Source) -> HttpResponse {
-    answer(desk, |_| Health { ok: true }).await
+    answer(&desk, Part::Status, |_| Health { ok: true }).await
 }
 
 /// Whether the agent has seen the chain, so that it can buy what is announced.
@@ -181,7 +245,7 @@ async fn healthz(desk: Source) -> HttpResponse {
     (status = 503, body = ErrorBody, description = "no final block was read yet, or the agent does not answer"),
 ))]
 async fn readyz(desk: Source) -> HttpResponse {
-    match ask(&desk).await {
+    match ask(&desk, Part::Status).await {
         Ok(all) if all.status.chain.finalized.is_none() => {
             error(StatusCode::SERVICE_UNAVAILABLE, "no final block was read yet")
         }
@@ -196,11 +260,16 @@ async fn readyz(desk: Source) -> HttpResponse {
     (status = 503, body = ErrorBody, description = "the agent does not answer"),
 ))]
 async fn exposition(desk: Source) -> HttpResponse {
-    let all = match ask(&desk).await {
+    let all = match ask(&desk, Part::All).await {
         Ok(all) => all,
         Err(refused) => return refused,
     };
-    match metrics::text(&all, now()) {
+    let carried = async |carrier| desk.carried.send(Carried(carrier)).timeout(ANSWER).await;
+    let (mqtt, coap) = match (carried(Carrier::Mqtt).await, carried(Carrier::Coap).await) {
+        (Ok(mqtt), Ok(coap)) => (mqtt, coap),
+        (Err(why), _) | (_, Err(why)) => return silent(&why),
+    };
+    match metrics::text(&all, [(Carrier::Mqtt, mqtt), (Carrier::Coap, coap)], now()) {
         Ok(text) => HttpResponse::Ok().content_type(metrics::CONTENT_TYPE).body(text),
         Err(why) => error(StatusCode::INTERNAL_SERVER_ERROR, why.to_string()),
     }
@@ -299,8 +368,11 @@ async fn order(
     let Ok(bounty) = bounty.strip_prefix("0x").unwrap_or(&bounty).parse::<Bounty>() else {
         return error(StatusCode::BAD_REQUEST, "the update is named by its bounty: 40 hex digits");
     };
-    let order = GiveOrder { bounty, group: scope.into_inner().group, order };
-    done(desk.orders.send(order).timeout(ANSWER).await)
+    let group = scope.into_inner().group;
+    let record =
+        Record { bounty: Some(format!("0x{bounty}")), group: group.clone(), ..ordered(&order.to_string()) };
+    let order = GiveOrder { bounty, group, order };
+    done(&desk, record, desk.orders.send(order).timeout(ANSWER).await)
 }
 
 /// Gives a sensor that failed too often another try.
@@ -324,29 +396,50 @@ async fn retry(desk: Source, request: HttpRequest, device: web::Path<String>) ->
     let Ok(device) = device.parse::<DeviceId>() else {
         return error(StatusCode::BAD_REQUEST, "a sensor is named by its device id: 32 hex digits");
     };
-    done(desk.retries.send(Retry(device)).timeout(ANSWER).await)
+    let record = Record { device: Some(device.to_string()), ..ordered("retry") };
+    done(&desk, record, desk.retries.send(Retry(device)).timeout(ANSWER).await)
 }
 
 /// The answer to whoever may not give orders.
 fn refused(desk: &Desk, request: &HttpRequest) -> Option<HttpResponse> {
+    let tell = |why: &str| {
+        let who = request.peer_addr().map(|address| address.ip().to_string());
+        desk.audit.tell(Record { who, reason: Some(why.into()), ..Record::new(Kind::OrderRefused) });
+    };
     let Some(token) = &desk.token else {
         let why = "no orders are taken: status.token_file is not set";
+        tell(why);
         return Some(error(StatusCode::FORBIDDEN, why));
     };
     let header = request.headers().get(header::AUTHORIZATION).and_then(|header| header.to_str().ok());
     if header.is_some_and(|header| token.is_borne_by(header)) {
         return None;
     }
-    let refused = ErrorBody { error: "an order needs the token of status.token_file".into() };
+    let why = "an order needs the token of status.token_file";
+    tell(why);
+    let refused = ErrorBody { error: why.into() };
     Some(HttpResponse::Unauthorized().insert_header((header::WWW_AUTHENTICATE, "Bearer")).json(refused))
 }
 
-fn done(answer: Result<Result<(), OrderError>, MailboxError>) -> HttpResponse {
+/// An order by somebody with the token.
+fn ordered(order: &str) -> Record {
+    Record { order: Some(order.into()), who: Some("token".into()), ..Record::new(Kind::OrderGiven) }
+}
+
+/// Writes an order down, and answers it.
+fn done(desk: &Desk, order: Record, answer: Result<Result<(), OrderError>, MailboxError>) -> HttpResponse {
+    let why = match &answer {
+        Ok(Ok(())) => None,
+        Ok(Err(why)) => Some(why.to_string()),
+        Err(why) => Some(why.to_string()),
+    };
+    let kind = if why.is_some() { Kind::OrderRefused } else { Kind::OrderGiven };
+    desk.audit.tell(Record { kind, reason: why, ..order });
     match answer {
         Ok(Ok(())) => HttpResponse::NoContent().finish(),
         Ok(Err(why @ OrderError::Store(_))) => error(StatusCode::INTERNAL_SERVER_ERROR, why.to_string()),
         Ok(Err(why)) => error(StatusCode::NOT_FOUND, why.to_string()),
-        Err(why) => error(StatusCode::SERVICE_UNAVAILABLE, format!("the agent does not answer: {why}")),
+        Err(why) => silent(&why),
     }
 }
 
@@ -378,9 +471,22 @@ mod tests {
     impl Handler<GetSnapshot> for Fixed {
         type Result = Snapshot;
 
-        fn handle(&mut self, _: GetSnapshot, _: &mut Self::Context) -> Snapshot {
+        fn handle(&mut self, GetSnapshot(part): GetSnapshot, _: &mut Self::Context) -> Snapshot {
             let agent = Agent { devices: 7, ..Agent::default() };
-            Snapshot { status: Status { agent, ..Status::default() }, ..Snapshot::default() }
+            let after = |key: &DeviceKey| matches!(part, Part::Devices(page) if page.after.is_some_and(|after| after >= *key));
+            let limit = if let Part::Devices(page) = part { page.limit } else { 0 };
+            let keys =
+                (1..=7).map(|number| DeviceKey::new([number; 33])).filter(|key| !after(key)).take(limit);
+            let devices = keys.map(|key| Device { key: key.to_string(), ..Device::default() }).collect();
+            Snapshot { status: Status { agent, ..Status::default() }, devices, ..Snapshot::default() }
+        }
+    }
+
+    impl Handler<Carried> for Fixed {
+        type Result = u64;
+
+        fn handle(&mut self, Carried(carrier): Carried, _: &mut Self::Context) -> u64 {
+            if carrier == Carrier::Mqtt { 11 } else { 12 }
         }
     }
 
@@ -410,15 +516,20 @@ mod tests {
         Desk {
             source: fixed.clone().recipient(),
             orders: fixed.clone().recipient(),
-            retries: fixed.recipient(),
+            retries: fixed.clone().recipient(),
+            carried: fixed.recipient(),
             token: token.map(|token| Token::new(token.as_bytes()).unwrap()),
+            audit: Audit::nowhere(),
         }
     }
 
     #[actix::test]
     async fn an_order_needs_the_token_and_names_what_there_is() {
         const TOKEN: &str = "0123456789abcdef";
-        let (server, address) = serve("127.0.0.1:0".parse().unwrap(), desk(Some(TOKEN))).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let audit = Audit::at(&folder.path().join("audit"), posthouse_audit::Bounds::default());
+        let desk = Desk { audit: audit.clone(), ..desk(Some(TOKEN)) };
+        let (server, address) = serve("127.0.0.1:0".parse().unwrap(), desk).unwrap();
         let handle = server.handle();
         let running = actix::spawn(server);
         let bearer = format!("Authorization: Bearer {TOKEN}\r\n");
@@ -444,6 +555,16 @@ mod tests {
         }
         handle.stop(true).await;
         running.await.unwrap().unwrap();
+
+        assert!(audit.flush(ANSWER));
+        let written = std::fs::read_to_string(folder.path().join("audit")).unwrap();
+        assert!(!written.contains(TOKEN) && !written.contains("0123456789abcdeg"), "no secret, nor a guess");
+        let written: Vec<Record> = written.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let of = |kind| written.iter().filter(move |record| record.kind == kind);
+        let given: Vec<_> = of(Kind::OrderGiven).map(|r| (r.order.as_deref(), r.group.as_deref())).collect();
+        assert_eq!(given, [(Some("pause"), None), (Some("pause"), Some("pilot")), (Some("retry"), None)]);
+        let by = |who: &str| of(Kind::OrderRefused).filter(|r| r.who.as_deref() == Some(who)).count();
+        assert_eq!((by("127.0.0.1"), by("token")), (4, 3), "without the token, and for what there is not");
     }
 
     #[actix::test]
@@ -453,6 +574,36 @@ mod tests {
         let running = actix::spawn(server);
         let answer = talk(address, &format!("POST /v1/updates/{}/pause", "01".repeat(20)), "").await;
         assert!(answer.starts_with("HTTP/1.1 403") && answer.contains("token_file"), "{answer}");
+        handle.stop(true).await;
+        running.await.unwrap().unwrap();
+    }
+
+    #[actix::test]
+    async fn devices_come_in_pages() {
+        let (server, address) = serve("127.0.0.1:0".parse().unwrap(), desk(None)).unwrap();
+        let handle = server.handle();
+        let running = actix::spawn(server);
+        let (mut path, mut pages) = ("/v1/devices?limit=3".to_owned(), Vec::new());
+        loop {
+            let answer = get(address, &format!("GET {path}")).await;
+            let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+            assert!(head.starts_with("HTTP/1.1 200"), "{answer}");
+            let devices: Vec<Device> = serde_json::from_str(body).unwrap();
+            pages.push(devices.iter().map(|device| device.key[..2].to_owned()).collect::<Vec<_>>().concat());
+            let Some(link) = head.lines().find_map(|line| line.strip_prefix("link: <")) else { break };
+            let (next, rel) = link.split_once('>').unwrap();
+            assert_eq!(rel, "; rel=\"next\"");
+            path = next.to_owned();
+        }
+        assert_eq!(pages, ["010203", "040506", "07"]);
+        let whole = get(address, "GET /v1/devices").await;
+        assert!(whole.contains("\"key\":\"07") && !whole.contains("\r\nlink:"), "{whole}");
+        let behind = get(address, &format!("GET /v1/devices?cursor={}", "07".repeat(33))).await;
+        assert!(behind.ends_with("\r\n\r\n[]"), "{behind}");
+        for query in ["limit=0", "limit=1001", "limit=x", "cursor=07", "page=1"] {
+            let refused = get(address, &format!("GET /v1/devices?{query}")).await;
+            assert!(refused.starts_with("HTTP/1.1 400") && refused.contains("\"error\":"), "{refused}");
+        }
         handle.stop(true).await;
         running.await.unwrap().unwrap();
     }
@@ -477,7 +628,7 @@ mod tests {
         let running = actix::spawn(server);
         let status = get(address, "GET /v1/status").await;
         assert!(status.starts_with("HTTP/1.1 200") && status.contains("\"devices\":7"), "{status}");
-        for list in ["updates", "devices", "exchanges"] {
+        for list in ["updates", "exchanges"] {
             let text = get(address, &format!("GET /v1/{list}")).await;
             assert!(text.starts_with("HTTP/1.1 200") && text.ends_with("[]"), "{text}");
         }
@@ -493,7 +644,9 @@ mod tests {
         assert!(refused.starts_with("HTTP/1.1 405") && refused.contains("allow: GET"), "{refused}");
         let described = get(address, "GET /v1/openapi.json").await;
         assert!(described.contains("\"openapi\":\"3.1.0\"") && described.contains("\"/v1/exchanges\""));
-        assert!(get(address, "GET /metrics").await.ends_with("# EOF\n"));
+        let metrics = get(address, "GET /metrics").await;
+        assert!(metrics.ends_with("# EOF\n"));
+        assert!(metrics.contains("posthouse_carried_bytes_total{carrier=\"coap\"} 12\n"), "{metrics}");
         assert!(get(address, "GET /readyz").await.starts_with("HTTP/1.1 503"));
         handle.stop(true).await;
         running.await.unwrap().unwrap();

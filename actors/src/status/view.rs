@@ -39,6 +39,18 @@ pub struct Status {
     pub chain: ChainStatus,
     /// Staged images.
     pub staging: Staging,
+    /// The audit log.
+    #[serde(default)]
+    pub audit: AuditStatus,
+}
+
+/// The audit log.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AuditStatus {
+    /// Why the last write failed, if it did: somebody should look into it.
+    pub error: Option<String>,
+    /// Records that were left out since the start, as there were too many or the disk took none.
+    pub left_out: u64,
 }
 
 /// The agent itself.
@@ -122,6 +134,9 @@ pub struct Update {
     /// What somebody ordered for groups of sensors, by name.
     #[serde(default)]
     pub group_orders: BTreeMap<String, String>,
+    /// Of these groups such as `campaign.groups` does not have any more: their orders hold nobody, and `resume` ends them.
+    #[serde(default)]
+    pub idle_orders: Vec<String>,
 }
 
 /// `/v1/devices`: one registered sensor.

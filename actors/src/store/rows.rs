@@ -8,7 +8,7 @@ use posthouse_protocol::id::{
 };
 use rusqlite::{Connection, Row, params};
 
-use super::{SaveAnnouncement, SaveFailures, SaveOrder, SavePackage, SaveRecords, StoreError};
+use super::{SaveAnnouncement, SaveFailures, SaveOrder, SavePackage, SaveRecords, SaveSensors, StoreError};
 use crate::campaign::Order;
 use crate::messages::Carrier;
 
@@ -173,11 +173,10 @@ fn save_record(db: &Connection, bounty: &Bounty, record: &Record) -> Result<()> 
     Ok(())
 }
 
-pub(super) fn save_sensors(db: &mut Connection, sensors: &[SensorRow]) -> Result<()> {
+pub(super) fn save_sensors(db: &mut Connection, save: &SaveSensors) -> Result<()> {
     let transaction = db.transaction()?;
-    for row in sensors {
-        save_sensor(&transaction, row)?;
-    }
+    save.sensors.iter().try_for_each(|row| save_sensor(&transaction, row))?;
+    save.failures.iter().try_for_each(|failure| save_failures(&transaction, failure))?;
     transaction.commit()?;
     Ok(())
 }

@@ -28,6 +28,8 @@ const TABLE: &str = "POSTHOUSE_LOSS";
 const ALL_COMPLETE: u32 = 10;
 /// Bytes sent again over CoAP, for each that was lost, at most.
 const RESENT: f64 = 1.5;
+/// From this loss on, percent.
+const HELD: u32 = 10;
 
 /// Not a test: a child that lives as simulated sensors, with the arguments that its parent left in the environment.
 #[test]
@@ -123,12 +125,14 @@ fn all_are_updated_and_little_more_is_sent_again_than_was_lost() {
                     losses.iter().flat_map(|lost| blocks.iter().map(move |block| (lost, block)))
                 {
                     let run = Run { carrier, way: Way::Kernel, lost: *lost, block: *block };
-                    ratios.extend(figures(&run, Some(within)));
+                    ratios.extend(figures(&run, Some(within)).map(|ratio| (run, ratio)));
                 }
             }
         }
         None => eprintln!(
-            "SKIPPED: no nft, no ip, or neither root nor namespaces for users: the kernel loses nothing"
+            "SKIPPED: the kernel loses nothing: no nft, no ip, or neither root nor namespaces for users (unshare -Urn, unshare -n) on the \
+             PATH {:?}",
+            path()
         ),
     }
     for (lost, block) in losses.iter().flat_map(|lost| blocks.iter().map(move |block| (lost, block))) {
@@ -136,8 +140,12 @@ fn all_are_updated_and_little_more_is_sent_again_than_was_lost() {
             figures(&Run { carrier: Carrier::Coap, way: Way::Proxy, lost: *lost, block: *block }, None);
         }
     }
-    if let Some(most) = ratios.into_iter().reduce(f64::max) {
+    let most = |held: bool| {
+        let ratios = ratios.iter().filter(|(run, _)| !held || run.is_held()).map(|(_, ratio)| *ratio);
+        ratios.reduce(f64::max)
+    };
+    if let Some(most) = most(false) {
         println!("resent_ratio_max {most:.3} 1");
-        assert!(most <= RESENT, "{most}");
     }
+    assert!(most(true).is_none_or(|most| most <= RESENT), "{ratios:?}");
 }

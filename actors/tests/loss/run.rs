@@ -15,10 +15,10 @@ use serde_json::Value;
 use tokio::process::Child;
 use tokio::time::timeout;
 
-use super::ALL_COMPLETE;
 use super::broker;
 use super::fleet::{self, Sensor};
 use super::site::{Site, VERSION};
+use super::{ALL_COMPLETE, HELD};
 
 /// The run, as JSON.
 pub(crate) const CHILD: &str = "POSTHOUSE_TEST_RUN";
@@ -26,6 +26,9 @@ pub(crate) const CHILD: &str = "POSTHOUSE_TEST_RUN";
 pub(crate) const SENSORS: usize = 100;
 /// Patience with a block over CoAP, ms: RFC 7252's 2000 are for the Internet, and this is loopback.
 const COAP_TIMEOUT_MS: u32 = 200;
+/// The same where it is held against a bound how much is sent again: a machine that stands still for longer has each sensor ask for what
+/// was not lost.
+const HELD_TIMEOUT_MS: u32 = 500;
 /// Over MQTT, ms, as sensors have it: TCP sends again by itself, after 200 ms and then twice as long each time.
 const MQTT_TIMEOUT_MS: u32 = 2000;
 /// A run ends then, whoever is done, s; sooner where not all need be.
@@ -92,6 +95,7 @@ fn image_len(block: u16) -> usize {
 pub(crate) fn tell_terms(blocks: &[u16]) {
     println!("loss_sensors {SENSORS} 1");
     println!("loss_coap_timeout {COAP_TIMEOUT_MS} ms");
+    println!("loss_coap_timeout_{HELD} {HELD_TIMEOUT_MS} ms");
     println!("loss_mqtt_timeout {MQTT_TIMEOUT_MS} ms");
     println!("loss_within {} s", WITHIN[0]);
     println!("loss_within_above_{ALL_COMPLETE} {} s", WITHIN[1]);
@@ -105,6 +109,12 @@ impl Run {
         let kind = if self.way == Way::Kernel { "loss" } else { "weather" };
         let carrier = self.carrier.counted_as().as_str();
         format!("{kind}_{carrier}_{}_{}", self.lost, self.block)
+    }
+
+    /// Whether it is held against a bound how much is sent again: where so much is lost that a stall of the machine, in which each
+    /// sensor asks for one block again, is little beside it.
+    pub(crate) fn is_held(&self) -> bool {
+        self.carrier == Carrier::Coap && self.way == Way::Kernel && (HELD..=ALL_COMPLETE).contains(&self.lost)
     }
 
     pub(crate) async fn play(&self) -> Came {
@@ -165,6 +175,7 @@ impl Run {
         let template = Sensor::new(dir, 2, carrier, gateway, &format!("block = {}\n", self.block));
         let config = template.config();
         let patience = match self.carrier {
+            Carrier::Coap if self.is_held() => HELD_TIMEOUT_MS,
             Carrier::Coap => COAP_TIMEOUT_MS,
             Carrier::Mqtt => MQTT_TIMEOUT_MS,
         };

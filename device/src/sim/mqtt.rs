@@ -28,6 +28,8 @@ const REQUESTS: usize = 64;
 const INCOMING: usize = 64;
 /// The broker keeps what is for a sleeping sensor so long, s: a week.
 const SESSION_EXPIRY: u32 = 7 * 24 * 3600;
+/// Messages of QoS 1 that the broker has not acknowledged: without a bound the client makes room for 65,535 with each connection.
+const IN_FLIGHT: u16 = 16;
 /// Largest packet that the sensor takes: a block with its topic.
 const MAX_PACKET: u32 = 4096;
 /// Put off for so long when the gateway does not say how long, s.
@@ -99,7 +101,7 @@ impl Mqtt {
     }
 
     async fn connect(&self, node: &Node, prefix: String) -> Result<Link, WakeError> {
-        let options = self.options(node)?;
+        let options = self.options(&node.id().to_string())?;
         let builder = AsyncClient::builder(options).capacity(REQUESTS);
         let (client, events) = builder.try_build().map_err(failed)?;
         let (sender, incoming) = mpsc::channel(INCOMING);
@@ -113,14 +115,15 @@ impl Mqtt {
         Ok(link)
     }
 
-    fn options(&self, node: &Node) -> Result<MqttOptions, WakeError> {
-        let mut options = MqttOptions::new(node.id().to_string(), (self.host.clone(), self.port));
+    fn options(&self, client_id: &str) -> Result<MqttOptions, WakeError> {
+        let mut options = MqttOptions::new(client_id, (self.host.clone(), self.port));
         options
             .set_keep_alive(30)
             .set_clean_start(false)
             .set_session_expiry_interval(Some(SESSION_EXPIRY))
             .set_network_options(without_delay())
-            .set_session_store(EmptyHalf { in_flight: None })
+            .set_session_store(EmptyHalf { in_flight: Some(IN_FLIGHT) })
+            .set_outgoing_inflight_upper_limit(IN_FLIGHT)
             .set_max_packet_size(Some(MAX_PACKET));
         if let Some((name, file)) = &self.credentials {
             options.set_credentials(name, read(file)?.trim_ascii_end().to_vec());
@@ -285,4 +288,26 @@ fn encode(message: &Message) -> (&'static str, Vec<u8>, PublishOptions) {
 
 fn failed(error: impl std::fmt::Display) -> WakeError {
     WakeError::Link(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A herd holds as many of what the client makes room for as it has sensors awake.
+    #[test]
+    fn what_is_in_flight_is_bounded() {
+        let mqtt = Mqtt {
+            host: "localhost".into(),
+            port: 1883,
+            credentials: None,
+            tls: None,
+            wake_ms: 1,
+            awake_ms: 1,
+            patience: Duration::ZERO,
+            late: None,
+        };
+        let options = mqtt.options("sensor").unwrap();
+        assert_eq!(options.get_outgoing_inflight_upper_limit(), Some(IN_FLIGHT));
+    }
 }

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use thiserror::Error;
 
 use super::board::{PageFiles, Slots, SoftKey};
-use super::config::Settings;
+use super::config::{Carrier, Settings};
 use super::tally::Tally;
 use crate::device::{Device, Failure, Flow, Outcome};
 
@@ -46,6 +46,7 @@ pub(super) struct Node {
     id: DeviceId,
     outbox: VecDeque<Message>,
     started: Instant,
+    carrier: Carrier,
     tally: Arc<Tally>,
     /// When it woke, until the gateway has said something.
     awoke: Option<Instant>,
@@ -68,7 +69,8 @@ impl Node {
         let device = Device::open(config, factory, boot, slots, SoftKey(key.clone()), pages)?;
         let id = public.device_id();
         let (outbox, started) = (VecDeque::new(), Instant::now());
-        let mut node = Self { device, id, outbox, started, tally, awoke: None, asked: None };
+        let carrier = settings.carrier;
+        let mut node = Self { device, id, outbox, started, carrier, tally, awoke: None, asked: None };
         // The power went between the state that announces an activation and the activation.
         if node.tick()? == Flow::Reboot {
             return Self::power_up(settings, key, node.tally);
@@ -139,7 +141,7 @@ impl Node {
     pub(super) fn hear(&mut self, input: Input<'_>) -> Result<Flow, BoardError> {
         if let Some(awoke) = self.awoke.take() {
             let after = awoke.elapsed();
-            self.tally.brought(after);
+            self.tally.brought(self.carrier, after);
             let what = match &input {
                 Input::Manifest(_) => "manifest",
                 Input::Sign(_) => "sign",

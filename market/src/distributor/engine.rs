@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use alloy::primitives::B256;
+use posthouse_audit::{Audit, Kind, Record};
 use posthouse_circuits::cipher::apply_payload;
 use posthouse_circuits::{ProvingKey, Statement, SystemRandomness};
 use posthouse_contracts::chain::{At, Health};
@@ -88,6 +89,7 @@ pub(super) struct Engine {
     pub(super) payee: Payee,
     pub(super) shelf: Shelf,
     pub(super) tasks: Tasks,
+    pub(super) audit: Audit,
 }
 
 impl Engine {
@@ -113,6 +115,8 @@ impl Engine {
                 self.feed(Input::Inspected { bounty, index, standing });
             }
             Message::Proved { bounty, gateway, s, cipher, proof } => {
+                let made = Record { hash: Some(s.to_string()), ..of(Kind::OfferMade, &bounty) };
+                self.audit.tell(Record { peer: Some(gateway.to_string()), ..made });
                 self.feed(Input::Proved { bounty, gateway, s, cipher, proof });
             }
             Message::ProofFailed { bounty, gateway, s } => {
@@ -194,6 +198,18 @@ impl Engine {
         }
     }
 
+    /// Tells the audit log what the chain has paid.
+    fn write_down(&self, event: &Event) {
+        if let Event::Paid { bounty, index, amount } = event {
+            self.audit.tell(Record {
+                address: Some(format!("0x{}", self.payee)),
+                amount: Some(amount.to_string()),
+                reason: Some(format!("for device {index} of the fleet")),
+                ..of(Kind::PaymentSeen, bounty)
+            });
+        }
+    }
+
     fn act(&mut self, output: Output, replies: &mut HashMap<u64, Reply>) -> Result<(), DatabaseError> {
         match output {
             Output::Send { id, response } => {
@@ -201,7 +217,10 @@ impl Engine {
                     answer(reply, &response);
                 }
             }
-            Output::Event(event) => tell(&event),
+            Output::Event(event) => {
+                tell(&event);
+                self.write_down(&event);
+            }
             Output::LookUp { id, bounty, gateway, keys } => {
                 if let Some((reply, goods)) = replies.remove(&id).zip(self.shelf.get(&bounty)) {
                     self.tasks.look_up(goods, gateway, keys, reply);
@@ -223,6 +242,11 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// A record about a bounty.
+fn of(kind: Kind, bounty: &Bounty) -> Record {
+    Record { bounty: Some(format!("0x{bounty}")), ..Record::new(kind) }
 }
 
 fn tell(event: &Event) {

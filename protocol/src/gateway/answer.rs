@@ -103,6 +103,8 @@ impl Exchange {
             if own && held.first_receipt.is_none() {
                 // What was verified opens as before; until when receipts are taken is the distributor's word alone, and new.
                 held.offer.offer.expires = offer.expires;
+                let record = held.recorded.then(|| held.offer.clone());
+                record.into_iter().for_each(|offer| self.persist(Record::Offer(offer)));
             }
             self.on_known_offer(peer, s, own, now);
             return;

@@ -201,8 +201,8 @@ impl Exchange {
         }
     }
 
-    /// Picks the sensor that is asked for a delegation: the first that is awake; another if that one
-    /// fell asleep over it.
+    /// Picks the sensor that is asked for a delegation: of those that are awake the one heard last, for the others may be asleep
+    /// by now; another if that one fell asleep over it.
     fn choose_delegate(&mut self, now: u64) {
         let starting = matches!(self.state, State::Announced | State::Locating(_) | State::Authenticating(_));
         let wanted = self.package.is_some()
@@ -228,10 +228,9 @@ impl Exchange {
                 && sensor.denied_by.is_empty()
                 && sensor.seen.map(|seen| seen.curve) == curve
         };
-        let mut candidates =
-            self.sensors.iter().filter(|(_, sensor)| able(sensor)).map(|(device, _)| *device);
-        let next = candidates.find(|device| Some(*device) != last);
-        self.delegate = next.or(last).map(|device| (device, now));
+        let others = self.sensors.iter().filter(|(device, sensor)| Some(**device) != last && able(sensor));
+        let next = others.max_by_key(|(_, sensor)| sensor.seen.map(|seen| seen.heard));
+        self.delegate = next.map(|(device, _)| *device).or(last).map(|device| (device, now));
         if let Some((_, since)) = self.delegate {
             self.due(since.saturating_add(self.policy.delegate_ms), now);
         }

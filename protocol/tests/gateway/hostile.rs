@@ -1,7 +1,7 @@
 //! One test for each way of a distributor to be bad, each state to be killed in, and each odd sensor.
 
 use posthouse_protocol::gateway::{Event, Fault, Input, OfferFault, SensorFault, StateName};
-use posthouse_protocol::id::{Payee, Version};
+use posthouse_protocol::id::{DeviceKey, Payee, Version};
 
 use crate::distributor::Kind;
 use crate::world::{VERSION, World, peer};
@@ -182,4 +182,41 @@ fn a_newer_version_takes_over() {
     assert_eq!(world.distributors[&peer(1)].hellos, 0);
     world.restart();
     assert_eq!(world.state(), StateName::Superseded);
+}
+
+#[test]
+fn of_many_sensors_the_one_heard_last_is_asked_to_delegate() {
+    let mut world = World::new(1, &[Kind::Honest], 3, 0);
+    let devices: Vec<DeviceKey> = world.sensors.keys().copied().collect();
+    let asked = |world: &World| devices.iter().position(|device| world.sensors[device].intent.sign.is_some());
+    for (device, after_ms) in devices.iter().zip([0, 10_000, 15_000]) {
+        world.now += after_ms;
+        let hello = world.sensors[device].hello();
+        world.feed(hello);
+    }
+    assert_eq!(asked(&world), Some(0));
+    world.now += 5_000;
+    world.feed(Input::Tick);
+    assert_eq!(asked(&world), Some(2), "the first fell asleep over it, and so may the second have");
+}
+
+#[test]
+fn an_offer_that_is_made_again_is_kept_with_its_new_end() {
+    let mut world = World::new(1, &[Kind::Honest], 1, 0);
+    let asked = (0..TURNS).any(|_| {
+        world.turn();
+        world.asked_for_receipts()
+    });
+    let (first, expired) = (world.kept_until(), Fault::OfferExpired);
+    assert!(asked && first.is_some());
+    // The sensor sleeps over it.
+    let again = (0..TURNS).any(|_| {
+        world.turn_asleep();
+        world.faults_of(peer(1)).contains(&expired) && world.state() == StateName::Offered
+    });
+    assert!(again, "{:?}", world.machine.status());
+    assert!(world.kept_until() > first);
+    world.restart();
+    assert!(world.run(TURNS), "stuck: {:?}", world.machine.status());
+    assert_eq!(world.faults_of(peer(1)), [expired], "it has not lapsed by the restart");
 }

@@ -387,6 +387,19 @@ impl World {
         }
     }
 
+    /// A turn in which all sensors sleep.
+    pub(crate) fn turn_asleep(&mut self) {
+        if self.transit.is_empty() { self.pass() } else { self.deliver() }
+    }
+
+    /// Until when the offer that is on disk is good, Unix seconds.
+    pub(crate) fn kept_until(&self) -> Option<u64> {
+        self.disk.values().find_map(|record| match record {
+            Record::Offer(offer) => Some(offer.offer().expires),
+            _ => None,
+        })
+    }
+
     fn pass(&mut self) {
         let idle = 1 + self.choices.next() % 5_000;
         let next = if self.wake > self.now { self.wake } else { self.now + idle };

@@ -36,7 +36,8 @@ fn who_may_be_nowhere_is_sent_little() {
     };
     if !unshare(&["true".as_ref()]).is_ok_and(|tried| tried.status.success()) {
         return eprintln!(
-            "skipped: no network in a namespace of our own (unshare --map-root-user --net, ip)"
+            "SKIPPED: no network in a namespace of our own: tried unshare --map-root-user --net and ip on the PATH {:?}",
+            std::env::var_os("PATH").unwrap_or_default()
         );
     }
     let program = std::env::current_exe().unwrap();
