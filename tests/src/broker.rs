@@ -45,7 +45,7 @@ impl Broker {
     /// One that somebody else runs there.
     #[must_use]
     pub fn elsewhere(address: SocketAddr) -> Self {
-        Self { address, _process: None }
+        Self { address, process: None }
     }
 
     /// mosquitto, without TLS, with its state in `folder`.
