@@ -12,7 +12,7 @@ LIC_FILES_CHKSUM = "\
 CVE_PRODUCT = "posthouse"
 
 SRC_URI = "git://github.com/posthouse/posthouse.git;protocol=https;branch=main"
-SRCREV = "e764e64dd5b0baa7b8f62b959555e9875a70fa33"
+SRCREV = "f621f8bef530d099d6e2774c1f77091e69a5621c"
 
 require posthouse-crates.inc
 
