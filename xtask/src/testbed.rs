@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
@@ -18,7 +18,7 @@ use crate::{
 };
 
 const FILE: &str = "packaging/containers/compose.yaml";
-const PROJECT: &str = "posthouse";
+const PROJECT: &str = "posthouse-testbed";
 const GATEWAYS: [&str; 2] = ["gateway-1", "gateway-2"];
 const DISTRIBUTORS: [&str; 2] = ["distributor-1", "distributor-2"];
 /// Of each gateway.
@@ -61,11 +61,9 @@ pub(crate) fn carry_out(order: Testbed) -> Result<()> {
         Testbed::Down => bed.down(),
         Testbed::Run(images) => {
             let outcome = bed.up(images).and_then(|()| bed.update());
-            if outcome.is_err() {
-                bed.keep_logs()?;
-            }
+            let kept = if outcome.is_err() { bed.keep_logs() } else { Ok(()) };
             let down = bed.down();
-            outcome.and(down)
+            outcome.and(kept).and(down)
         }
     }
 }
@@ -88,7 +86,7 @@ impl Bed {
         run(&mut all)?;
         for gateway in GATEWAYS {
             until(&format!("{gateway} to be ready"), READY, || {
-                Ok(self.says(gateway, &["posthouse", "status", "--ready"]).is_ok().then_some(()))
+                self.says(gateway, &["posthouse", "status", "--ready"]).map(|_| Some(()))
             })?;
             println!("{gateway} is ready");
         }
@@ -224,14 +222,20 @@ impl Bed {
     }
 }
 
-/// Asks until there is an answer.
+/// Asks until there is an answer. A question that fails is asked again: a program that restarts or has much to do is no failure
+/// before the end.
 fn until<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let begun = Instant::now();
     loop {
-        if let Some(answer) = ask()? {
-            return Ok(answer);
+        let failed = match ask() {
+            Ok(Some(answer)) => return Ok(answer),
+            Ok(None) => None,
+            Err(why) => Some(why),
+        };
+        if begun.elapsed() >= limit {
+            let waited = format!("waited {} s in vain for {what}", limit.as_secs());
+            return Err(failed.map_or_else(|| anyhow!("{waited}"), |why| why.context(waited)));
         }
-        ensure!(begun.elapsed() < limit, "waited {} s in vain for {what}", limit.as_secs());
         thread::sleep(EVERY);
     }
 }
