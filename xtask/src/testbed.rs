@@ -234,7 +234,10 @@ fn until<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Result<Option<
         };
         if begun.elapsed() >= limit {
             let waited = format!("waited {} s in vain for {what}", limit.as_secs());
-            return Err(failed.map_or_else(|| anyhow!("{waited}"), |why| why.context(waited)));
+            return Err(match failed {
+                Some(why) => why.context(waited),
+                None => anyhow!(waited),
+            });
         }
         thread::sleep(EVERY);
     }
