@@ -1,5 +1,5 @@
-//! Other people's clients, which `npm ci --ignore-scripts` installs in `tests/peers`: what a test says to them and hears
-//! from them are lines of JSON.
+//! Other people's clients, which `npm ci --ignore-scripts` installs in `tests/peers`, and a browser, by what it installs in
+//! `tests/page`: what a test says to them and hears from them are lines of JSON.
 
 use std::{
     fs::File,
@@ -18,7 +18,7 @@ use tokio::{
     time::timeout,
 };
 
-/// A Node program of `tests/peers`, alone with its children in a process group that ends with its owner.
+/// A Node program of `tests`, alone with its children in a process group that ends with its owner.
 #[derive(Debug)]
 pub struct Peer {
     name: String,
@@ -30,16 +30,26 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Start `script` with Node; what it prints on standard error goes to a file in `folder`.
+    /// Start `script` of `tests/peers` with Node; what it prints on standard error goes to a file in `folder`.
     pub fn start<S: AsRef<std::ffi::OsStr>>(
         script: &str,
         args: impl IntoIterator<Item = S>,
         folder: &Path,
     ) -> Result<Self> {
-        let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers");
+        Self::start_of("peers", script, args, folder)
+    }
+
+    /// The same of another folder of `tests`.
+    pub fn start_of<S: AsRef<std::ffi::OsStr>>(
+        home: &str,
+        script: &str,
+        args: impl IntoIterator<Item = S>,
+        folder: &Path,
+    ) -> Result<Self> {
+        let home = Path::new(env!("CARGO_MANIFEST_DIR")).join(home);
         ensure!(
             home.join("node_modules").is_dir(),
-            "the peers are not installed: run npm ci --ignore-scripts in {}",
+            "what it needs is not installed: run npm ci --ignore-scripts in {}",
             home.display()
         );
         let log = folder.join(script).with_extension("log");

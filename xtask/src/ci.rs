@@ -54,6 +54,7 @@ const STEPS: &[Step] = &[
     Step { name: "suit", slow: true, run: suit },
     Step { name: "rest", slow: true, run: rest },
     Step { name: "package", slow: true, run: package },
+    Step { name: "page", slow: true, run: page },
     Step { name: "board", slow: true, run: board },
     Step { name: "arm64", slow: true, run: arm64 },
     Step { name: "openwrt", slow: true, run: openwrt },
@@ -250,6 +251,12 @@ fn package() -> Result<Count> {
     let counted = counted(&mut machines.suite(&format!("{SUITE} package"), &deb)?, "Summary [");
     machines.end()?;
     counted
+}
+
+/// The page at `/` in a browser.
+fn page() -> Result<Count> {
+    tools::browser()?;
+    counted(cmd(SUITE).arg("page"), "Summary [")
 }
 
 /// The fuzz targets build; running them takes nightly and as long as one likes (`docs/fuzzing.md`).

@@ -207,6 +207,12 @@ pub(crate) fn peers() -> Result<()> {
     npm(Path::new("tests/peers"))
 }
 
+/// A browser, fonts for it, and what drives it, by the lock file in `tests/page`.
+pub(crate) fn browser() -> Result<()> {
+    debian(&[("chromium --version", "chromium fonts-dejavu-core")])?;
+    npm(Path::new("tests/page"))
+}
+
 /// Puts in place what a folder's lock file says.
 fn npm(home: &Path) -> Result<()> {
     if installed(home) {
