@@ -79,6 +79,12 @@ fn devices(address: SocketAddr) -> Result<Vec<Device>> {
     loop {
         let cursor = all.last().map(|device| format!("&cursor={}", device.key)).unwrap_or_default();
         let page: Vec<Device> = get(address, &format!("devices?limit={PAGE}{cursor}"))?;
+        // A gateway of an earlier version knows no pages and gives all each time.
+        if let (Some(known), Some(first)) = (all.last(), page.first())
+            && first.key <= known.key
+        {
+            return Ok(page);
+        }
         let last = page.len() < PAGE;
         all.extend(page);
         if last {

@@ -1,6 +1,6 @@
 //! The audit log: what was signed, accepted, refused or paid, one JSON object a line, appended and never changed.
 //!
-//! [`Audit`] is told [`Record`]s and writes them on a thread of its own ([`file`] says how they survive kills and power cuts, and how
+//! [`Audit`] is told [`Record`]s and writes them on a thread of its own ([`mod@file`] says how they survive kills and power cuts, and how
 //! much there may be of them). It holds nobody up: what finds no room is counted, and a disk that takes nothing is an alarm
 //! ([`Audit::health`]) and no stop. [`read`] finds records again. `docs/audit.md` has the kinds with an example of each.
 //!

@@ -267,6 +267,7 @@ async fn site(sensors: usize) -> Result<Measured> {
     let update_s = begun.elapsed().as_secs_f64();
     client.abort();
     let _aborted = client.await;
+    let rest = std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner));
     let printed = herd.printed();
     let sum: Value = serde_json::from_str(printed.lines().last().context("the herd says what came of it")?)?;
     ensure!(ended.success(), "the herd ended with {ended}: {sum}");
@@ -287,7 +288,7 @@ async fn site(sensors: usize) -> Result<Measured> {
             .collect(),
         unreachable: sum["unreachable"].as_u64().context("unreachable")?,
         milestones: milestones(&folder.path().join("gateway/audit.jsonl"), moment)?,
-        rest: std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner)),
+        rest,
         updated: sum["done"].as_u64().context("done")?,
         paid: site.devices_paid(published.version).await?,
     })

@@ -320,7 +320,8 @@ impl Exchange {
             && report.u_id == self.update.u_id
         {
             self.on_report(device, curve, report.sig);
-        } else if before < self.update.version && installed >= self.update.version {
+        } else if before < self.update.version && installed >= self.update.version && !sensor.told_installed {
+            sensor.told_installed = true;
             self.event(Event::Installed(device, false));
         }
     }

@@ -5,6 +5,7 @@
 //! before `claimBy`, and the sensor has signed whatever it was asked before.
 
 use alloc::vec::Vec;
+use core::cmp::Reverse;
 
 use super::exchange::{Body, Exchange};
 use super::io::{Admission, ClaimEntry, ClaimState, Event, Intent, Output, SensorFault};
@@ -229,8 +230,14 @@ impl Exchange {
                 && sensor.seen.map(|seen| seen.curve) == curve
         };
         let others = self.sensors.iter().filter(|(device, sensor)| Some(**device) != last && able(sensor));
-        let next = others.max_by_key(|(_, sensor)| sensor.seen.map(|seen| seen.heard));
-        self.delegate = next.map(|(device, _)| *device).or(last).map(|device| (device, now));
+        // Whoever was not asked yet goes first: two that talk and never sign must not take turns for ever.
+        let next = others
+            .min_by_key(|(_, sensor)| (sensor.delegate_asked, Reverse(sensor.seen.map(|seen| seen.heard))))
+            .map(|(device, _)| *device);
+        if let Some(sensor) = next.and_then(|device| self.sensors.get_mut(&device)) {
+            sensor.delegate_asked = now;
+        }
+        self.delegate = next.or(last).map(|device| (device, now));
         if let Some((_, since)) = self.delegate {
             self.due(since.saturating_add(self.policy.delegate_ms), now);
         }

@@ -40,6 +40,8 @@ pub(super) struct Sensor {
     /// `None` for one that only records speak of: it has not been heard since the restart.
     pub(super) seen: Option<Seen>,
     pub(super) delegation: Option<Signature>,
+    /// When it was last asked to delegate; 0 if never.
+    pub(super) delegate_asked: u64,
     pub(super) index: Option<u32>,
     /// Distributors that say it is not in the fleet.
     pub(super) denied_by: BTreeSet<Peer>,
@@ -52,6 +54,8 @@ pub(super) struct Sensor {
     pub(super) receipts: BTreeMap<LockHash, Receipt>,
     /// A report that it runs the update, signed.
     pub(super) report: Option<Signature>,
+    /// Its unsigned word that it runs the update was told of: it may take that back and say it again.
+    pub(super) told_installed: bool,
     /// What the site lets it have.
     pub(super) admission: Admission,
     /// What was last intended for it.

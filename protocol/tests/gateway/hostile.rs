@@ -198,6 +198,14 @@ fn of_many_sensors_the_one_heard_last_is_asked_to_delegate() {
     world.now += 5_000;
     world.feed(Input::Tick);
     assert_eq!(asked(&world), Some(2), "the first fell asleep over it, and so may the second have");
+    for (at, after_ms) in [(1, 28_000), (0, 1_000)] {
+        world.now += after_ms;
+        let hello = world.sensors[&devices[at]].hello();
+        world.feed(hello);
+    }
+    world.now += 1_000;
+    world.feed(Input::Tick);
+    assert_eq!(asked(&world), Some(1), "who was not asked yet goes before who talks more");
 }
 
 #[test]
