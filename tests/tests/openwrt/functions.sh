@@ -1,24 +1,31 @@
 #!/bin/sh
-# What of OpenWrt's /lib/functions.sh the init script uses to read its configuration, over one file in UCI's format ($UCI). OpenWrt's own
-# asks its program uci, which cannot be installed here.
+# shellcheck shell=dash
+# What of OpenWrt's /lib/functions.sh the init script uses to read its configuration. As there, a file is a script of calls to `config`,
+# `option` and `list`, in the shell that the init script is in; here it is $UCI itself, where OpenWrt asks its program uci, which
+# cannot be installed here.
+
+config() {
+	NUMBER=$((NUMBER + 1))
+	SECTION=${2:-cfg$NUMBER}
+	SECTIONS="$SECTIONS $SECTION"
+	eval "OPTION_${SECTION}_TYPE=\$1"
+}
+
+option() {
+	eval "OPTION_${SECTION}_$1=\$2"
+}
+
+list() {
+	eval "LIST_${SECTION}_$1=\"\${LIST_${SECTION}_$1-}\$2
+\""
+}
 
 config_load() {
-	section='' number=0 SECTIONS=''
-	while read -r line; do
-		case $line in '#'* | '') continue ;; esac
-		eval "set -- $line"
-		case $1 in
-		config)
-			number=$((number + 1))
-			section=${3:-cfg$number}
-			SECTIONS="$SECTIONS $section"
-			eval "OPTION_${section}_TYPE=\$2"
-			;;
-		option) eval "OPTION_${section}_$2=\$3" ;;
-		list) eval "LIST_${section}_$2=\"\${LIST_${section}_$2-}\$3
-\"" ;;
-		esac
-	done <"$UCI"
+	local name
+	for name in $(set | sed -n 's/^\(\(OPTION\|LIST\)_[A-Za-z0-9_]*\)=.*/\1/p'); do unset "$name"; done
+	NUMBER=0 SECTIONS=''
+	sh -n "$UCI" 2>/dev/null || return 1
+	eval "$(cat "$UCI")"
 }
 
 # variable section option [default]
@@ -33,16 +40,16 @@ config_get_bool() {
 
 # section option function
 config_list_foreach() {
-	values=''
+	local values value
 	eval "values=\"\${LIST_${1}_$2-}\""
 	printf '%s' "$values" | while read -r value; do "$3" "$value"; done
 }
 
 # function type
 config_foreach() {
-	type=''
+	local section kind
 	for section in $SECTIONS; do
-		config_get type "$section" TYPE
-		[ "$type" != "$2" ] || "$1" "$section"
+		config_get kind "$section" TYPE
+		[ "$kind" != "$2" ] || "$1" "$section"
 	done
 }
