@@ -7,6 +7,7 @@
 
 use std::{
     fs,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -50,14 +51,15 @@ cd /project
 pub(crate) struct Chroot(PathBuf);
 
 impl Chroot {
-    /// Makes it where there is none: a minute, 1.6 GB.
+    /// Makes it where there is none, or only some of one: a minute, 1.6 GB.
     pub(crate) fn ready() -> Result<Self> {
         tools::debian(&[("mmdebstrap --version", "mmdebstrap")])?;
         let cache = cache()?;
         let root = cache.join("build-root");
         // Written last, and compared: another list of packages asks for another root.
         let done = cache.join("build-root.packages");
-        if fs::read_to_string(&done).is_ok_and(|packages| packages == PACKAGES) {
+        let whole = fs::read_to_string(&done).is_ok_and(|packages| packages == PACKAGES);
+        if whole && root.join("usr/bin/cargo").is_file() {
             return Ok(Self(root));
         }
         fs::create_dir_all(&cache)?;
@@ -67,7 +69,11 @@ impl Chroot {
         for (mirror, suite) in SUITES {
             make.arg(format!("deb {mirror} {suite} main"));
         }
-        run(&mut make)?;
+        if let Err(why) = run(&mut make) {
+            // Only root can take away what is left of it.
+            run(as_root("rm -rf --one-file-system").arg(&fresh))?;
+            return Err(why);
+        }
         run(as_root("rm -rf --one-file-system").arg(&root))?;
         run(as_root("mv").arg(&fresh).arg(&root))?;
         fs::write(done, PACKAGES)?;
@@ -88,8 +94,8 @@ impl Chroot {
         run(cmd("cargo fetch --locked --manifest-path").arg(library).env("RUSTC_BOOTSTRAP", "1")).map(drop)
     }
 
-    /// Runs a shell's `script` inside, in the project's folder, which it cannot write to. `target` is cargo's there; `tools` is
-    /// seen as `/tools`.
+    /// Runs a shell's `script` inside, in the project's folder, which it cannot write to. `target` is cargo's there, and all in it the
+    /// caller's afterwards; `tools` is seen as `/tools`.
     pub(crate) fn run(&self, script: &str, target: &Path, tools: Option<&Path>, args: &[&str]) -> Result<()> {
         fs::create_dir_all(target)?;
         let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
@@ -105,7 +111,14 @@ impl Chroot {
             tools.unwrap_or(&project),
         ]);
         command.arg(format!("{SURROUNDINGS}{script}")).args(args);
-        run(&mut command).map(drop)
+        let ended = run(&mut command).map(drop);
+        if !tools::sudo().is_empty() {
+            // Of this process, as the system has it.
+            let caller = fs::metadata("/proc/self")?;
+            let owner = format!("{}:{}", caller.uid(), caller.gid());
+            run(as_root("chown -R --no-dereference").arg(owner).arg(target))?;
+        }
+        ended
     }
 }
 
