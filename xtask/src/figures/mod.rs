@@ -24,7 +24,8 @@ pub(crate) enum Area {
     /// served, beside libcoap's server; how a hundred sensors fare on lossy links; what a gateway takes for sites of up to 2,000
     /// sensors, and how soon each of them hears something when it wakes.
     Sensors,
-    /// Sizes of both gateways, what each takes when nothing happens, and mosquitto beside it.
+    /// Sizes of both gateways, what each takes when nothing happens, and mosquitto beside it. Both are built for this machine, with its C
+    /// library: the .ipk's program is another build of the small one, static with musl for aarch64.
     Agent,
 }
 
