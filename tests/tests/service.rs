@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use posthouse_audit::{Kind, read::Filter};
+use posthouse_audit::{Kind, Record, read::Filter};
 use posthouse_tests::{
     broker::Broker,
     chain::Chain,
@@ -109,7 +109,24 @@ async fn it_is_ready_and_alive_takes_rules_over_and_ends_when_told() {
     let ended = site.gateway().unwrap().terminate().await.unwrap();
     assert!(ended.success(), "{ended}");
     systemd.told("STOPPING=1").await;
+    // The distributor sees its pay when the block is final, which may be after everybody else has.
+    let log = folder.path().join("distributor-0/state/audit.jsonl");
+    let seen = async || {
+        let pays = written(&log).0.iter().filter(|record| record.kind == Kind::PaymentSeen).count();
+        Ok((pays >= 2).then_some(()))
+    };
+    posthouse_tests::poll::until("the pay in the distributor's log", PATIENCE, seen).await.unwrap();
     audited(folder.path(), &published.bounty);
+}
+
+/// A log's records, and how many of its lines are none.
+fn written(file: &Path) -> (Vec<Record>, u64) {
+    let mut records = Vec::new();
+    let odd = posthouse_audit::read::read(file, &Filter::default(), |record| {
+        records.push(record.clone());
+        Ok(())
+    });
+    (records, odd.unwrap())
 }
 
 /// What each program wrote down of all this.
@@ -120,12 +137,8 @@ fn audited(folder: &Path, bounty: &str) {
         Stopped, TransactionSigned,
     };
     let written = |file: &str| {
-        let mut records = Vec::new();
-        let odd = posthouse_audit::read::read(&folder.join(file), &Filter::default(), |record| {
-            records.push(record.clone());
-            Ok(())
-        });
-        assert_eq!(odd.unwrap(), 0);
+        let (records, odd) = written(&folder.join(file));
+        assert_eq!(odd, 0);
         records
     };
     let gateway = written("gateway/audit.jsonl");
