@@ -8,39 +8,42 @@
 mod audit;
 mod campaign;
 mod follow;
+mod keep;
+mod package;
 mod perform;
 mod registry;
 #[cfg(test)]
 mod tests;
 mod view;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use actix::{
-    Actor, ActorFutureExt as _, Addr, AsyncContext as _, Context, Handler, Message, Recipient,
-    ResponseActFuture, WrapFuture as _,
+    Actor, ActorFutureExt as _, Addr, AsyncContext as _, Context, Handler, Recipient, WrapFuture as _,
 };
 use posthouse_audit::{Audit, Kind, Record};
 use posthouse_contracts::chain::{Key, Trust};
-use posthouse_light_client::words;
-use posthouse_protocol::gateway::{Input, PackageFault, Policy, Report};
-use posthouse_protocol::id::{Bounty, DeviceId, DeviceKey, PeerHash, ProductId, ReleaseKey, UpdateId};
+use posthouse_protocol::gateway::{Input, Policy, Report};
+use posthouse_protocol::id::{Bounty, DeviceId, PeerHash, ProductId, ReleaseKey, UpdateId};
 
 use self::campaign::Campaigns;
 pub use self::campaign::{GiveOrder, OrderError, Retry, SetCampaign};
 use self::follow::Follow;
+pub use self::keep::Flush;
+use self::keep::Unsaved;
+use self::package::PACKAGE_RETRY;
 use self::registry::Registry;
 use crate::campaign::Campaign;
 use crate::chain::{Announced, Chain, ChainSeen, KeysRevealed, Watch};
 use crate::crash::crash_point;
-use crate::dsn::{Dsn, FetchPackage, FetchedPackage};
+use crate::dsn::{Dsn, FetchedPackage};
 use crate::messages::{Intent, SensorHello, SensorRefusal, SensorSignature, SensorStatus, SetIntent};
 use crate::stage::Stage;
 use crate::status::{GetSnapshot, Snapshot};
-use crate::store::{Announcement, Loaded, SaveAnnouncement, SaveFailures, SavePackage, SaveSensors, Store};
-use crate::verifier::{CheckPackage, CheckedPackage, Verifier};
+use crate::store::{Announcement, Loaded, SaveAnnouncement, Store};
+use crate::verifier::Verifier;
 
 /// Messages that may wait: a site's sensors all at once.
 const MAILBOX: usize = 4096;
@@ -48,10 +51,6 @@ const MAILBOX: usize = 4096;
 const MAX_SENSORS: usize = 8192;
 /// Updates followed at once: the newest of each product and a few before it.
 const MAX_FOLLOWS: usize = 1024;
-/// Rows of sensors are kept together that come within this: each transaction waits for the disk.
-const GATHER: Duration = Duration::from_secs(1);
-/// Waits between tries to fetch a package: first and longest.
-const PACKAGE_RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 /// Intents that the hub is told at once, and how long it is left to others then.
 const PORTION: usize = 32;
@@ -136,15 +135,6 @@ struct Handing {
     sent: usize,
     /// Whether a pause is under way.
     ticks: bool,
-}
-
-/// Of what the next transaction writes the newest.
-#[derive(Default)]
-struct Unsaved {
-    rows: BTreeSet<DeviceKey>,
-    failures: BTreeSet<(Bounty, DeviceKey)>,
-    /// Whether the transaction is due.
-    due: bool,
 }
 
 /// The actor.
@@ -284,114 +274,6 @@ impl Exchanges {
         }
     }
 
-    fn fetch_package(&mut self, bounty: Bounty, wait: Duration, ctx: &mut Context<Self>) {
-        let Some(follow) = self.follows.get(&bounty) else { return };
-        if follow.machine.state().is_over() {
-            return;
-        }
-        let fetch = self.peers.dsn.send(FetchPackage(follow.machine.update().p_id));
-        let done = move |fetched: Result<Result<FetchedPackage, _>, _>,
-                         actor: &mut Self,
-                         ctx: &mut Context<Self>| {
-            match fetched {
-                Ok(Ok(fetched)) => actor.check_package(bounty, fetched, ctx),
-                Ok(Err(error)) => actor.package_failed(bounty, &format!("{error}"), wait, ctx),
-                Err(error) => actor.package_failed(bounty, &format!("{error}"), wait, ctx),
-            }
-        };
-        ctx.spawn(fetch.into_actor(self).map(done));
-    }
-
-    fn package_failed(&mut self, bounty: Bounty, why: &str, wait: Duration, ctx: &mut Context<Self>) {
-        // Peers' addresses are in it, and an address is text of theirs.
-        let why = words(why);
-        tracing::warn!(%bounty, why, "package not fetched");
-        if let Some(follow) = self.follows.get_mut(&bounty) {
-            follow.trouble = Some(format!("package: {why}"));
-        }
-        let next = (wait * 2).min(PACKAGE_RETRY.1);
-        ctx.run_later(wait, move |actor, ctx| actor.fetch_package(bounty, next, ctx));
-    }
-
-    fn check_package(&mut self, bounty: Bounty, fetched: FetchedPackage, ctx: &mut Context<Self>) {
-        let Some(follow) = self.follows.get(&bounty) else { return };
-        let update = follow.machine.update().clone();
-        let Some((_, key)) = self.site.products.get(&update.product).copied() else { return };
-        let FetchedPackage { root, vk } = fetched;
-        let check = CheckPackage { update, key, root: root.clone(), vk: vk.clone() };
-        let done = move |checked: Result<Result<CheckedPackage, PackageFault>, _>,
-                         actor: &mut Self,
-                         ctx: &mut Context<Self>| {
-            match checked {
-                Ok(checked) => actor.package_checked(bounty, checked, SavePackage { bounty, root, vk }, ctx),
-                Err(error) => actor.package_failed(bounty, &format!("{error}"), PACKAGE_RETRY.0, ctx),
-            }
-        };
-        ctx.spawn(self.peers.verifier.send(check).into_actor(self).map(done));
-    }
-
-    fn package_checked(
-        &mut self,
-        bounty: Bounty,
-        checked: Result<CheckedPackage, PackageFault>,
-        save: SavePackage,
-        ctx: &mut Context<Self>,
-    ) {
-        let checked = checked.and_then(|checked| self.refuse_reused_key(&bounty, checked));
-        let checked = match checked {
-            Ok(checked) => checked,
-            Err(fault) => return self.package_rejected(bounty, fault, ctx),
-        };
-        // If this is lost, the package is fetched again after a restart.
-        self.peers.store.do_send(save);
-        let Some(follow) = self.follows.get_mut(&bounty) else { return };
-        let (product, version) = (follow.machine.update().product, follow.machine.update().version);
-        follow.trouble = None;
-        let release = checked.release.clone();
-        let hash = Some(release.release().u_id.to_string());
-        self.peers.audit.tell(Record { hash, ..audit::of(Kind::ReleaseAccepted, follow.machine.update()) });
-        follow.package = Some(checked);
-        self.drive(bounty, Input::Package(release), ctx);
-        let older: Vec<Bounty> = self
-            .follows
-            .iter()
-            .filter(|(_, other)| {
-                let update = other.machine.update();
-                update.product == product && update.version < version
-            })
-            .map(|(bounty, _)| *bounty)
-            .collect();
-        for bounty in older {
-            self.drive(bounty, Input::Newer(version), ctx);
-        }
-    }
-
-    /// The last good update stays in force.
-    fn package_rejected(&mut self, bounty: Bounty, fault: PackageFault, ctx: &mut Context<Self>) {
-        tracing::error!(%bounty, %fault, "announcement ignored");
-        if let Some(follow) = self.follows.get_mut(&bounty) {
-            follow.trouble = Some(fault.to_string());
-            let refused = audit::of(Kind::ReleaseRefused, follow.machine.update());
-            self.peers.audit.tell(Record { reason: Some(fault.to_string()), ..refused });
-        }
-        self.drive(bounty, Input::PackageRejected(fault), ctx);
-    }
-
-    /// Who bought the release that a payload key was used for before has this one for nothing.
-    fn refuse_reused_key(
-        &self,
-        bounty: &Bounty,
-        checked: CheckedPackage,
-    ) -> Result<CheckedPackage, PackageFault> {
-        let key_id = checked.release.release().key_id;
-        let reused = key_id.is_some()
-            && self.follows.iter().any(|(other, follow)| {
-                other != bounty
-                    && follow.machine.package().is_some_and(|known| known.release().key_id == key_id)
-            });
-        if reused { Err(PackageFault::KeyReused) } else { Ok(checked) }
-    }
-
     /// Exchanges of a product, the newest last.
     fn of_product(&self, product: &ProductId) -> Vec<Bounty> {
         let mut bounties: Vec<_> = self
@@ -402,68 +284,6 @@ impl Exchanges {
             .collect();
         bounties.sort();
         bounties.into_iter().map(|(_, bounty)| bounty).collect()
-    }
-
-    /// Has a sensor's row kept, with those of all that speak within [`GATHER`]. If it is lost before, the sensor says it again.
-    fn save_sensor(&mut self, device: DeviceKey, ctx: &mut Context<Self>) {
-        self.unsaved.rows.insert(device);
-        self.save_soon(ctx);
-    }
-
-    /// Has a failure kept, and in the same transaction the row that tells it from one that is said again.
-    fn save_failure(&mut self, bounty: Bounty, device: DeviceKey, ctx: &mut Context<Self>) {
-        self.unsaved.failures.insert((bounty, device));
-        self.save_sensor(device, ctx);
-    }
-
-    fn save_soon(&mut self, ctx: &mut Context<Self>) {
-        if !std::mem::replace(&mut self.unsaved.due, true) {
-            ctx.run_later(GATHER, |actor, ctx| {
-                let saved = actor.save_unsaved();
-                ctx.spawn(saved);
-            });
-        }
-    }
-
-    /// Writes all that waits, and all before it: the store does one thing after the other. What it does not take waits again.
-    fn save_unsaved(&mut self) -> ResponseActFuture<Self, ()> {
-        let Unsaved { rows, failures, .. } = std::mem::take(&mut self.unsaved);
-        let count = |(bounty, device): &(Bounty, DeviceKey)| {
-            let count = self.campaigns.failures.get(&(*bounty, *device)).copied().unwrap_or(0);
-            SaveFailures { bounty: *bounty, device: *device, count }
-        };
-        let save = SaveSensors {
-            sensors: rows.iter().filter_map(|device| self.registry.rows.get(device).cloned()).collect(),
-            failures: failures.iter().map(count).collect(),
-        };
-        let saved = self.peers.store.send(save).into_actor(self);
-        Box::pin(saved.map(move |saved, actor: &mut Self, ctx: &mut Context<Self>| {
-            let why = match saved {
-                Ok(Ok(())) => return,
-                Ok(Err(why)) => why.to_string(),
-                Err(why) => why.to_string(),
-            };
-            tracing::error!(sensors = rows.len(), why, "not kept, tried again");
-            actor.unsaved.rows.extend(rows);
-            actor.unsaved.failures.extend(failures);
-            actor.save_soon(ctx);
-        }))
-    }
-}
-
-/// Everything that waits is to be written; the answer comes when it is: gateway → exchanges, before the end.
-#[derive(Debug, Clone, Copy, Message)]
-#[rtype(result = "()")]
-pub struct Flush;
-
-impl Handler<Flush> for Exchanges {
-    type Result = ResponseActFuture<Self, ()>;
-
-    fn handle(&mut self, _: Flush, ctx: &mut Self::Context) -> Self::Result {
-        let undecided = self.follows.iter().filter(|(_, follow)| follow.undecided);
-        let undecided: Vec<Bounty> = undecided.map(|(bounty, _)| *bounty).collect();
-        undecided.into_iter().for_each(|bounty| self.drive(bounty, Input::Tick, ctx));
-        self.save_unsaved()
     }
 }
 

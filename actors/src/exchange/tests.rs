@@ -1,13 +1,13 @@
 //! The exchanges with the real store, chain, peer, verifier and stage around them; in the hub's place somebody who writes down what
 //! sensors should find.
 
-use actix::SyncArbiter;
+use actix::{Message, SyncArbiter};
 use posthouse_contracts::chain::{Limits, RpcChain, RpcConfig};
 use posthouse_dsn::Keypair;
 use posthouse_protocol::cose::ReleaseSigningKey;
 use posthouse_protocol::gateway::{CheckedRelease, Update};
 use posthouse_protocol::id::{
-    ChainId, CircuitId, ContentId, Curve, FleetRoot, PackageId, PkId, Version, VkId,
+    ChainId, CircuitId, ContentId, Curve, DeviceKey, FleetRoot, PackageId, PkId, Version, VkId,
 };
 use posthouse_protocol::package::Package;
 use posthouse_protocol::release::{self, Mode, Release};

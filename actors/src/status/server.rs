@@ -634,7 +634,8 @@ mod tests {
         }
         let overview = get(address, "GET /v1/overview?show=held&limit=100").await;
         assert!(overview.starts_with("HTTP/1.1 200") && overview.contains("\"found\":0"), "{overview}");
-        for query in ["limit=0", "limit=101", "limit=x", "show=", "offset=-1", "shows=held"] {
+        for query in ["limit=0", "limit=101", "limit=x", "show=", "offset=-1", "offset=1000001", "shows=held"]
+        {
             let refused = get(address, &format!("GET /v1/overview?{query}")).await;
             assert!(refused.starts_with("HTTP/1.1 400") && refused.contains("\"error\":"), "{refused}");
         }
