@@ -54,12 +54,12 @@ let loads = 0;
 page.on("framenavigated", () => (loads += 1));
 await page.goto(address);
 
-/** Values that the bar of an update took, as the page itself changed them. */
+/** Values that the bar of an update took, as the page itself changed them. The name is one that the page does not use itself. */
 const values = [];
-await page.exposeFunction("moved", (value) => values.push(value));
+await page.exposeFunction("posthouseTestBar", (value) => values.push(value));
 await page.evaluate(() => {
   new MutationObserver((changes) => {
-    for (const { target } of changes) if (target.matches?.("progress")) globalThis.moved(target.value / target.max);
+    for (const { target } of changes) if (target.matches?.("progress")) globalThis.posthouseTestBar(target.value / target.max);
   }).observe(document.getElementById("cards"), { subtree: true, attributeFilter: ["value"] });
 });
 
