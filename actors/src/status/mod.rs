@@ -7,9 +7,12 @@
 
 mod example;
 mod metrics;
+mod orders;
 mod overview;
 mod page;
 mod server;
+#[cfg(test)]
+mod tests;
 mod token;
 mod view;
 
