@@ -30,9 +30,9 @@ pub(crate) fn print(config: &Config, wanted: Wanted) -> Result<()> {
     let Wanted { json, since, device, bounty } = wanted;
     let (path, _) = config.audit_log();
     let mut out = io::BufWriter::new(io::stdout().lock());
-    let odd = read(&path, &Filter { since, device, bounty }, |record| {
-        let line = if json { serde_json::to_string(record)? } else { words(record) };
-        writeln!(out, "{line}")
+    let odd = read(&path, &Filter { since, device, bounty }, |_, line| match json {
+        true => writeln!(out, "{line}"),
+        false => writeln!(out, "{}", words(line)),
     });
     let odd = match odd {
         // Whoever reads has enough.

@@ -1,8 +1,8 @@
 //! The file, and those that it was before.
 //!
 //! Lines are appended with one write, by one process at a time (`flock`): a command and a service may share a log. A line that a
-//! power cut or a kill has torn is cut off before the next one is written, and that is said. At its bound the file becomes `….1`, what
-//! was `….1` becomes `….2`, and the last one goes. Only the owner may read them.
+//! power cut or a kill has torn is cut off before the next one is written, and that is said. At its bound the file is synced and becomes
+//! `….1`, what was `….1` becomes `….2`, and the last one goes. Only the owner may read them.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -38,6 +38,10 @@ pub struct Log {
     path: PathBuf,
     bounds: Bounds,
     file: Option<File>,
+    /// Bytes that were cut off, and no line says so yet.
+    cut: u64,
+    /// Whether the folder may not know the file yet, on disk.
+    is_new: bool,
 }
 
 /// The file that was the current one so many times ago.
@@ -50,7 +54,7 @@ pub(crate) fn earlier(path: &Path, times: u32) -> PathBuf {
 impl Log {
     /// A log at this path; nothing is touched yet.
     pub fn new(path: &Path, bounds: Bounds) -> Self {
-        Self { path: path.to_owned(), bounds, file: None }
+        Self { path: path.to_owned(), bounds, file: None, cut: 0, is_new: false }
     }
 
     /// Appends whole lines. They are in the page cache then: a kill does not lose them, a power cut may before [`Log::sync`].
@@ -59,26 +63,50 @@ impl Log {
     /// The disk takes none of them, or it is not known what it took: what is torn is cut off before the next line.
     pub fn append(&mut self, lines: &[u8]) -> io::Result<()> {
         loop {
-            let mut file = self.open()?;
-            file.lock()?;
-            // Another process may have put a new file in this place.
-            if !is_at(&file, &self.path)? {
-                continue;
+            self.open()?;
+            self.file.as_ref().map_or(Ok(()), File::lock)?;
+            let written = self.write(lines);
+            // One that stays is given back by the next line, or with the file.
+            let _locked = self.file.as_ref().map(File::unlock);
+            if written? {
+                return Ok(());
             }
-            let healed = heal(&mut file)?;
-            let len = file.metadata()?.len();
-            if len > 0 && len + lines.len() as u64 > self.bounds.bytes {
-                self.rotate()?;
-                continue;
-            }
-            let written = file.write_all(&[healed.as_slice(), lines].concat());
-            if written.is_err() {
-                // If this fails as well, the next one finds it.
-                let _torn = file.set_len(len);
-            }
-            file.unlock()?;
-            self.file = Some(file);
-            return written;
+        }
+    }
+
+    /// Writes to the file that is open and locked; or does not, as there is another one in its place from now on.
+    fn write(&mut self, lines: &[u8]) -> io::Result<bool> {
+        let Some(mut file) = self.file.as_ref() else { return Ok(false) };
+        if !is_at(file, &self.path)? {
+            return Ok(false);
+        }
+        let end = end(file)?;
+        if let End::Torn { whole, torn } = end {
+            file.set_len(whole)?;
+            self.cut = self.cut.saturating_add(torn);
+        }
+        let text = [end.line(), &self.told_cut(), lines].concat();
+        let len = file.metadata()?.len();
+        if len > 0 && len + text.len() as u64 > self.bounds.bytes {
+            // Nobody syncs it once it has another name.
+            file.sync_data()?;
+            self.rotate()?;
+            return Ok(false);
+        }
+        if let Err(error) = file.write_all(&text) {
+            // If this fails as well, the next one finds it.
+            let _torn = file.set_len(len);
+            return Err(error);
+        }
+        self.cut = 0;
+        Ok(true)
+    }
+
+    /// The record of what was cut off, if anything was.
+    fn told_cut(&self) -> Vec<u8> {
+        match self.cut {
+            0 => Vec::new(),
+            cut => Record { count: Some(cut), ..Record::new(Kind::Healed) }.line(),
         }
     }
 
@@ -87,24 +115,37 @@ impl Log {
     /// # Errors
     /// The disk does not say that it has it.
     pub fn sync(&mut self) -> io::Result<()> {
-        self.file.as_ref().map_or(Ok(()), File::sync_data)
+        let Some(file) = &self.file else { return Ok(()) };
+        file.sync_data()?;
+        if self.is_new {
+            File::open(folder(&self.path))?.sync_all()?;
+            self.is_new = false;
+        }
+        Ok(())
     }
 
-    fn open(&mut self) -> io::Result<File> {
-        if let Some(file) = self.file.take()
-            && is_at(&file, &self.path)?
-        {
-            return Ok(file);
+    /// Has the file at the path open.
+    fn open(&mut self) -> io::Result<()> {
+        if let Some(file) = &self.file {
+            if is_at(file, &self.path)? {
+                return Ok(());
+            }
+            // Somebody has moved it, with lines of ours that may not be on disk.
+            let synced = file.sync_data();
+            self.file = None;
+            synced?;
         }
         let mut options = OpenOptions::new();
         let file = options.read(true).append(true).create(true).mode(MODE).open(&self.path)?;
         if file.metadata()?.permissions().mode() & 0o777 != MODE {
             file.set_permissions(Permissions::from_mode(MODE))?;
         }
-        Ok(file)
+        self.is_new = true;
+        self.file = Some(file);
+        Ok(())
     }
 
-    fn rotate(&mut self) -> io::Result<()> {
+    fn rotate(&self) -> io::Result<()> {
         for times in (1..self.bounds.files).rev() {
             moved(&earlier(&self.path, times), &earlier(&self.path, times + 1))?;
         }
@@ -131,8 +172,29 @@ fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Cuts off what comes after the last whole line; the record that says so.
-fn heal(file: &mut File) -> io::Result<Vec<u8>> {
+/// The folder that a file is in.
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// How a file ends.
+enum End {
+    /// With a whole line, or it has none.
+    Whole,
+    /// So many bytes come after so many of whole lines.
+    Torn { whole: u64, torn: u64 },
+    /// With what is longer than any line: this is not ours to cut.
+    Others,
+}
+
+impl End {
+    /// What ends its last line.
+    fn line(&self) -> &'static [u8] {
+        if matches!(self, Self::Others) { b"\n" } else { b"" }
+    }
+}
+
+fn end(mut file: &File) -> io::Result<End> {
     let len = file.metadata()?.len();
     let start = len.saturating_sub(MAX_LINE);
     let mut last = [b'\n'];
@@ -141,20 +203,14 @@ fn heal(file: &mut File) -> io::Result<Vec<u8>> {
         file.read_exact(&mut last)?;
     }
     if last == *b"\n" {
-        return Ok(Vec::new());
+        return Ok(End::Whole);
     }
     file.seek(SeekFrom::Start(start))?;
     let mut tail = Vec::new();
     file.take(MAX_LINE).read_to_end(&mut tail)?;
     let whole = tail.iter().rposition(|byte| *byte == b'\n').map(|at| start + at as u64 + 1);
-    match whole.or((start == 0).then_some(0)) {
-        Some(whole) => {
-            file.set_len(whole)?;
-            Ok(Record { count: Some(len - whole), ..Record::new(Kind::Healed) }.line())
-        }
-        // No line is so long: this is not ours to cut.
-        None => Ok(b"\n".to_vec()),
-    }
+    let whole = whole.or((start == 0).then_some(0));
+    Ok(whole.map_or(End::Others, |whole| End::Torn { whole, torn: len - whole }))
 }
 
 #[cfg(test)]
@@ -202,6 +258,34 @@ mod tests {
         fs::rename(folder.path().join("log"), folder.path().join("moved")).unwrap();
         log.append(b"2\n").unwrap();
         assert_eq!([text(&folder, "moved"), text(&folder, "log")], ["1\n", "2\n"]);
+    }
+
+    #[test]
+    fn what_was_cut_off_is_told_in_the_file_that_comes_after() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("log"), format!("{}\ntorn", "x".repeat(90))).unwrap();
+        let record = Record::new(Kind::Started);
+        log(&folder, 100, 1).append(&record.clone().line()).unwrap();
+        assert_eq!(text(&folder, "log.1").len(), 91);
+        let read: Vec<Record> =
+            text(&folder, "log").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!((read[0].kind, read[0].count, &read[1]), (Kind::Healed, Some(4), &record));
+    }
+
+    /// A pipe takes lines and cannot be synced.
+    #[test]
+    fn one_that_was_moved_away_is_synced_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let made = std::process::Command::new("mkfifo").args(["-m", "600"]).arg(&path).status();
+        assert!(made.unwrap().success());
+        let mut log = log(&folder, 100, 2);
+        log.append(b"1\n").unwrap();
+        fs::rename(&path, folder.path().join("moved")).unwrap();
+        assert!(log.append(b"2\n").is_err(), "the first line may be lost");
+        log.append(b"2\n").unwrap();
+        log.sync().unwrap();
+        assert_eq!(text(&folder, "log"), "2\n");
     }
 
     #[test]

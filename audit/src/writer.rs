@@ -1,8 +1,10 @@
 //! The thread that writes.
 
+use std::convert::Infallible;
+use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,6 +18,8 @@ const QUEUE: usize = 8192;
 const BATCH: usize = 256;
 /// From a write to the moment from which it survives a power cut, and between two tries of one that failed.
 const SYNC: Duration = Duration::from_secs(1);
+/// A lock, a write or a sync that takes longer is an alarm: it may never end.
+const HUNG: Duration = Duration::from_secs(5);
 
 enum Message {
     Record(Box<Record>),
@@ -26,16 +30,28 @@ enum Message {
 /// How the log fares.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Health {
-    /// Why the last write failed, if it did: somebody should look into it.
+    /// Why what was told is not on disk, if it should be: somebody should look into it.
     pub error: Option<String>,
     /// Records that were left out since the start, as there were too many or the disk took none.
     pub left_out: u64,
 }
 
+/// How the disk fares.
 #[derive(Debug, Default)]
+struct Disk {
+    /// Since when the thread waits for it.
+    asked: Option<Instant>,
+    /// Why it took nothing, until it has all.
+    error: Option<String>,
+}
+
+#[derive(Debug)]
 struct Shared {
+    /// The file, as people write it.
+    path: String,
+    hung: Duration,
     limit: Mutex<Limit>,
-    error: Mutex<Option<String>>,
+    disk: Mutex<Disk>,
     /// For want of room in the queue, and not told yet.
     lost: AtomicU64,
     left_out: AtomicU64,
@@ -43,7 +59,15 @@ struct Shared {
 
 /// Where records go. Cheap to clone; the thread ends with the last clone, when all is written.
 #[derive(Debug, Clone, Default)]
-pub struct Audit(Option<(SyncSender<Message>, Arc<Shared>)>);
+pub struct Audit(Option<Told>);
+
+#[derive(Debug, Clone)]
+struct Told {
+    sender: SyncSender<Message>,
+    shared: Arc<Shared>,
+    /// Nothing comes by it but its end, which the thread sees even where it takes no more messages.
+    _running: Sender<Infallible>,
+}
 
 impl std::fmt::Debug for Message {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -55,21 +79,20 @@ impl Audit {
     /// Writes to the file at this path and those beside it. It is opened by the first record, and again as long as that fails: a log
     /// that cannot be written stops nothing.
     pub fn at(path: &Path, bounds: Bounds) -> Self {
+        Self::with(path, bounds, HUNG)
+    }
+
+    fn with(path: &Path, bounds: Bounds, hung: Duration) -> Self {
         let (sender, receiver) = sync_channel(QUEUE);
-        let shared = Arc::new(Shared::default());
-        let mut writer = Writer {
-            log: Log::new(path, bounds),
-            path: path.display().to_string(),
-            shared: Arc::clone(&shared),
-            lines: Vec::new(),
-            unsynced: false,
-            synced: Instant::now(),
-        };
-        let begun = std::thread::Builder::new().name("audit".into()).spawn(move || writer.run(&receiver));
+        let (running, ended) = channel();
+        let shared = Arc::new(Shared::new(path, hung));
+        let mut writer = Writer::new(Log::new(path, bounds), Arc::clone(&shared));
+        let begun =
+            std::thread::Builder::new().name("audit".into()).spawn(move || writer.run(&receiver, &ended));
         if let Err(error) = begun {
-            shared.fail(&path.display().to_string(), &error);
+            shared.fail(&error);
         }
-        Self(Some((sender, shared)))
+        Self(Some(Told { sender, shared, _running: running }))
     }
 
     /// Writes nothing.
@@ -79,7 +102,8 @@ impl Audit {
 
     /// Has a record written; never waits. What strangers can cause is written some times a minute, and then counted.
     pub fn tell(&self, record: Record) {
-        let Some((sender, shared)) = &self.0 else { return };
+        let Some(Told { sender, shared, .. }) = &self.0 else { return };
+        shared.look();
         let limited = record.kind.is_strangers();
         if limited && !lock(&shared.limit).admit(record.kind, Instant::now()) {
             shared.left_out.fetch_add(1, Ordering::Relaxed);
@@ -91,16 +115,16 @@ impl Audit {
 
     /// How the log fares.
     pub fn health(&self) -> Health {
-        let Some((_, shared)) = &self.0 else { return Health::default() };
-        Health { error: lock(&shared.error).clone(), left_out: shared.left_out.load(Ordering::Relaxed) }
+        let Some(Told { shared, .. }) = &self.0 else { return Health::default() };
+        Health { error: shared.look(), left_out: shared.left_out.load(Ordering::Relaxed) }
     }
 
     /// Waits until all that was told is on disk, at most so long. Whether it is.
     pub fn flush(&self, most: Duration) -> bool {
-        let Some((sender, shared)) = &self.0 else { return true };
+        let Some(Told { sender, shared, .. }) = &self.0 else { return true };
         let (done, told) = sync_channel(1);
         let sent = sender.try_send(Message::Flush(done)).is_ok();
-        sent && told.recv_timeout(most).is_ok() && lock(&shared.error).is_none()
+        sent && told.recv_timeout(most).is_ok() && lock(&shared.disk).error.is_none()
     }
 }
 
@@ -109,18 +133,69 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Shared {
-    fn fail(&self, path: &str, error: &std::io::Error) {
-        let mut before = lock(&self.error);
-        if before.is_none() {
-            tracing::error!(path, %error, "the audit log is not written; tried again each second");
+    fn new(path: &Path, hung: Duration) -> Self {
+        Self {
+            path: path.display().to_string(),
+            hung,
+            limit: Mutex::default(),
+            disk: Mutex::default(),
+            lost: AtomicU64::new(0),
+            left_out: AtomicU64::new(0),
         }
-        *before = Some(format!("{path}: {error}"));
+    }
+
+    /// Does something that may take the disk as long as it likes.
+    fn ask(&self, ask: impl FnOnce() -> io::Result<()>) -> bool {
+        lock(&self.disk).asked = Some(Instant::now());
+        let asked = ask();
+        lock(&self.disk).asked = None;
+        asked.inspect_err(|error| self.fail(error)).is_ok()
+    }
+
+    fn fail(&self, error: &io::Error) {
+        let is_first = lock(&self.disk).fail(&self.path, error);
+        self.tell_of(is_first, error);
+    }
+
+    /// Says it once, and holds no lock meanwhile: the log of the program may have to wait as well.
+    fn tell_of(&self, is_first: bool, error: &impl std::fmt::Display) {
+        if is_first {
+            tracing::error!(path = self.path, %error, "the audit log is not written; it is tried on and on");
+        }
+    }
+
+    /// Why what was told is not on disk. Whoever asks finds out that the thread hangs, as it cannot say so itself.
+    fn look(&self) -> Option<String> {
+        let mut disk = lock(&self.disk);
+        if disk.error.is_some() || disk.asked.is_none_or(|asked| asked.elapsed() < self.hung) {
+            return disk.error.clone();
+        }
+        let why = format!("waiting for the disk, or for who has it locked, for {} s", self.hung.as_secs());
+        let is_first = disk.fail(&self.path, &why);
+        let error = disk.error.clone();
+        drop(disk);
+        self.tell_of(is_first, &why);
+        error
+    }
+
+    /// All is on disk.
+    fn mend(&self) {
+        let error = lock(&self.disk).error.take();
+        if error.is_some() {
+            tracing::info!(path = self.path, "the audit log is written again");
+        }
+    }
+}
+
+impl Disk {
+    /// Whether it is the first since all was well.
+    fn fail(&mut self, path: &str, error: &impl std::fmt::Display) -> bool {
+        self.error.replace(format!("{path}: {error}")).is_none()
     }
 }
 
 struct Writer {
     log: Log,
-    path: String,
     shared: Arc<Shared>,
     /// What the disk has not taken yet: a batch at most.
     lines: Vec<u8>,
@@ -129,7 +204,11 @@ struct Writer {
 }
 
 impl Writer {
-    fn run(&mut self, receiver: &Receiver<Message>) {
+    fn new(log: Log, shared: Arc<Shared>) -> Self {
+        Self { log, shared, lines: Vec::new(), unsynced: false, synced: Instant::now() }
+    }
+
+    fn run(&mut self, receiver: &Receiver<Message>, running: &Receiver<Infallible>) {
         let mut ended = false;
         while !ended {
             let mut flushes = Vec::new();
@@ -141,12 +220,14 @@ impl Writer {
                     Err(RecvTimeoutError::Disconnected) => ended = true,
                 }
                 self.count(ended || !flushes.is_empty());
+                self.write();
             } else {
-                // The disk takes nothing: what is told meanwhile waits in the queue, and past its end is counted.
-                std::thread::sleep(SYNC);
-                ended = Arc::strong_count(&self.shared) == 1;
+                // The disk takes nothing: what is told meanwhile waits in the queue, and past its end is counted. At the end it is
+                // tried once more; what waits then is written too if it takes this.
+                let last = running.recv_timeout(SYNC) == Err(RecvTimeoutError::Disconnected);
+                self.write();
+                ended = last && !self.lines.is_empty();
             }
-            self.write();
             if self.unsynced && (ended || !flushes.is_empty() || self.synced.elapsed() >= SYNC) {
                 self.sync();
             }
@@ -178,26 +259,20 @@ impl Writer {
     }
 
     fn write(&mut self) {
-        if self.lines.is_empty() {
-            return;
-        }
-        match self.log.append(&self.lines) {
-            Ok(()) => {
-                self.lines.clear();
-                self.unsynced = true;
-                if lock(&self.shared.error).take().is_some() {
-                    tracing::info!(path = self.path, "the audit log is written again");
-                }
-            }
-            Err(error) => self.shared.fail(&self.path, &error),
+        if !self.lines.is_empty() && self.shared.ask(|| self.log.append(&self.lines)) {
+            self.lines.clear();
+            self.unsynced = true;
         }
     }
 
+    /// A log that is written and does not come to the disk is as bad as one that is not: the alarm ends here only.
     fn sync(&mut self) {
         self.synced = Instant::now();
-        match self.log.sync() {
-            Ok(()) => self.unsynced = false,
-            Err(error) => self.shared.fail(&self.path, &error),
+        if self.shared.ask(|| self.log.sync()) {
+            self.unsynced = false;
+            if self.lines.is_empty() {
+                self.shared.mend();
+            }
         }
     }
 }
@@ -253,22 +328,12 @@ mod tests {
         let audit = Audit::at(&path, Bounds::default());
         (0..2 * QUEUE as u64).for_each(|time| audit.tell(Record { time, ..Record::default() }));
         assert!(!audit.flush(Duration::from_millis(10)));
-        let begun = Instant::now();
-        let (error, left_out) = loop {
-            let Health { error, left_out } = audit.health();
-            if let Some(error) = error {
-                break (error, left_out);
-            }
-            assert!(begun.elapsed() < LONG, "no alarm");
-            std::thread::yield_now();
-        };
+        until("no alarm", || audit.health().error.is_some());
+        let Health { error, left_out } = audit.health();
+        let error = error.unwrap();
         assert!(error.contains("log: ") && left_out > 0, "{error}");
         fs::remove_dir(&path).unwrap();
-        let begun = Instant::now();
-        while !audit.flush(LONG) {
-            assert!(begun.elapsed() < LONG, "{:?}", audit.health());
-            std::thread::yield_now();
-        }
+        until("still an alarm", || audit.flush(LONG));
         let written = written(&folder);
         let left: u64 = written.iter().filter(|r| r.kind == Kind::LeftOut).filter_map(|r| r.count).sum();
         assert_eq!(left, left_out);
@@ -276,5 +341,77 @@ mod tests {
             written.iter().filter(|r| r.kind != Kind::LeftOut).count() as u64 + left,
             2 * QUEUE as u64
         );
+    }
+
+    fn until(what: &str, mut holds: impl FnMut() -> bool) {
+        let begun = Instant::now();
+        while !holds() {
+            assert!(begun.elapsed() < LONG, "{what}");
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_lock_that_somebody_keeps_is_an_alarm_until_it_is_given_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let held = fs::File::create(&path).unwrap();
+        held.lock().unwrap();
+        let audit = Audit::with(&path, Bounds::default(), Duration::from_millis(10));
+        assert_eq!(audit.health(), Health::default());
+        audit.tell(Record::default());
+        until("no alarm", || audit.health().error.is_some_and(|error| error.contains("log: waiting")));
+        held.unlock().unwrap();
+        until("no end of the alarm", || audit.health().error.is_none());
+        assert_eq!(written(&folder).len(), 1);
+    }
+
+    /// A pipe takes lines and cannot be synced.
+    #[test]
+    fn a_sync_that_failed_is_an_alarm_until_one_succeeds() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let made = std::process::Command::new("mkfifo").args(["-m", "600"]).arg(&path).status();
+        assert!(made.unwrap().success());
+        let shared = Arc::new(Shared::new(&path, LONG));
+        let mut writer = Writer::new(Log::new(&path, Bounds::default()), Arc::clone(&shared));
+        let mut write = |also: &str| {
+            writer.lines.extend(Record::default().line());
+            writer.write();
+            let alarm = shared.look().is_some();
+            writer.sync();
+            assert_eq!(
+                (writer.lines.is_empty(), alarm, shared.look().is_some()),
+                match also {
+                    "first" => (true, false, true),
+                    "second" => (true, true, true),
+                    // Of the pipe's lines it is said once more that they may be lost.
+                    "moved" => (false, true, true),
+                    _ => (true, true, false),
+                },
+                "{also}"
+            );
+        };
+        ["first", "second"].into_iter().for_each(&mut write);
+        fs::rename(&path, folder.path().join("moved")).unwrap();
+        ["moved", "file"].into_iter().for_each(&mut write);
+        assert_eq!(written(&folder).len(), 2);
+    }
+
+    #[test]
+    fn what_waits_for_a_disk_is_written_at_the_end_if_it_takes_it_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        fs::create_dir(&path).unwrap();
+        let audit = Audit::at(&path, Bounds::default());
+        let many = 3 * BATCH as u64;
+        (0..many).for_each(|time| audit.tell(Record { time, ..Record::default() }));
+        until("no alarm", || audit.health().error.is_some());
+        fs::remove_dir(&path).unwrap();
+        drop(audit);
+        until("not all is written", || {
+            fs::read_to_string(&path).is_ok_and(|text| text.lines().count() as u64 == many)
+        });
+        assert!(written(&folder).iter().map(|record| record.time).eq(0..many));
     }
 }

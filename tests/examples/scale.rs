@@ -173,7 +173,7 @@ fn quantile(of: &mut [f64], percent: usize) -> f64 {
 /// When what happened, by the gateway's audit log, s after a moment in Unix ms.
 fn milestones(log: &Path, begun: u64) -> Result<Vec<(&'static str, f64)>> {
     let (mut delegated, mut offered, mut signed, mut staged) = (None, None, None, None);
-    posthouse_audit::read::read(log, &Filter::default(), |record| {
+    posthouse_audit::read::read(log, &Filter::default(), |record, _| {
         let at = Some(record.time.saturating_sub(begun) as f64 / 1000.0);
         match record.kind {
             Kind::DelegationSigned => delegated = delegated.or(at),

@@ -122,7 +122,7 @@ async fn it_is_ready_and_alive_takes_rules_over_and_ends_when_told() {
 /// A log's records, and how many of its lines are none.
 fn written(file: &Path) -> (Vec<Record>, u64) {
     let mut records = Vec::new();
-    let odd = posthouse_audit::read::read(file, &Filter::default(), |record| {
+    let odd = posthouse_audit::read::read(file, &Filter::default(), |record, _| {
         records.push(record.clone());
         Ok(())
     });
