@@ -31,8 +31,8 @@ use posthouse_protocol::id::{Bounty, DeviceId, PeerHash, ProductId, ReleaseKey, 
 use self::campaign::Campaigns;
 pub use self::campaign::{GiveOrder, OrderError, Retry, SetCampaign};
 use self::follow::Follow;
-pub use self::keep::Flush;
 use self::keep::Unsaved;
+pub use self::keep::{Flush, NotKept};
 use self::package::PACKAGE_RETRY;
 use self::registry::Registry;
 use crate::campaign::Campaign;

@@ -241,9 +241,13 @@ impl Gateway {
     /// any moment, so this is a courtesy to peers and sensors.
     pub async fn stop(self) {
         self.hub_thread.stop();
-        match self.exchanges.send(Flush).timeout(WRITE).await {
-            Ok(()) => {}
-            Err(error) => tracing::warn!(%error, "what sensors said last is not kept; they say it again"),
+        let lost = match self.exchanges.send(Flush).timeout(WRITE).await {
+            Ok(Ok(())) => None,
+            Ok(Err(why)) => Some(why.to_string()),
+            Err(why) => Some(why.to_string()),
+        };
+        if let Some(error) = lost {
+            tracing::warn!(error, "what sensors said last is not kept; they say it again");
         }
         self.audit.tell(Record::new(Kind::Stopped));
         if !self.audit.flush(AUDIT) {

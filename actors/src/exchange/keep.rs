@@ -8,6 +8,7 @@ use actix::{
 };
 use posthouse_protocol::gateway::Input;
 use posthouse_protocol::id::{Bounty, DeviceKey};
+use thiserror::Error;
 
 use super::Exchanges;
 use crate::store::{SaveFailures, SaveSensors};
@@ -22,6 +23,8 @@ pub(super) struct Unsaved {
     failures: BTreeSet<(Bounty, DeviceKey)>,
     /// Whether the transaction is due.
     due: bool,
+    /// Rows of which the last transaction was refused.
+    refused: usize,
 }
 
 impl Exchanges {
@@ -67,23 +70,33 @@ impl Exchanges {
             tracing::error!(sensors = rows.len(), why, "not kept, tried again");
             actor.unsaved.rows.extend(rows);
             actor.unsaved.failures.extend(failures);
+            actor.unsaved.refused = actor.unsaved.rows.len();
             actor.save_soon(ctx);
         }))
     }
 }
 
-/// Everything that waits is to be written; the answer comes when it is: gateway → exchanges, before the end.
+/// Everything that waits is to be written; the answer comes when it is, or the store has refused it: gateway → exchanges, before the end.
 #[derive(Debug, Clone, Copy, Message)]
-#[rtype(result = "()")]
+#[rtype(result = "Result<(), NotKept>")]
 pub struct Flush;
 
+/// What so many sensors said last is not kept; the log says why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the store refused what {0} sensors said")]
+pub struct NotKept(pub usize);
+
 impl Handler<Flush> for Exchanges {
-    type Result = ResponseActFuture<Self, ()>;
+    type Result = ResponseActFuture<Self, Result<(), NotKept>>;
 
     fn handle(&mut self, _: Flush, ctx: &mut Self::Context) -> Self::Result {
         let undecided = self.follows.iter().filter(|(_, follow)| follow.undecided);
         let undecided: Vec<Bounty> = undecided.map(|(bounty, _)| *bounty).collect();
         undecided.into_iter().for_each(|bounty| self.drive(bounty, Input::Tick, ctx));
-        self.save_unsaved()
+        // One that was under way before may have been refused as well, and its rows wait again.
+        Box::pin(self.save_unsaved().map(|(), actor, _| match actor.unsaved.refused {
+            0 => Ok(()),
+            sensors => Err(NotKept(sensors)),
+        }))
     }
 }

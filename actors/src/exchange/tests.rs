@@ -296,10 +296,10 @@ async fn rows_that_are_not_taken_wait_for_the_next_try() {
     let desk = Desk::prompt(&folder).await;
     desk.refuse_rows(true);
     desk.hello(1).await;
-    desk.exchanges.send(Flush).await.unwrap();
+    desk.exchanges.send(Flush).await.unwrap().unwrap();
     assert!(desk.kept().sensors.is_empty());
     desk.refuse_rows(false);
-    desk.exchanges.send(Flush).await.unwrap();
+    desk.exchanges.send(Flush).await.unwrap().unwrap();
     assert_eq!(desk.kept().sensors.len(), 1);
 }
 
@@ -308,21 +308,21 @@ async fn a_failure_is_kept_with_the_row_that_tells_it_from_its_repetition() {
     let folder = tempfile::tempdir().unwrap();
     let desk = Desk::announced(&folder, Duration::ZERO).await;
     desk.hello(1).await;
-    desk.exchanges.send(Flush).await.unwrap();
+    assert_eq!(desk.exchanges.send(Flush).await.unwrap(), Err(NotKept(1)), "it is not said that they are");
     desk.refuse_rows(true);
     desk.fails(1).await;
-    desk.exchanges.send(Flush).await.unwrap();
+    desk.exchanges.send(Flush).await.unwrap().unwrap();
     let kept = desk.kept();
     assert!(kept.failures.is_empty(), "not without its row: {:?}", kept.sensors);
     desk.refuse_rows(false);
-    desk.exchanges.send(Flush).await.unwrap();
+    desk.exchanges.send(Flush).await.unwrap().unwrap();
     assert_eq!(desk.kept().failures.len(), 1);
 
     // The broker says it again after a restart.
     let desk = Desk::announced(&folder, Duration::ZERO).await;
     desk.hello(1).await;
     desk.fails(1).await;
-    desk.exchanges.send(Flush).await.unwrap();
+    assert_eq!(desk.exchanges.send(Flush).await.unwrap(), Err(NotKept(1)));
     assert_eq!(desk.kept().failures[0].count, 1);
 }
 
@@ -333,7 +333,7 @@ async fn a_failure_that_is_forgotten_stays_so() {
     desk.hello(1).await;
     desk.fails(1).await;
     desk.exchanges.send(Retry(device(1).device_id())).await.unwrap().unwrap();
-    desk.exchanges.send(Flush).await.unwrap();
+    desk.exchanges.send(Flush).await.unwrap().unwrap();
     assert!(desk.kept().failures.is_empty());
 }
 
