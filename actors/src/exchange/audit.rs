@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use posthouse_audit::{Kind, Record};
+use posthouse_audit::{Kind, Record, now};
 use posthouse_contracts::chain::Key;
 use posthouse_protocol::gateway::{Event, KeySource, Update};
 use posthouse_protocol::id::{Bounty, DeviceKey, LockHash};
 
-use super::Exchanges;
 use super::view::name;
+use super::{Exchanges, GiveOrder, OrderError, Retry};
 
 /// Payments that are remembered for an update, so that each is told once: two for each sensor of the largest site.
 const MAX_PAID: usize = 2 * super::MAX_SENSORS;
@@ -75,7 +75,42 @@ pub(super) fn record(event: &Event, update: &Update) -> Option<Record> {
     })
 }
 
+impl GiveOrder {
+    /// As the log has it, if it is kept.
+    pub(crate) fn record(&self) -> Record {
+        Record {
+            bounty: Some(format!("0x{}", self.bounty)),
+            order: Some(self.order.to_string()),
+            group: self.group.clone(),
+            who: Some(self.who.clone()),
+            ..Record::new(Kind::OrderGiven)
+        }
+    }
+}
+
+impl Retry {
+    /// As the log has it, if it is kept.
+    pub(crate) fn record(&self) -> Record {
+        Record {
+            device: Some(self.device.to_string()),
+            order: Some("retry".into()),
+            who: Some(self.who.clone()),
+            ..Record::new(Kind::OrderGiven)
+        }
+    }
+}
+
 impl Exchanges {
+    /// Tells what came of an order, and hands it on. Whoever gave it may have left: it is told here, where it is known.
+    pub(super) fn tell_order<T>(&self, order: Record, came: Result<T, OrderError>) -> Result<T, OrderError> {
+        let (kind, reason) = match &came {
+            Ok(_) => (Kind::OrderGiven, None),
+            Err(why) => (Kind::OrderRefused, Some(why.to_string())),
+        };
+        self.peers.audit.tell(Record { time: now(), kind, reason, ..order });
+        came
+    }
+
     /// Tells of payments that the chain shows for sensors of this site, and by keys of offers that are held here; each once.
     pub(super) fn tell_payments(&mut self, bounty: Bounty, keys: &[Key]) {
         let Some(follow) = self.follows.get_mut(&bounty) else { return };

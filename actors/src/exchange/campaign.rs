@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use actix::{
-    ActorFutureExt as _, AsyncContext as _, Context, Handler, Message, ResponseActFuture, WrapFuture as _,
+    ActorFutureExt as _, AsyncContext as _, Context, Handler, MailboxError, Message, ResponseActFuture,
+    WrapFuture as _,
 };
 use posthouse_protocol::gateway::{Admission, Input, SensorView};
 use posthouse_protocol::id::{Bounty, DeviceId, DeviceKey};
@@ -13,7 +14,7 @@ use thiserror::Error;
 
 use super::Exchanges;
 use crate::campaign::{Campaign, Hold, Order, Orders};
-use crate::store::{SaveFailures, SaveOrder, SensorRow};
+use crate::store::{SaveFailures, SaveOrder, SensorRow, StoreError};
 
 /// How often it is looked whether a window has opened or closed: they are of minutes.
 const LOOK: Duration = Duration::from_secs(10);
@@ -28,12 +29,19 @@ pub struct GiveOrder {
     pub group: Option<String>,
     /// What.
     pub order: Order,
+    /// Who gives it, as the audit log names them.
+    pub who: String,
 }
 
 /// Somebody wants a sensor's failures forgotten: status → exchanges.
-#[derive(Debug, Clone, Copy, Message)]
+#[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<(), OrderError>")]
-pub struct Retry(pub DeviceId);
+pub struct Retry {
+    /// Which sensor.
+    pub device: DeviceId,
+    /// Who wants it, as the audit log names them.
+    pub who: String,
+}
 
 /// Why an order is not taken.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -202,23 +210,30 @@ fn is_failure(result: u8) -> bool {
     .any(|failure| *failure as u8 == result)
 }
 
+/// What the store says to an order.
+fn kept(saved: Result<Result<(), StoreError>, MailboxError>) -> Result<(), OrderError> {
+    let why = match saved {
+        Ok(Ok(())) => return Ok(()),
+        Ok(Err(error)) => error.to_string(),
+        Err(error) => error.to_string(),
+    };
+    Err(OrderError::Store(why))
+}
+
 impl Handler<GiveOrder> for Exchanges {
     type Result = ResponseActFuture<Self, Result<(), OrderError>>;
 
     /// Kept first: what was answered holds after a power cut.
     fn handle(&mut self, order: GiveOrder, _: &mut Self::Context) -> Self::Result {
+        let record = order.record();
         if let Err(error) = self.check_order(&order) {
-            return Box::pin(actix::fut::err(error));
+            return Box::pin(actix::fut::ready(self.tell_order(record, Err(error))));
         }
-        let GiveOrder { bounty, group, order } = order;
+        let GiveOrder { bounty, group, order, who: _ } = order;
         let save = SaveOrder { bounty, group, order };
         let sent = self.peers.store.send(save.clone());
         Box::pin(sent.into_actor(self).map(move |saved, actor, ctx| {
-            match saved {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => return Err(OrderError::Store(error.to_string())),
-                Err(error) => return Err(OrderError::Store(error.to_string())),
-            }
+            actor.tell_order(record, kept(saved))?;
             tracing::info!(%bounty, group = save.group, order = ?save.order, "ordered");
             actor.campaigns.apply(&save);
             actor.readmit(bounty, ctx);
@@ -246,24 +261,25 @@ impl Handler<Retry> for Exchanges {
     type Result = ResponseActFuture<Self, Result<(), OrderError>>;
 
     /// Kept first, as an order is.
-    fn handle(&mut self, Retry(device): Retry, _: &mut Self::Context) -> Self::Result {
-        let known = self.registry.rows.keys().find(|key| key.device_id() == device).copied();
-        let Some(device) = known else { return Box::pin(actix::fut::err(OrderError::Sensor(device))) };
+    fn handle(&mut self, retry: Retry, _: &mut Self::Context) -> Self::Result {
+        let record = retry.record();
+        let known = self.registry.rows.keys().find(|key| key.device_id() == retry.device).copied();
+        let Some(device) = known else {
+            let refused = self.tell_order(record, Err(OrderError::Sensor(retry.device)));
+            return Box::pin(actix::fut::ready(refused));
+        };
         let counted = self.campaigns.failures.keys().filter(|(_, of)| *of == device);
         let counted: Vec<Bounty> = counted.map(|(bounty, _)| *bounty).collect();
         let store = self.peers.store.clone();
         let forgotten = async move {
             for bounty in &counted {
-                let saved = store.send(SaveFailures { bounty: *bounty, device, count: 0 }).await;
-                saved
-                    .map_err(|error| OrderError::Store(error.to_string()))?
-                    .map_err(|error| OrderError::Store(error.to_string()))?;
+                kept(store.send(SaveFailures { bounty: *bounty, device, count: 0 }).await)?;
             }
             Ok(counted)
         };
         Box::pin(forgotten.into_actor(self).map(
             move |counted: Result<Vec<Bounty>, OrderError>, actor, ctx| {
-                for bounty in counted? {
+                for bounty in actor.tell_order(record, counted)? {
                     actor.campaigns.failures.remove(&(bounty, device));
                     // One that was counted before may have been written after it was forgotten.
                     actor.save_failure(bounty, device, ctx);

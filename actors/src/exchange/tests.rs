@@ -280,13 +280,22 @@ fn hello(number: u8) -> SensorHello {
     SensorHello { hello, carrier: Carrier::Mqtt, authenticated: true }
 }
 
+fn retry(number: u8) -> Retry {
+    Retry { device: device(number).device_id(), who: "token".into() }
+}
+
+/// An order for all sensors.
+fn all(order: Order) -> GiveOrder {
+    GiveOrder { bounty: BOUNTY, group: None, order, who: "token".into() }
+}
+
 #[actix::test]
 async fn what_sensors_said_last_is_written_at_the_end() {
     let folder = tempfile::tempdir().unwrap();
     let desk = Desk::prompt(&folder).await;
     desk.hello(1).await;
     assert!(desk.kept().sensors.is_empty(), "rows are written together, a second later");
-    desk.exchanges.send(Flush).await.unwrap();
+    desk.exchanges.send(Flush).await.unwrap().unwrap();
     assert_eq!(desk.kept().sensors.len(), 1);
 }
 
@@ -296,7 +305,7 @@ async fn rows_that_are_not_taken_wait_for_the_next_try() {
     let desk = Desk::prompt(&folder).await;
     desk.refuse_rows(true);
     desk.hello(1).await;
-    desk.exchanges.send(Flush).await.unwrap().unwrap();
+    assert_eq!(desk.exchanges.send(Flush).await.unwrap(), Err(NotKept(1)), "it is not said that they are");
     assert!(desk.kept().sensors.is_empty());
     desk.refuse_rows(false);
     desk.exchanges.send(Flush).await.unwrap().unwrap();
@@ -308,10 +317,10 @@ async fn a_failure_is_kept_with_the_row_that_tells_it_from_its_repetition() {
     let folder = tempfile::tempdir().unwrap();
     let desk = Desk::announced(&folder, Duration::ZERO).await;
     desk.hello(1).await;
-    assert_eq!(desk.exchanges.send(Flush).await.unwrap(), Err(NotKept(1)), "it is not said that they are");
+    desk.exchanges.send(Flush).await.unwrap().unwrap();
     desk.refuse_rows(true);
     desk.fails(1).await;
-    desk.exchanges.send(Flush).await.unwrap().unwrap();
+    assert_eq!(desk.exchanges.send(Flush).await.unwrap(), Err(NotKept(1)));
     let kept = desk.kept();
     assert!(kept.failures.is_empty(), "not without its row: {:?}", kept.sensors);
     desk.refuse_rows(false);
@@ -322,7 +331,7 @@ async fn a_failure_is_kept_with_the_row_that_tells_it_from_its_repetition() {
     let desk = Desk::announced(&folder, Duration::ZERO).await;
     desk.hello(1).await;
     desk.fails(1).await;
-    assert_eq!(desk.exchanges.send(Flush).await.unwrap(), Err(NotKept(1)));
+    desk.exchanges.send(Flush).await.unwrap().unwrap();
     assert_eq!(desk.kept().failures[0].count, 1);
 }
 
@@ -332,7 +341,7 @@ async fn a_failure_that_is_forgotten_stays_so() {
     let desk = Desk::announced(&folder, Duration::ZERO).await;
     desk.hello(1).await;
     desk.fails(1).await;
-    desk.exchanges.send(Retry(device(1).device_id())).await.unwrap().unwrap();
+    desk.exchanges.send(retry(1)).await.unwrap().unwrap();
     desk.exchanges.send(Flush).await.unwrap().unwrap();
     assert!(desk.kept().failures.is_empty());
 }
@@ -389,7 +398,7 @@ async fn an_order_for_a_group_that_is_no_more_is_shown_and_can_be_ended() {
     let folder = tempfile::tempdir().unwrap();
     let desk = Desk::announced(&folder, Duration::ZERO).await;
     let pilot = || serde_json::from_str(r#"{"groups": [{"name": "pilot", "devices": []}]}"#).unwrap();
-    let order = |order| GiveOrder { bounty: BOUNTY, group: Some("pilot".into()), order };
+    let order = |order| GiveOrder { group: Some("pilot".into()), ..all(order) };
     desk.exchanges.send(SetCampaign(pilot())).await.unwrap();
     desk.exchanges.send(order(Order::Pause)).await.unwrap().unwrap();
     let shown =
@@ -401,4 +410,54 @@ async fn an_order_for_a_group_that_is_no_more_is_shown_and_can_be_ended() {
     assert_eq!(refused, Err(OrderError::Group("pilot".into())));
     desk.exchanges.send(order(Order::Resume)).await.unwrap().unwrap();
     assert_eq!(shown().await, [""; 0]);
+}
+
+/// As when a client has left, or has no patience.
+#[actix::test]
+async fn each_order_is_written_down_once_though_nobody_waits_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let desk = Desk::announced(&folder, Duration::ZERO).await;
+    desk.hello(1).await;
+    desk.fails(1).await;
+    desk.exchanges.do_send(all(Order::Pause));
+    desk.exchanges.do_send(GiveOrder { group: Some("none".into()), ..all(Order::Pause) });
+    desk.exchanges.do_send(GiveOrder { bounty: Bounty::new([4; 20]), ..all(Order::Pause) });
+    desk.exchanges.do_send(retry(1));
+    desk.exchanges.do_send(retry(2));
+    desk.exchanges.send(Flush).await.unwrap().unwrap();
+    let full = "CREATE TRIGGER no_orders BEFORE INSERT ON orders BEGIN SELECT RAISE(ABORT, 'full'); END";
+    Connection::open(&desk.database).unwrap().execute(full, []).unwrap();
+    desk.exchanges.do_send(all(Order::Cancel));
+    desk.exchanges.send(Flush).await.unwrap().unwrap();
+    let audit = desk.with(|actor, _| actor.peers.audit.clone()).await;
+    assert!(audit.flush(PATIENCE));
+
+    let mut told = Vec::new();
+    let each = |record: &Record, _: &str| {
+        if matches!(record.kind, Kind::OrderGiven | Kind::OrderRefused) {
+            assert_eq!(record.who.as_deref(), Some("token"));
+            told.push((
+                record.kind == Kind::OrderGiven,
+                record.order.clone().unwrap(),
+                record.reason.clone(),
+            ));
+        }
+        Ok(())
+    };
+    posthouse_audit::read::read(&folder.path().join("audit.jsonl"), &Default::default(), each).unwrap();
+    told.sort();
+    let told: Vec<_> =
+        told.iter().map(|(given, order, why)| (*given, order.as_str(), why.as_deref())).collect();
+    let (group, sensor) = (OrderError::Group("none".into()), OrderError::Sensor(device(2).device_id()));
+    assert_eq!(
+        told,
+        [
+            (false, "cancel", Some("not kept: database: full")),
+            (false, "pause", Some(group.to_string().as_str())),
+            (false, "pause", Some(OrderError::Update(Bounty::new([4; 20])).to_string().as_str())),
+            (false, "retry", Some(sensor.to_string().as_str())),
+            (true, "pause", None),
+            (true, "retry", None),
+        ]
+    );
 }

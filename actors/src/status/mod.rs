@@ -2,8 +2,9 @@
 //! a page for people at `/`.
 //!
 //! Who sends: people and programs, over HTTP on loopback. Whom it asks: whoever answers [`GetSnapshot`] and takes
-//! orders. When that one does not answer in five seconds, the client gets 503 with the reason and nothing is kept. To read
-//! needs no authentication; an address other than loopback is the site's own decision. An order needs the site's token.
+//! orders. When that one does not answer in five seconds, the client gets 503 with the reason; an order may hold all the same, as the
+//! audit log says then. To read needs no authentication; an address other than loopback is the site's own decision. An order needs the
+//! site's token.
 
 mod example;
 mod metrics;

@@ -1,11 +1,14 @@
-//! What is ordered over HTTP: who may order, which orders there are, and what is answered and written down.
+//! What is ordered over HTTP: who may order, which orders there are, and what is answered. What comes of an order the exchanges write down;
+//! here it is written down what they never see.
 
-use actix::MailboxError;
+use actix::{MailboxError, Message, Recipient};
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
-use posthouse_audit::{Kind, Record};
+use posthouse_audit::{Kind, Record, now};
 use posthouse_protocol::id::{Bounty, DeviceId};
 use serde::Deserialize;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{IntoParams, Modify};
 
@@ -13,6 +16,19 @@ use super::server::{Desk, Source, error, silent};
 use super::{ANSWER, ErrorBody};
 use crate::campaign::Order;
 use crate::exchange::{GiveOrder, OrderError, Retry};
+
+/// Orders that may wait for the exchanges at once, whoever still waits for their answers.
+const WAITING: usize = 64;
+/// Who gives orders, in the audit log: whoever bears the token.
+const BEARER: &str = "token";
+
+/// A permit for each order that waits.
+type Places = web::Data<Semaphore>;
+
+/// For orders that wait: the same for all of a server's threads.
+pub(super) fn places() -> Places {
+    web::Data::new(Semaphore::new(WAITING))
+}
 
 /// For which sensors an order is.
 #[derive(Deserialize, IntoParams)]
@@ -40,13 +56,14 @@ pub(super) struct Scope {
         (status = 403, body = ErrorBody, description = "the agent takes no orders"),
         (status = 404, body = ErrorBody, description = "no such update, group or order"),
         (status = 500, body = ErrorBody, description = "it cannot be kept"),
-        (status = 503, body = ErrorBody, description = "the agent does not answer"),
+        (status = 503, body = ErrorBody, description = "the agent does not answer in time; what came of it is in the audit log"),
     ))]
 pub(super) async fn order(
     desk: Source,
+    places: Places,
     request: HttpRequest,
     path: web::Path<(String, String)>,
-    scope: web::Query<Scope>,
+    scope: Result<web::Query<Scope>, actix_web::Error>,
 ) -> HttpResponse {
     if let Some(refused) = refused(&desk, &request) {
         return refused;
@@ -56,16 +73,17 @@ pub(super) async fn order(
         "resume" => Order::Resume,
         "pause" => Order::Pause,
         "cancel" => Order::Cancel,
-        _ => return error(StatusCode::NOT_FOUND, "an order is resume, pause or cancel"),
+        _ => return unfit(&desk, StatusCode::NOT_FOUND, "an order is resume, pause or cancel"),
     };
     let Ok(bounty) = bounty.strip_prefix("0x").unwrap_or(&bounty).parse::<Bounty>() else {
-        return error(StatusCode::BAD_REQUEST, "the update is named by its bounty: 40 hex digits");
+        return unfit(&desk, StatusCode::BAD_REQUEST, "the update is named by its bounty: 40 hex digits");
     };
-    let group = scope.into_inner().group;
-    let record =
-        Record { bounty: Some(format!("0x{bounty}")), group: group.clone(), ..ordered(&order.to_string()) };
-    let order = GiveOrder { bounty, group, order };
-    done(&desk, record, desk.orders.send(order).timeout(ANSWER).await)
+    let group = match scope {
+        Ok(scope) => scope.into_inner().group,
+        Err(why) => return unfit(&desk, StatusCode::BAD_REQUEST, &why.to_string()),
+    };
+    let order = GiveOrder { bounty, group, order, who: BEARER.into() };
+    give(&desk, places, &desk.orders, order.record(), order).await
 }
 
 /// Gives a sensor that failed too often another try.
@@ -80,25 +98,28 @@ pub(super) async fn order(
         (status = 403, body = ErrorBody, description = "the agent takes no orders"),
         (status = 404, body = ErrorBody, description = "no such sensor"),
         (status = 500, body = ErrorBody, description = "it cannot be kept"),
-        (status = 503, body = ErrorBody, description = "the agent does not answer"),
+        (status = 503, body = ErrorBody, description = "the agent does not answer in time; what came of it is in the audit log"),
     ))]
-pub(super) async fn retry(desk: Source, request: HttpRequest, device: web::Path<String>) -> HttpResponse {
+pub(super) async fn retry(
+    desk: Source,
+    places: Places,
+    request: HttpRequest,
+    device: web::Path<String>,
+) -> HttpResponse {
     if let Some(refused) = refused(&desk, &request) {
         return refused;
     }
     let Ok(device) = device.parse::<DeviceId>() else {
-        return error(StatusCode::BAD_REQUEST, "a sensor is named by its device id: 32 hex digits");
+        return unfit(&desk, StatusCode::BAD_REQUEST, "a sensor is named by its device id: 32 hex digits");
     };
-    let record = Record { device: Some(device.to_string()), ..ordered("retry") };
-    done(&desk, record, desk.retries.send(Retry(device)).timeout(ANSWER).await)
+    let retry = Retry { device, who: BEARER.into() };
+    give(&desk, places, &desk.retries, retry.record(), retry).await
 }
 
 /// The answer to whoever may not give orders.
 fn refused(desk: &Desk, request: &HttpRequest) -> Option<HttpResponse> {
-    let tell = |why: &str| {
-        let who = request.peer_addr().map(|address| address.ip().to_string());
-        desk.audit.tell(Record { who, reason: Some(why.into()), ..Record::new(Kind::OrderRefused) });
-    };
+    let who = || request.peer_addr().map(|address| address.ip().to_string());
+    let tell = |why: &str| tell(desk, Record { who: who(), ..Record::default() }, why);
     let Some(token) = &desk.token else {
         let why = "no orders are taken: status.token_file is not set";
         tell(why);
@@ -114,25 +135,41 @@ fn refused(desk: &Desk, request: &HttpRequest) -> Option<HttpResponse> {
     Some(HttpResponse::Unauthorized().insert_header((header::WWW_AUTHENTICATE, "Bearer")).json(refused))
 }
 
-/// An order by somebody with the token.
-fn ordered(order: &str) -> Record {
-    Record { order: Some(order.into()), who: Some("token".into()), ..Record::new(Kind::OrderGiven) }
+/// The answer to an order that is none.
+fn unfit(desk: &Desk, status: StatusCode, why: &str) -> HttpResponse {
+    tell(desk, Record { who: Some(BEARER.into()), ..Record::default() }, why);
+    error(status, why)
 }
 
-/// Writes an order down, and answers it.
-fn done(desk: &Desk, order: Record, answer: Result<Result<(), OrderError>, MailboxError>) -> HttpResponse {
-    let why = match &answer {
-        Ok(Ok(())) => None,
-        Ok(Err(why)) => Some(why.to_string()),
-        Err(why) => Some(why.to_string()),
+/// Writes down that an order goes no further.
+fn tell(desk: &Desk, order: Record, why: &str) {
+    desk.audit.tell(Record { time: now(), kind: Kind::OrderRefused, reason: Some(why.into()), ..order });
+}
+
+/// Gives an order to the exchanges. It gets there, and is written down, whether or not the client waits for the answer.
+async fn give<M>(desk: &Source, places: Places, to: &Recipient<M>, record: Record, order: M) -> HttpResponse
+where
+    M: Message<Result = Result<(), OrderError>> + Send + 'static,
+{
+    let Ok(place) = places.into_inner().try_acquire_owned() else {
+        let why = "too many orders wait for the agent";
+        tell(desk, record, why);
+        return error(StatusCode::SERVICE_UNAVAILABLE, why);
     };
-    let kind = if why.is_some() { Kind::OrderRefused } else { Kind::OrderGiven };
-    desk.audit.tell(Record { kind, reason: why, ..order });
-    match answer {
-        Ok(Ok(())) => HttpResponse::NoContent().finish(),
-        Ok(Err(why @ OrderError::Store(_))) => error(StatusCode::INTERNAL_SERVER_ERROR, why.to_string()),
-        Ok(Err(why)) => error(StatusCode::NOT_FOUND, why.to_string()),
-        Err(why) => silent(&why),
+    let (sent, desk) = (to.send(order), desk.clone());
+    let given = actix_web::rt::spawn(async move {
+        let _place = place;
+        // Without an answer the exchanges have ended before they came to it.
+        sent.await.inspect_err(|why| tell(&desk, record, &why.to_string()))
+    });
+    match timeout(ANSWER, given).await {
+        Ok(Ok(Ok(Ok(())))) => HttpResponse::NoContent().finish(),
+        Ok(Ok(Ok(Err(why @ OrderError::Store(_))))) => {
+            error(StatusCode::INTERNAL_SERVER_ERROR, why.to_string())
+        }
+        Ok(Ok(Ok(Err(why)))) => error(StatusCode::NOT_FOUND, why.to_string()),
+        Ok(Ok(Err(why))) => silent(&why),
+        Ok(Err(_)) | Err(_) => silent(&MailboxError::Timeout),
     }
 }
 

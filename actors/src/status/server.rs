@@ -55,7 +55,7 @@ pub struct Desk {
     pub carried: Recipient<Carried>,
     /// What whoever gives orders must bear; without it, none are taken.
     pub token: Option<Token>,
-    /// Writes down who gives which.
+    /// Writes down orders that the two never see.
     pub audit: Audit,
 }
 
@@ -64,10 +64,11 @@ pub(super) type Source = web::Data<Desk>;
 /// Listens on `listen` and answers by `desk`. Returns the server, to be awaited or spawned, and the address that it
 /// got (port 0 takes a free one).
 pub fn serve(listen: SocketAddr, desk: Desk) -> io::Result<(Server, SocketAddr)> {
-    let source = web::Data::new(desk);
+    let (source, places) = (web::Data::new(desk), orders::places());
     let http = HttpServer::new(move || {
         App::new()
             .app_data(source.clone())
+            .app_data(places.clone())
             .app_data(web::PayloadConfig::new(MAX_BODY))
             .app_data(web::QueryConfig::default().error_handler(|why, _| {
                 let said = why.to_string();

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use actix::{Actor, Context, Handler};
+use actix::{Actor, ActorContext as _, Context, Handler};
 use posthouse_audit::{Audit, Kind, Record};
 use posthouse_protocol::id::{Bounty, DeviceId, DeviceKey};
 use tokio::{
@@ -47,6 +47,7 @@ impl Handler<GiveOrder> for Fixed {
     type Result = Result<(), OrderError>;
 
     fn handle(&mut self, order: GiveOrder, _: &mut Context<Self>) -> Self::Result {
+        assert_eq!(order.who, "token");
         let known = order.bounty == Bounty::new([1; 20]) && order.order == Order::Pause;
         match order.group {
             Some(group) if group != "pilot" => Err(OrderError::Group(group)),
@@ -59,7 +60,8 @@ impl Handler<GiveOrder> for Fixed {
 impl Handler<Retry> for Fixed {
     type Result = Result<(), OrderError>;
 
-    fn handle(&mut self, Retry(device): Retry, _: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, Retry { device, who }: Retry, _: &mut Context<Self>) -> Self::Result {
+        assert_eq!(who, "token");
         if device == DeviceId::new([2; 16]) { Ok(()) } else { Err(OrderError::Sensor(device)) }
     }
 }
@@ -113,11 +115,54 @@ async fn an_order_needs_the_token_and_names_what_there_is() {
     let written = std::fs::read_to_string(folder.path().join("audit")).unwrap();
     assert!(!written.contains(TOKEN) && !written.contains("0123456789abcdeg"), "no secret, nor a guess");
     let written: Vec<Record> = written.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let of = |kind| written.iter().filter(move |record| record.kind == kind);
-    let given: Vec<_> = of(Kind::OrderGiven).map(|r| (r.order.as_deref(), r.group.as_deref())).collect();
-    assert_eq!(given, [(Some("pause"), None), (Some("pause"), Some("pilot")), (Some("retry"), None)]);
-    let by = |who: &str| of(Kind::OrderRefused).filter(|r| r.who.as_deref() == Some(who)).count();
-    assert_eq!((by("127.0.0.1"), by("token")), (4, 3), "without the token, and for what there is not");
+    assert!(
+        written.iter().all(|record| record.kind == Kind::OrderRefused),
+        "what is given, the exchanges say"
+    );
+    let by = |who: &str| written.iter().filter(|r| r.who.as_deref() == Some(who)).count();
+    assert_eq!((by("127.0.0.1"), by("token")), (4, 4), "without the token, and what is no order: each once");
+}
+
+/// One that has ended.
+struct Gone;
+
+impl Actor for Gone {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        ctx.stop();
+    }
+}
+
+impl Handler<Retry> for Gone {
+    type Result = Result<(), OrderError>;
+
+    fn handle(&mut self, _: Retry, _: &mut Context<Self>) -> Self::Result {
+        Ok(())
+    }
+}
+
+#[actix::test]
+async fn an_order_that_nobody_takes_any_more_is_refused_and_written_down() {
+    const TOKEN: &str = "0123456789abcdef";
+    let folder = tempfile::tempdir().unwrap();
+    let audit = Audit::at(&folder.path().join("audit"), posthouse_audit::Bounds::default());
+    let gone = Gone.start().recipient();
+    let desk = Desk { audit: audit.clone(), retries: gone, ..desk(Some(TOKEN)) };
+    let (server, address) = serve("127.0.0.1:0".parse().unwrap(), desk).unwrap();
+    let handle = server.handle();
+    let running = actix::spawn(server);
+    let retry = format!("POST /v1/devices/{}/retry", "02".repeat(16));
+    let answer = talk(address, &retry, &format!("Authorization: Bearer {TOKEN}\r\n")).await;
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    handle.stop(true).await;
+    running.await.unwrap().unwrap();
+    assert!(audit.flush(ANSWER));
+    let written = std::fs::read_to_string(folder.path().join("audit")).unwrap();
+    let written: Vec<Record> = written.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let told = |record: &Record| (record.kind, record.order.clone(), record.who.clone());
+    let expected = (Kind::OrderRefused, Some("retry".into()), Some("token".into()));
+    assert_eq!(written.iter().map(told).collect::<Vec<_>>(), [expected]);
 }
 
 #[actix::test]

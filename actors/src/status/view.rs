@@ -47,7 +47,7 @@ pub struct Status {
 /// The audit log.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AuditStatus {
-    /// Why the last write failed, if it did: somebody should look into it.
+    /// Why what was told is not on disk, if it should be: somebody should look into it.
     pub error: Option<String>,
     /// Records that were left out since the start, as there were too many or the disk took none.
     pub left_out: u64,
