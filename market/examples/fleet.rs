@@ -19,6 +19,7 @@ use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -132,10 +133,9 @@ impl Site {
 
     /// A program that runs until it is dropped, and the first line that it says.
     fn starts(&self, role: &str, args: &[&str]) -> Result<(Running, Value)> {
-        let mut child = Running(self.command(role, args)?.stdout(Stdio::piped()).spawn()?);
-        let mut line = String::new();
-        BufReader::new(child.0.stdout.take().context("its output")?).read_line(&mut line)?;
-        Ok((child, serde_json::from_str(&line).context(line)?))
+        let running = Running::start(self.command(role, args)?)?;
+        let ready = running.says()?;
+        Ok((running, ready))
     }
 
     /// Seconds, and KiB that the program had resident at most.
@@ -169,14 +169,11 @@ impl Site {
         self.runs(DISTRIBUTOR, &["keygen"])?;
 
         let begun = Instant::now();
-        let (mut distributor, _) = self.starts(DISTRIBUTOR, &["run"])?;
-        while self.tells(DISTRIBUTOR, &["status"])?["bounties"].as_array().is_none_or(Vec::is_empty) {
-            ensure!(distributor.0.try_wait()?.is_none(), "the distributor ended");
-            ensure!(begun.elapsed() < PATIENCE, "the distributor has not joined");
-            thread::sleep(Duration::from_millis(100));
-        }
+        let (distributor, _) = self.starts(DISTRIBUTOR, &["run"])?;
+        let joined = distributor.says().context("the distributor has not joined")?;
+        ensure!(joined["joined"].is_string(), "{joined}");
         let seconds = begun.elapsed().as_secs_f64();
-        let status = fs::read_to_string(format!("/proc/{}/status", distributor.0.id()))?;
+        let status = fs::read_to_string(format!("/proc/{}/status", distributor.child.id()))?;
         print("distributor_1e6_join_s", format!("{seconds:.1}"), "s");
         print("distributor_1e6_peak_MiB", kib(&status, "VmHWM")?.div_ceil(1024), "MiB");
         print("distributor_1e6_MiB", kib(&status, "VmRSS")?.div_ceil(1024), "MiB");
@@ -185,13 +182,34 @@ impl Site {
 }
 
 /// A program that ends with this.
-struct Running(Child);
+struct Running {
+    child: Child,
+    /// The lines that it says.
+    said: Receiver<String>,
+}
+
+impl Running {
+    fn start(mut command: Command) -> Result<Self> {
+        let mut child = command.stdout(Stdio::piped()).spawn()?;
+        let (sender, said) = channel();
+        let out = BufReader::new(child.stdout.take().context("its output")?);
+        // Until the program ends, or nobody listens any more.
+        thread::spawn(move || out.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        Ok(Self { child, said })
+    }
+
+    /// The next line that it says, as JSON.
+    fn says(&self) -> Result<Value> {
+        let line = self.said.recv_timeout(PATIENCE).context("it says nothing, or has ended")?;
+        serde_json::from_str(&line).context(line)
+    }
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
         // One that has ended needs no more.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

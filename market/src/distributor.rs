@@ -57,7 +57,7 @@ struct Cli {
 enum Command {
     /// Makes the keys that are not there yet: Ethereum and peer.
     Keygen,
-    /// Watches, joins, sells and redeems until it is told to stop.
+    /// Watches, joins, sells and redeems until it is told to stop. Prints its payee, peer id and addresses, and each bounty that it joins.
     Run,
     /// Shows what is for sale, how exchanges stand and what was earned.
     Status,
@@ -179,7 +179,7 @@ async fn start(
     let places = (shelf.clone(), config.state_dir.clone());
     let tasks = Tasks::new(runtime, sender, reader.clone(), dsn.clone(), prover.clone(), places);
     store.over_bounties()?.into_iter().for_each(|bounty| tasks.clear(bounty, None));
-    let core = Engine { machine, store, payee, shelf: shelf.clone(), tasks, audit: audit.clone() };
+    let core = Engine { machine, store, payee, shelf: shelf.clone(), tasks, audit: audit.clone(), json };
     let core = tokio::task::spawn_blocking(move || core.run(inbox));
 
     let joiner = Joiner {

@@ -11,7 +11,7 @@
 //! - `idle_rss_*`: what it has resident (`VmRSS`) after two minutes; `idle_cpu_*` the part of one core that it had in the second of them,
 //!   and `open_files_*` what it holds then. `idle_cpu` is the larger one.
 //! - `mosquitto_*`: the same of mosquitto, beside the full one.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "its output is what it is for")]
+#![allow(clippy::print_stdout, reason = "its output is what it is for")]
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -21,7 +21,7 @@ use anyhow::{Context as _, Result};
 use posthouse_tests::broker::{Broker, program};
 use posthouse_tests::chain::Chain;
 use posthouse_tests::process::Programs;
-use posthouse_tests::roles::{Role, dispatch};
+use posthouse_tests::roles::{Role, measures};
 use posthouse_tests::scene::configure;
 use posthouse_tests::site::{Plan, Site, client};
 use posthouse_tests::usage::{cpu_seconds, kib, open_files};
@@ -36,16 +36,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 const ASK: Duration = Duration::from_millis(5);
 
 fn main() -> ExitCode {
-    if let Some(code) = dispatch(std::env::args_os()) {
-        return code;
-    }
-    match measure() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(why) => {
-            eprintln!("idle: {why:#}");
-            ExitCode::FAILURE
-        }
-    }
+    measures("idle", measure)
 }
 
 #[tokio::main]

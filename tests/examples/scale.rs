@@ -21,7 +21,7 @@
 //!
 //! And over all: `bytes_per_sensor`, by what the gateway had resident with the largest site registered and the smallest;
 //! `bytes_per_updating_sensor`, by the most that it had; `wake_p50` and `wake_p99` are those of the largest.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "its output is what it is for")]
+#![allow(clippy::print_stdout, reason = "its output is what it is for")]
 
 use std::fs;
 use std::net::SocketAddr;
@@ -37,7 +37,7 @@ use posthouse_tests::broker::{Broker, program};
 use posthouse_tests::chain::Chain;
 use posthouse_tests::poll::until;
 use posthouse_tests::process::{Process, Programs};
-use posthouse_tests::roles::dispatch;
+use posthouse_tests::roles::measures;
 use posthouse_tests::scene::configure;
 use posthouse_tests::site::{Plan, Site};
 use posthouse_tests::usage::{cpu_seconds, kib};
@@ -58,17 +58,9 @@ const BLOCK_TIME: Duration = Duration::from_millis(250);
 const LIMIT: Duration = Duration::from_secs(300);
 /// How long the distributor gathers receipts: until even who sleeps longest has signed.
 const WINDOW: &str = "90s";
+
 fn main() -> ExitCode {
-    if let Some(code) = dispatch(std::env::args_os()) {
-        return code;
-    }
-    match measure() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(why) => {
-            eprintln!("scale: {why:#}");
-            ExitCode::FAILURE
-        }
-    }
+    measures("scale", measure)
 }
 
 #[tokio::main]

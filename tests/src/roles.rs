@@ -2,6 +2,8 @@
 
 use std::{ffi::OsString, process::ExitCode};
 
+use anyhow::Result;
+
 /// The first argument that makes this executable act as one of the programs.
 pub const AS: &str = "__as";
 
@@ -52,4 +54,19 @@ pub fn dispatch(args: impl IntoIterator<Item = OsString>) -> Option<ExitCode> {
         Role::Distributor => posthouse_market::distributor::main(args),
         Role::Sensor => posthouse_device::sim::main(args),
     })
+}
+
+/// The `main` of a program that measures, and starts itself in the other roles for it: says why it has failed, under its name.
+#[allow(clippy::print_stderr, reason = "for whoever runs it; its figures are on stdout")]
+pub fn measures(name: &str, measure: impl FnOnce() -> Result<()>) -> ExitCode {
+    if let Some(code) = dispatch(std::env::args_os()) {
+        return code;
+    }
+    match measure() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("{name}: {why:#}");
+            ExitCode::FAILURE
+        }
+    }
 }

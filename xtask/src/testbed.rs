@@ -223,7 +223,8 @@ impl Bed {
 }
 
 /// Asks until there is an answer. A question that fails is asked again: a program that restarts or has much to do is no failure
-/// before the end.
+/// before the end. There is no way but to ask again: the programs are children of the container engine and not of this one, what they
+/// print goes to its logs, and what is waited for (a status, the chain) has no question that waits until it changes. The limit bounds it.
 fn until<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let begun = Instant::now();
     loop {

@@ -22,6 +22,7 @@ use posthouse_protocol::distributor::{
 use posthouse_protocol::exchange::{Refusal, Request, Response};
 use posthouse_protocol::id::{Bounty, ContentId, DeviceKey, LockHash, Payee, PeerHash};
 use posthouse_protocol::secret::KeyR;
+use serde::Serialize;
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
 use zeroize::Zeroizing;
@@ -30,6 +31,7 @@ use super::join::package_folder;
 use super::market::{Gateway, Goods, LookUps, Members, Prover, Shelf, campaign, proving_key};
 use super::reader::Reader;
 use super::store::{CampaignRow, Store};
+use crate::console;
 use crate::crash::crash_point;
 use crate::database::DatabaseError;
 use crate::release::{cid, payload_digest, withheld};
@@ -90,6 +92,17 @@ pub(super) struct Engine {
     pub(super) shelf: Shelf,
     pub(super) tasks: Tasks,
     pub(super) audit: Audit,
+    /// Whether what is said on stdout is JSON.
+    pub(super) json: bool,
+}
+
+/// Told when a bounty was joined, once: gateways that ask for its update from here on are answered.
+#[derive(Debug, Serialize)]
+struct Joined {
+    /// The bounty.
+    joined: String,
+    product: String,
+    version: u64,
 }
 
 impl Engine {
@@ -160,13 +173,20 @@ impl Engine {
     }
 
     fn joined(&mut self, row: Option<Box<CampaignRow>>, goods: Arc<Goods>) -> Result<(), DatabaseError> {
-        if let Some(row) = row {
-            self.store.join(&row)?;
+        if let Some(row) = &row {
+            self.store.join(row)?;
             crash_point("distributor.joined");
         }
         self.shelf.put(goods.clone());
         self.feed(Input::Join(campaign(&goods)));
         self.tasks.announce(goods);
+        if let Some(row) = row {
+            let (product, version) = (row.product.to_string(), row.version.get());
+            let joined = Joined { joined: format!("0x{}", row.bounty), product, version };
+            if let Err(error) = console::report(self.json, &joined) {
+                tracing::debug!(%error, "nobody reads stdout");
+            }
+        }
         Ok(())
     }
 

@@ -17,7 +17,9 @@ async fn a_gateway_buys_for_its_sensors_and_the_distributor_is_paid() {
     let published = world.vendor(&["publish", &image]);
     let seeder = world.seed();
     world.write_distributor("d1", 1, &seeder);
-    let distributor = Running::start(world.distributor_command("d1", &["run"]));
+    let mut distributor = Running::start(world.distributor_command("d1", &["run"]));
+    let joined = distributor.says();
+    assert_eq!((&joined["joined"], &joined["version"]), (&published["bounty"], &published["version"]));
 
     let mut gateway = Gateway::start(&world, &seeder, &published).await;
     let peer = gateway.find().await;

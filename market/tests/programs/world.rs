@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -217,6 +217,7 @@ pub(crate) fn json(output: &Output) -> Value {
 /// A program that runs until it is dropped, and what it said first.
 pub(crate) struct Running {
     child: Child,
+    out: BufReader<ChildStdout>,
     pub(crate) ready: Value,
 }
 
@@ -224,9 +225,17 @@ impl Running {
     /// Waits for the line that says it is ready.
     pub(crate) fn start(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        let mut running = Self { child, out, ready: Value::Null };
+        running.ready = running.says();
+        running
+    }
+
+    /// Waits for the next line that it says.
+    pub(crate) fn says(&mut self) -> Value {
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        Self { ready: serde_json::from_str(&line).unwrap(), child }
+        self.out.read_line(&mut line).unwrap();
+        serde_json::from_str(&line).unwrap()
     }
 
     /// Where others connect to it.
