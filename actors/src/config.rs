@@ -85,7 +85,9 @@ impl Default for Audit {
 pub struct Status {
     /// Where to listen; nowhere if absent.
     pub listen: Option<SocketAddr>,
-    /// File with the token that whoever gives orders must bear; without it, none are taken.
+    /// Unix socket where the same is served: whoever may open it may give orders.
+    pub socket: Option<PathBuf>,
+    /// File with the token that whoever gives orders at `listen` must bear; without it, none are taken there.
     pub token_file: Option<PathBuf>,
 }
 

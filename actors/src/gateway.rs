@@ -104,6 +104,14 @@ pub enum StartError {
         /// Why.
         error: io::Error,
     },
+    /// The Unix socket cannot be made.
+    #[error("status.socket: {path}: {error}")]
+    Socket {
+        /// Where it should be.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
     /// An actor ended before it had begun.
     #[error("an actor ended at its start")]
     Ended,
@@ -295,23 +303,31 @@ fn start_status(
     hub: &Addr<Sensors>,
     audit: &Audit,
 ) -> Result<Option<SocketAddr>, StartError> {
-    let Some(listen) = config.status.listen else { return Ok(None) };
-    let failed = |error| StartError::Listen { key: "status.listen", address: listen, error };
+    let settings = &config.status;
+    let no_socket = |error| StartError::Socket { path: settings.socket.clone().unwrap_or_default(), error };
+    let socket = settings.socket.as_deref().map(status::socket).transpose().map_err(no_socket)?;
+    if settings.listen.is_none() && socket.is_none() {
+        return Ok(None);
+    }
     let desk = status::Desk {
         source: source.clone().recipient(),
         orders: source.clone().recipient(),
         retries: source.clone().recipient(),
         carried: hub.clone().recipient(),
-        token: config.status.token()?,
+        token: settings.token()?,
         audit: audit.clone(),
     };
-    let (server, address) = status::serve(listen, desk).map_err(failed)?;
+    let failed = |error| match settings.listen {
+        Some(address) => StartError::Listen { key: "status.listen", address, error },
+        None => no_socket(error),
+    };
+    let (server, address) = status::serve(settings.listen, socket, desk).map_err(failed)?;
     actix::spawn(async move {
         if let Err(error) = server.await {
             tracing::error!(%error, "the status server ended");
         }
     });
-    Ok(Some(address))
+    Ok(address)
 }
 
 /// Who reads the chain. A light client begins to follow it.

@@ -5,6 +5,7 @@ use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 use clap::{CommandFactory as _, Parser, Subcommand};
 use posthouse_actors::Config;
 
+use crate::client::Gateway;
 use crate::{audit, chain, check, config, run, status};
 
 const DEFAULT_CONFIG: &str = "/etc/posthouse/posthouse.toml";
@@ -146,19 +147,17 @@ pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             load_all(&source).and_then(|c| run::run(&source.config, c).map_err(Failure::Failed))
         }
         Command::Status { source, json, address, ready } => {
-            let address = address.map_or_else(|| load(&source).and_then(|c| served_at(&c)), Ok);
-            let ask = |a| if ready { status::ready(a) } else { status::print(a, json) };
-            address.and_then(|a| ask(a).map_err(Failure::Failed))
+            let configured = || load(&source).and_then(|c| Gateway::to_read(&c).map_err(Failure::Failed));
+            let gateway = address.map_or_else(configured, |address| Ok(Gateway::Tcp(address)));
+            let ask = |g: Gateway| if ready { g.ready() } else { status::print(&g, json) };
+            gateway.and_then(|gateway| ask(gateway).map_err(Failure::Failed))
         }
         Command::Update { order, bounty, group, source } => load(&source).and_then(|config| {
-            let address = served_at(&config)?;
-            status::order(&config, address, order.as_str(), &bounty, group.as_deref())
-                .map_err(Failure::Failed)
+            status::order(&config, order.as_str(), &bounty, group.as_deref()).map_err(Failure::Failed)
         }),
-        Command::Retry { device, source } => load(&source).and_then(|config| {
-            let address = served_at(&config)?;
-            status::retry(&config, address, &device).map_err(Failure::Failed)
-        }),
+        Command::Retry { device, source } => {
+            load(&source).and_then(|config| status::retry(&config, &device).map_err(Failure::Failed))
+        }
         Command::Audit { wanted, source } => {
             load(&source).and_then(|config| audit::print(&config, wanted).map_err(Failure::Failed))
         }
@@ -226,13 +225,6 @@ fn load_all(source: &Source) -> Result<Config, Failure> {
     let config = load(source)?;
     config::check_secrets(&source.config, &config).map_err(Failure::Configuration)?;
     Ok(config)
-}
-
-fn served_at(config: &Config) -> Result<std::net::SocketAddr, Failure> {
-    let none = || {
-        Failure::Failed(anyhow::anyhow!("status.listen is not set: the gateway does not serve its status"))
-    };
-    config.status.listen.ok_or_else(none)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod audit;
 mod chain;
 mod check;
 mod cli;
+mod client;
 pub mod config;
 mod run;
 mod status;

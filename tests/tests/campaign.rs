@@ -47,6 +47,17 @@ fn rules(site: &Site, percent: i64) {
     .unwrap();
 }
 
+/// Has the gateway take orders at a Unix socket, without a token.
+fn over_a_socket(site: &Site) {
+    let socket = site.gateway_config().with_file_name("gateway.sock");
+    configure(&site.gateway_config(), |gateway| {
+        let status = gateway["status"].as_table_mut().unwrap();
+        status.remove("token_file");
+        status.insert("socket".into(), socket.to_str().unwrap().into());
+    })
+    .unwrap();
+}
+
 /// What the agent's program says to an order.
 async fn order(site: &Site, args: &[&str]) -> anyhow::Result<String> {
     let config = site.gateway_config();
@@ -101,6 +112,7 @@ async fn a_group_waits_for_its_time_and_an_order_outlasts_a_kill() {
     order(&site, &["update", "pause", &bounty, "--group", "later"]).await.unwrap();
     site.gateway().unwrap().kill().await.unwrap();
     rules(&site, 100);
+    over_a_socket(&site);
     site.start_gateway(&[]).unwrap();
     let paused = |device: &Device| device.group.is_none() || device.held.as_deref() == Some("paused");
     devices(&site, "the order", |devices| devices.len() == 4 && devices.iter().all(paused)).await;

@@ -4,7 +4,7 @@
 //! Who sends: people and programs, over HTTP on loopback. Whom it asks: whoever answers [`GetSnapshot`] and takes
 //! orders. When that one does not answer in five seconds, the client gets 503 with the reason; an order may hold all the same, as the
 //! audit log says then. To read needs no authentication; an address other than loopback is the site's own decision. An order needs the
-//! site's token.
+//! site's token, or comes over the Unix socket, which is for whom its file's rights let in.
 
 mod example;
 mod metrics;
@@ -18,7 +18,7 @@ mod token;
 mod view;
 
 pub use self::overview::{Counts, Listed, Overview, Progress, Standing};
-pub use self::server::{Desk, serve};
+pub use self::server::{Desk, serve, socket};
 pub use self::token::Token;
 pub use self::view::{
     Agent, AuditStatus, ChainStatus, Device, ErrorBody, Event, Exchange, Left, Offer, Sensor, Snapshot,

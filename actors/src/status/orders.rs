@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{IntoParams, Modify};
 
-use super::server::{Desk, Source, error, silent};
+use super::server::{Desk, Local, Source, error, silent};
 use super::{ANSWER, ErrorBody};
 use crate::campaign::Order;
 use crate::exchange::{GiveOrder, OrderError, Retry};
@@ -53,7 +53,7 @@ pub(super) struct Scope {
         (status = 204, description = "it is kept and holds"),
         (status = 400, body = ErrorBody, description = "not a bounty's address, or a query that is not known"),
         (status = 401, body = ErrorBody, description = "without the token"),
-        (status = 403, body = ErrorBody, description = "the agent takes no orders"),
+        (status = 403, body = ErrorBody, description = "the agent takes no orders over TCP"),
         (status = 404, body = ErrorBody, description = "no such update, group or order"),
         (status = 500, body = ErrorBody, description = "it cannot be kept"),
         (status = 503, body = ErrorBody, description = "the agent does not answer in time; what came of it is in the audit log"),
@@ -65,24 +65,30 @@ pub(super) async fn order(
     path: web::Path<(String, String)>,
     scope: Result<web::Query<Scope>, actix_web::Error>,
 ) -> HttpResponse {
-    if let Some(refused) = refused(&desk, &request) {
-        return refused;
-    }
+    let who = match admit(&desk, &request) {
+        Ok(who) => who,
+        Err(refused) => return *refused,
+    };
     let (bounty, verb) = path.into_inner();
     let order = match verb.as_str() {
         "resume" => Order::Resume,
         "pause" => Order::Pause,
         "cancel" => Order::Cancel,
-        _ => return unfit(&desk, StatusCode::NOT_FOUND, "an order is resume, pause or cancel"),
+        _ => return unfit(&desk, who, StatusCode::NOT_FOUND, "an order is resume, pause or cancel"),
     };
     let Ok(bounty) = bounty.strip_prefix("0x").unwrap_or(&bounty).parse::<Bounty>() else {
-        return unfit(&desk, StatusCode::BAD_REQUEST, "the update is named by its bounty: 40 hex digits");
+        return unfit(
+            &desk,
+            who,
+            StatusCode::BAD_REQUEST,
+            "the update is named by its bounty: 40 hex digits",
+        );
     };
     let group = match scope {
         Ok(scope) => scope.into_inner().group,
-        Err(why) => return unfit(&desk, StatusCode::BAD_REQUEST, &why.to_string()),
+        Err(why) => return unfit(&desk, who, StatusCode::BAD_REQUEST, &why.to_string()),
     };
-    let order = GiveOrder { bounty, group, order, who: BEARER.into() };
+    let order = GiveOrder { bounty, group, order, who };
     give(&desk, places, &desk.orders, order.record(), order).await
 }
 
@@ -95,7 +101,7 @@ pub(super) async fn order(
         (status = 204, description = "its failures are forgotten"),
         (status = 400, body = ErrorBody, description = "not a device id"),
         (status = 401, body = ErrorBody, description = "without the token"),
-        (status = 403, body = ErrorBody, description = "the agent takes no orders"),
+        (status = 403, body = ErrorBody, description = "the agent takes no orders over TCP"),
         (status = 404, body = ErrorBody, description = "no such sensor"),
         (status = 500, body = ErrorBody, description = "it cannot be kept"),
         (status = 503, body = ErrorBody, description = "the agent does not answer in time; what came of it is in the audit log"),
@@ -106,38 +112,49 @@ pub(super) async fn retry(
     request: HttpRequest,
     device: web::Path<String>,
 ) -> HttpResponse {
-    if let Some(refused) = refused(&desk, &request) {
-        return refused;
-    }
-    let Ok(device) = device.parse::<DeviceId>() else {
-        return unfit(&desk, StatusCode::BAD_REQUEST, "a sensor is named by its device id: 32 hex digits");
+    let who = match admit(&desk, &request) {
+        Ok(who) => who,
+        Err(refused) => return *refused,
     };
-    let retry = Retry { device, who: BEARER.into() };
+    let Ok(device) = device.parse::<DeviceId>() else {
+        return unfit(
+            &desk,
+            who,
+            StatusCode::BAD_REQUEST,
+            "a sensor is named by its device id: 32 hex digits",
+        );
+    };
+    let retry = Retry { device, who };
     give(&desk, places, &desk.retries, retry.record(), retry).await
 }
 
-/// The answer to whoever may not give orders.
-fn refused(desk: &Desk, request: &HttpRequest) -> Option<HttpResponse> {
+/// Who gives the order, as the audit log names him, or the answer to whoever may not.
+fn admit(desk: &Desk, request: &HttpRequest) -> Result<String, Box<HttpResponse>> {
+    if let Some(Local { uid }) = request.conn_data::<Local>() {
+        return Ok(uid.map_or_else(|| "socket".into(), |uid| format!("uid {uid}")));
+    }
     let who = || request.peer_addr().map(|address| address.ip().to_string());
     let tell = |why: &str| tell(desk, Record { who: who(), ..Record::default() }, why);
     let Some(token) = &desk.token else {
-        let why = "no orders are taken: status.token_file is not set";
+        let why = "no orders are taken over TCP: status.token_file is not set";
         tell(why);
-        return Some(error(StatusCode::FORBIDDEN, why));
+        return Err(Box::new(error(StatusCode::FORBIDDEN, why)));
     };
     let header = request.headers().get(header::AUTHORIZATION).and_then(|header| header.to_str().ok());
     if header.is_some_and(|header| token.is_borne_by(header)) {
-        return None;
+        return Ok(BEARER.into());
     }
     let why = "an order needs the token of status.token_file";
     tell(why);
     let refused = ErrorBody { error: why.into() };
-    Some(HttpResponse::Unauthorized().insert_header((header::WWW_AUTHENTICATE, "Bearer")).json(refused))
+    let refused =
+        HttpResponse::Unauthorized().insert_header((header::WWW_AUTHENTICATE, "Bearer")).json(refused);
+    Err(Box::new(refused))
 }
 
 /// The answer to an order that is none.
-fn unfit(desk: &Desk, status: StatusCode, why: &str) -> HttpResponse {
-    tell(desk, Record { who: Some(BEARER.into()), ..Record::default() }, why);
+fn unfit(desk: &Desk, who: String, status: StatusCode, why: &str) -> HttpResponse {
+    tell(desk, Record { who: Some(who), ..Record::default() }, why);
     error(status, why)
 }
 
@@ -180,7 +197,9 @@ impl Modify for Bearer {
     fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
         let scheme = HttpBuilder::new()
             .scheme(HttpAuthScheme::Bearer)
-            .description(Some("the content of `status.token_file`"))
+            .description(Some(
+                "the content of `status.token_file`; over the Unix socket of `status.socket` none is needed",
+            ))
             .build();
         let components = api.components.get_or_insert_default();
         components.add_security_scheme("token", SecurityScheme::Http(scheme));

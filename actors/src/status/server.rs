@@ -1,8 +1,12 @@
 //! The HTTP side.
 
 use std::{
+    fs::Permissions,
     io,
     net::SocketAddr,
+    os::unix::fs::{FileTypeExt as _, PermissionsExt as _},
+    os::unix::net::UnixListener,
+    path::Path,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -12,6 +16,7 @@ use actix_web::{
     dev::Server,
     error::InternalError,
     http::{StatusCode, header},
+    rt::net::UnixStream,
     web,
 };
 use posthouse_audit::Audit;
@@ -53,7 +58,7 @@ pub struct Desk {
     pub retries: Recipient<Retry>,
     /// Who knows what the carriers have carried.
     pub carried: Recipient<Carried>,
-    /// What whoever gives orders must bear; without it, none are taken.
+    /// What whoever gives orders over TCP must bear; without it, none are taken there.
     pub token: Option<Token>,
     /// Writes down orders that the two never see.
     pub audit: Audit,
@@ -61,9 +66,19 @@ pub struct Desk {
 
 pub(super) type Source = web::Data<Desk>;
 
-/// Listens on `listen` and answers by `desk`. Returns the server, to be awaited or spawned, and the address that it
-/// got (port 0 takes a free one).
-pub fn serve(listen: SocketAddr, desk: Desk) -> io::Result<(Server, SocketAddr)> {
+/// Who asks over the Unix socket.
+pub(super) struct Local {
+    /// Unix user id, where the kernel tells it.
+    pub uid: Option<u32>,
+}
+
+/// Listens on `address` (port 0 takes a free one) and at `socket`, and answers by `desk`. Returns the server, to be awaited or
+/// spawned, and the address that it got.
+pub fn serve(
+    address: Option<SocketAddr>,
+    socket: Option<UnixListener>,
+    desk: Desk,
+) -> io::Result<(Server, Option<SocketAddr>)> {
     let (source, places) = (web::Data::new(desk), orders::places());
     let http = HttpServer::new(move || {
         App::new()
@@ -93,9 +108,35 @@ pub fn serve(listen: SocketAddr, desk: Desk) -> io::Result<(Server, SocketAddr)>
     .client_request_timeout(REQUEST)
     .shutdown_timeout(GRACE_SECS)
     .disable_signals()
-    .bind(listen)?;
-    let bound = http.addrs().first().copied().unwrap_or(listen);
+    .on_connect(|stream, of_connection| {
+        if let Some(stream) = stream.downcast_ref::<UnixStream>() {
+            of_connection.insert(Local { uid: stream.peer_cred().ok().map(|peer| peer.uid()) });
+        }
+    });
+    let http = if let Some(address) = address { http.bind(address)? } else { http };
+    let bound = http.addrs().first().copied();
+    let http = if let Some(socket) = socket { http.listen_uds(socket)? } else { http };
     Ok((http.run(), bound))
+}
+
+/// A Unix socket at this path for its owner and group. One that an earlier gateway left is replaced.
+///
+/// # Errors
+/// Somebody listens there, or something else is there; the folder is missing or may not be written to.
+pub fn socket(path: &Path) -> io::Result<UnixListener> {
+    match std::fs::symlink_metadata(path) {
+        Ok(there) if !there.file_type().is_socket() => {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is another file"));
+        }
+        Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => {
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, "another program listens there"));
+        }
+        Ok(_) => std::fs::remove_file(path)?,
+        Err(_) => {}
+    }
+    let socket = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, Permissions::from_mode(0o660))?;
+    Ok(socket)
 }
 
 /// Something to read.

@@ -1,12 +1,18 @@
 //! The HTTP side, asked over loopback; in the exchanges' place somebody with fixed answers.
 
-use std::net::SocketAddr;
+use std::{
+    io,
+    net::SocketAddr,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    path::Path,
+};
 
 use actix::{Actor, ActorContext as _, Context, Handler};
+use actix_web::dev::Server;
 use posthouse_audit::{Audit, Kind, Record};
 use posthouse_protocol::id::{Bounty, DeviceId, DeviceKey};
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::TcpStream,
 };
 
@@ -78,13 +84,18 @@ fn desk(token: Option<&str>) -> Desk {
     }
 }
 
+fn on_loopback(desk: Desk) -> (Server, SocketAddr) {
+    let (server, address) = serve("127.0.0.1:0".parse().ok(), None, desk).unwrap();
+    (server, address.unwrap())
+}
+
 #[actix::test]
 async fn an_order_needs_the_token_and_names_what_there_is() {
     const TOKEN: &str = "0123456789abcdef";
     let folder = tempfile::tempdir().unwrap();
     let audit = Audit::at(&folder.path().join("audit"), posthouse_audit::Bounds::default());
     let desk = Desk { audit: audit.clone(), ..desk(Some(TOKEN)) };
-    let (server, address) = serve("127.0.0.1:0".parse().unwrap(), desk).unwrap();
+    let (server, address) = on_loopback(desk);
     let handle = server.handle();
     let running = actix::spawn(server);
     let bearer = format!("Authorization: Bearer {TOKEN}\r\n");
@@ -149,7 +160,7 @@ async fn an_order_that_nobody_takes_any_more_is_refused_and_written_down() {
     let audit = Audit::at(&folder.path().join("audit"), posthouse_audit::Bounds::default());
     let gone = Gone.start().recipient();
     let desk = Desk { audit: audit.clone(), retries: gone, ..desk(Some(TOKEN)) };
-    let (server, address) = serve("127.0.0.1:0".parse().unwrap(), desk).unwrap();
+    let (server, address) = on_loopback(desk);
     let handle = server.handle();
     let running = actix::spawn(server);
     let retry = format!("POST /v1/devices/{}/retry", "02".repeat(16));
@@ -167,7 +178,7 @@ async fn an_order_that_nobody_takes_any_more_is_refused_and_written_down() {
 
 #[actix::test]
 async fn without_a_token_no_orders_are_taken() {
-    let (server, address) = serve("127.0.0.1:0".parse().unwrap(), desk(None)).unwrap();
+    let (server, address) = on_loopback(desk(None));
     let handle = server.handle();
     let running = actix::spawn(server);
     let answer = talk(address, &format!("POST /v1/updates/{}/pause", "01".repeat(20)), "").await;
@@ -177,8 +188,47 @@ async fn without_a_token_no_orders_are_taken() {
 }
 
 #[actix::test]
+async fn whoever_may_open_the_socket_gives_orders_without_a_token() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, log) = (folder.path().join("socket"), folder.path().join("audit"));
+    let taken = |path: &Path| socket(path).unwrap_err().kind();
+    std::fs::write(&path, "").unwrap();
+    assert_eq!(taken(&path), io::ErrorKind::AlreadyExists);
+    std::fs::remove_file(&path).unwrap();
+    drop(socket(&path).unwrap()); // as a gateway that was killed leaves it
+    let listener = socket(&path).unwrap();
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
+    assert_eq!(taken(&path), io::ErrorKind::AddrInUse);
+
+    let audit = Audit::at(&log, posthouse_audit::Bounds::default());
+    let desk = Desk { audit: audit.clone(), ..desk(None) };
+    let (server, address) = serve(None, Some(listener), desk).unwrap();
+    assert_eq!(address, None);
+    let handle = server.handle();
+    let running = actix::spawn(server);
+    let update = format!("/v1/updates/{}", "01".repeat(20));
+    for (asked, expected) in [
+        ("GET /v1/status".into(), "200"),
+        (format!("POST {update}/pause"), "204"),
+        (format!("POST {update}/stop"), "404"),
+        (format!("POST /v1/devices/{}/retry", "02".repeat(16)), "204"),
+    ] {
+        let stream = tokio::net::UnixStream::connect(&path).await.unwrap();
+        let answer = said(stream, &asked, "").await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {expected}")), "{asked}: {answer}");
+    }
+    handle.stop(true).await;
+    running.await.unwrap().unwrap();
+
+    assert!(audit.flush(ANSWER));
+    let written = std::fs::read_to_string(log).unwrap();
+    let me = std::fs::metadata(&path).unwrap().uid();
+    assert_eq!(written.matches(&format!("\"who\":\"uid {me}\"")).count(), 1, "what is no order: {written}");
+}
+
+#[actix::test]
 async fn devices_come_in_pages() {
-    let (server, address) = serve("127.0.0.1:0".parse().unwrap(), desk(None)).unwrap();
+    let (server, address) = on_loopback(desk(None));
     let handle = server.handle();
     let running = actix::spawn(server);
     let (mut path, mut pages) = ("/v1/devices?limit=3".to_owned(), Vec::new());
@@ -211,7 +261,10 @@ async fn get(address: SocketAddr, request: &str) -> String {
 }
 
 async fn talk(address: SocketAddr, request: &str, headers: &str) -> String {
-    let mut stream = TcpStream::connect(address).await.unwrap();
+    said(TcpStream::connect(address).await.unwrap(), request, headers).await
+}
+
+async fn said(mut stream: impl AsyncRead + AsyncWrite + Unpin, request: &str, headers: &str) -> String {
     let request = format!("{request} HTTP/1.1\r\nHost: x\r\n{headers}Connection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut text = String::new();
@@ -221,7 +274,7 @@ async fn talk(address: SocketAddr, request: &str, headers: &str) -> String {
 
 #[actix::test]
 async fn each_resource_answers_json_and_nothing_else_is_there() {
-    let (server, address) = serve("127.0.0.1:0".parse().unwrap(), desk(None)).unwrap();
+    let (server, address) = on_loopback(desk(None));
     let handle = server.handle();
     let running = actix::spawn(server);
     let status = get(address, "GET /v1/status").await;
@@ -253,7 +306,7 @@ async fn each_resource_answers_json_and_nothing_else_is_there() {
 #[cfg(feature = "page")]
 #[actix::test]
 async fn the_page_comes_whole_with_its_policy_and_is_not_sent_twice() {
-    let (server, address) = serve("127.0.0.1:0".parse().unwrap(), desk(None)).unwrap();
+    let (server, address) = on_loopback(desk(None));
     let handle = server.handle();
     let running = actix::spawn(server);
     for (path, kind, has) in [
@@ -290,7 +343,7 @@ async fn the_page_comes_whole_with_its_policy_and_is_not_sent_twice() {
 #[cfg(not(feature = "page"))]
 #[actix::test]
 async fn a_program_without_the_page_has_none() {
-    let (server, address) = serve("127.0.0.1:0".parse().unwrap(), desk(None)).unwrap();
+    let (server, address) = on_loopback(desk(None));
     let handle = server.handle();
     let running = actix::spawn(server);
     for path in ["/", "/page.css", "/page.js"] {
