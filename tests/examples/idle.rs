@@ -85,8 +85,8 @@ async fn gateway(gateway: &Path) -> Result<(Taken, Taken)> {
     })?;
     site.start_seeder()?;
     site.start_distributor(0, &[])?;
-    // A new chain has nothing final yet; the main network always has.
-    tokio::time::sleep(2 * SLOT).await;
+    // A new chain has nothing final yet, and none that its committee signed for some slots more; the main network always has.
+    tokio::time::sleep(4 * SLOT).await;
     let begun = Instant::now();
     site.start_gateway(&[])?;
     ready(&mut site).await.with_context(|| site.tail())?;
