@@ -275,21 +275,6 @@ enum ph_result ph_p256_sign(const uint8_t *scalar,
                             const uint8_t *digest,
                             uint8_t *signature);
 
-// The public key of a P-256 scalar, 32 bytes big-endian: 33 bytes, SEC1 compressed.
-//
-// # Safety
-// `scalar` is null or points to 32 bytes, `public` is null or points to 33 bytes.
-enum ph_result ph_p256_public(const uint8_t *scalar, uint8_t *public_);
-
-// Signs a digest of 32 bytes with a P-256 scalar: deterministic (RFC 6979), low s, 64 bytes. What `sign` of a `ph_board` is
-// to do.
-//
-// # Safety
-// `scalar` and `digest` are null or point to 32 bytes, `signature` is null or points to 64 bytes.
-enum ph_result ph_p256_sign(const uint8_t *scalar,
-                            const uint8_t *digest,
-                            uint8_t *signature);
-
 #ifdef __cplusplus
 }  // extern "C"
 #endif  // __cplusplus

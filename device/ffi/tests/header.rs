@@ -18,8 +18,6 @@ fn the_header_is_the_sources() {
     let made = cbindgen::Builder::new()
         .with_config(cbindgen::Config::from_file(here().join("cbindgen.toml")).unwrap())
         .with_src(here().join("src/lib.rs"))
-        .with_src(here().join("src/board.rs"))
-        .with_src(here().join("src/key.rs"))
         .generate()
         .unwrap();
     let mut header = Vec::new();
@@ -42,21 +40,38 @@ fn library() -> PathBuf {
     libraries.max_by_key(|entry| entry.metadata().unwrap().modified().unwrap()).unwrap().path()
 }
 
-#[test]
-fn firmware_in_c_lives_a_round() {
-    let folder = tempfile::tempdir().unwrap();
-    let program = folder.path().join("round");
+/// Builds a program in C with the library, in `folder`.
+fn built(source: &str, folder: &Path) -> PathBuf {
+    let program = folder.join("program");
     let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
     let status = Command::new(compiler)
         .args(["-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-I"])
         .arg(here().join("include"))
-        .arg(here().join("tests/round.c"))
+        .arg(here().join(source))
         .arg(library())
         .args(["-lpthread", "-ldl", "-lm", "-o"])
         .arg(&program)
         .status()
         .unwrap();
-    assert!(status.success(), "{status}");
+    assert!(status.success(), "{source}: {status}");
+    program
+}
+
+#[test]
+fn firmware_in_c_lives_a_round() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = built("tests/round.c", folder.path());
     let played = Command::new(&program).arg(here().join("../testdata")).output().unwrap();
     assert!(played.status.success(), "{}", String::from_utf8_lossy(&played.stderr));
+}
+
+/// What the guide begins a port from, as far as it goes without a gateway.
+#[test]
+fn the_example_builds_and_keeps_its_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = built("examples/linux.c", folder.path());
+    let key = || Command::new(&program).arg(folder.path()).output().unwrap().stdout;
+    let first = String::from_utf8(key()).unwrap();
+    assert!(first.starts_with("02") || first.starts_with("03"), "{first}");
+    assert_eq!((first.len(), first.as_bytes()), (67, key().as_slice()));
 }
