@@ -7,6 +7,8 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use posthouse_audit::{Kind, Record, now};
 use posthouse_protocol::id::{Bounty, DeviceId};
 use serde::Deserialize;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{IntoParams, Modify};
 
@@ -15,8 +17,18 @@ use super::{ANSWER, ErrorBody};
 use crate::campaign::Order;
 use crate::exchange::{GiveOrder, OrderError, Retry};
 
+/// Orders that may wait for the exchanges at once, whoever still waits for their answers.
+const WAITING: usize = 64;
 /// Who gives orders, in the audit log: whoever bears the token.
 const BEARER: &str = "token";
+
+/// A permit for each order that waits.
+type Places = web::Data<Semaphore>;
+
+/// For orders that wait: the same for all of a server's threads.
+pub(super) fn places() -> Places {
+    web::Data::new(Semaphore::new(WAITING))
+}
 
 /// For which sensors an order is.
 #[derive(Deserialize, IntoParams)]
@@ -48,6 +60,7 @@ pub(super) struct Scope {
     ))]
 pub(super) async fn order(
     desk: Source,
+    places: Places,
     request: HttpRequest,
     path: web::Path<(String, String)>,
     scope: Result<web::Query<Scope>, actix_web::Error>,
@@ -76,7 +89,7 @@ pub(super) async fn order(
         Err(why) => return unfit(&desk, who, StatusCode::BAD_REQUEST, &why.to_string()),
     };
     let order = GiveOrder { bounty, group, order, who };
-    give(&desk, &desk.orders, order.record(), order).await
+    give(&desk, places, &desk.orders, order.record(), order).await
 }
 
 /// Gives a sensor that failed too often another try.
@@ -93,7 +106,12 @@ pub(super) async fn order(
         (status = 500, body = ErrorBody, description = "it cannot be kept"),
         (status = 503, body = ErrorBody, description = "the agent does not answer in time; what came of it is in the audit log"),
     ))]
-pub(super) async fn retry(desk: Source, request: HttpRequest, device: web::Path<String>) -> HttpResponse {
+pub(super) async fn retry(
+    desk: Source,
+    places: Places,
+    request: HttpRequest,
+    device: web::Path<String>,
+) -> HttpResponse {
     let who = match admit(&desk, &request) {
         Ok(who) => who,
         Err(refused) => return *refused,
@@ -107,7 +125,7 @@ pub(super) async fn retry(desk: Source, request: HttpRequest, device: web::Path<
         );
     };
     let retry = Retry { device, who };
-    give(&desk, &desk.retries, retry.record(), retry).await
+    give(&desk, places, &desk.retries, retry.record(), retry).await
 }
 
 /// Who gives the order, as the audit log names him, or the answer to whoever may not.
@@ -145,21 +163,30 @@ fn tell(desk: &Desk, order: Record, why: &str) {
     desk.audit.tell(Record { time: now(), kind: Kind::OrderRefused, reason: Some(why.into()), ..order });
 }
 
-/// Gives an order to the exchanges. They have it at once, and write down what comes of it whether or not the client waits for the answer.
-async fn give<M>(desk: &Desk, to: &Recipient<M>, record: Record, order: M) -> HttpResponse
+/// Gives an order to the exchanges. It gets there, and is written down, whether or not the client waits for the answer.
+async fn give<M>(desk: &Source, places: Places, to: &Recipient<M>, record: Record, order: M) -> HttpResponse
 where
     M: Message<Result = Result<(), OrderError>> + Send + 'static,
 {
-    match to.send(order).timeout(ANSWER).await {
-        Ok(Ok(())) => HttpResponse::NoContent().finish(),
-        Ok(Err(why @ OrderError::Store(_))) => error(StatusCode::INTERNAL_SERVER_ERROR, why.to_string()),
-        Ok(Err(why)) => error(StatusCode::NOT_FOUND, why.to_string()),
-        Err(why) => {
-            if matches!(why, MailboxError::Closed) {
-                tell(desk, record, "the agent ended before it said what came of it");
-            }
-            silent(&why)
+    let Ok(place) = places.into_inner().try_acquire_owned() else {
+        let why = "too many orders wait for the agent";
+        tell(desk, record, why);
+        return error(StatusCode::SERVICE_UNAVAILABLE, why);
+    };
+    let (sent, desk) = (to.send(order), desk.clone());
+    let given = actix_web::rt::spawn(async move {
+        let _place = place;
+        // Without an answer the exchanges have ended before they came to it.
+        sent.await.inspect_err(|why| tell(&desk, record, &why.to_string()))
+    });
+    match timeout(ANSWER, given).await {
+        Ok(Ok(Ok(Ok(())))) => HttpResponse::NoContent().finish(),
+        Ok(Ok(Ok(Err(why @ OrderError::Store(_))))) => {
+            error(StatusCode::INTERNAL_SERVER_ERROR, why.to_string())
         }
+        Ok(Ok(Ok(Err(why)))) => error(StatusCode::NOT_FOUND, why.to_string()),
+        Ok(Ok(Err(why))) => silent(&why),
+        Ok(Err(_)) | Err(_) => silent(&MailboxError::Timeout),
     }
 }
 

@@ -79,10 +79,11 @@ pub fn serve(
     socket: Option<UnixListener>,
     desk: Desk,
 ) -> io::Result<(Server, Option<SocketAddr>)> {
-    let source = web::Data::new(desk);
+    let (source, places) = (web::Data::new(desk), orders::places());
     let http = HttpServer::new(move || {
         App::new()
             .app_data(source.clone())
+            .app_data(places.clone())
             .app_data(web::PayloadConfig::new(MAX_BODY))
             .app_data(web::QueryConfig::default().error_handler(|why, _| {
                 let said = why.to_string();
