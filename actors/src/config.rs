@@ -1,7 +1,7 @@
 //! What a site says about itself: the gateway's part of the agent's configuration file.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use alloy::primitives::Address;
@@ -27,6 +27,8 @@ const MIN_AUDIT: u64 = 64 << 10;
 const MAX_AUDIT: u32 = 99;
 /// Products that one gateway may serve.
 const MAX_PRODUCTS: usize = 256;
+/// Longest path of a Unix socket, in bytes (unix(7)).
+const MAX_SOCKET: usize = 107;
 
 /// The gateway's configuration.
 #[derive(Debug, Clone, Deserialize)]
@@ -271,6 +273,9 @@ pub enum ConfigError {
     /// The token cannot be used.
     #[error("status.token_file: {0}: {1}")]
     TokenFile(PathBuf, FileError),
+    /// No path that a Unix socket can have, from any folder.
+    #[error("status.socket: {0:?}: a path that begins with / and has at most {MAX_SOCKET} bytes")]
+    Socket(PathBuf),
     /// Rules that contradict themselves.
     #[error(transparent)]
     Campaign(#[from] CampaignError),
@@ -322,6 +327,10 @@ impl Config {
                 return Err(ConfigError::Twice(product.id()));
             }
             product.release_key.check().map_err(|_| ConfigError::ReleaseKey(product.release_key))?;
+        }
+        let fits = |path: &Path| path.is_absolute() && path.as_os_str().len() <= MAX_SOCKET;
+        if let Some(path) = self.status.socket.as_ref().filter(|path| !fits(path)) {
+            return Err(ConfigError::Socket(path.clone()));
         }
         self.campaign.check()?;
         if self.audit.max_bytes < MIN_AUDIT || self.audit.files > MAX_AUDIT {

@@ -266,6 +266,7 @@ mod tests {
             "tls_key",
             "checkpoint",
             "token_file",
+            "socket",
             "timezone",
             "max_bytes_per_sec",
         ];

@@ -149,7 +149,7 @@ pub struct Record {
     /// For which group of sensors.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
-    /// Who did it: for orders `token` or where the request came from, for keys `chain` or `distributor`.
+    /// Who did it: for orders `token`, `uid N`, or where the request came from, for keys `chain` or `distributor`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub who: Option<String>,
     /// Why, or what more there is to say.

@@ -78,6 +78,8 @@ impl Around {
         let network = edited["chain"]["network"].as_str().unwrap().to_owned();
         machine.copy(network.as_ref(), "/etc/posthouse/network.yaml").await.unwrap();
         edited["chain"]["network"] = "/etc/posthouse/network.yaml".into();
+        let status = edited["status"].as_table_mut().unwrap();
+        status.insert("socket".into(), "/run/posthouse/posthouse.sock".into());
         machine.write(CONFIG, toml::to_string(&edited).unwrap().as_bytes()).await.unwrap();
         machine.line("chmod 644 /etc/posthouse/posthouse.toml /etc/posthouse/network.yaml").await.unwrap();
     }
@@ -164,6 +166,19 @@ async fn it_updates_sensors_whatever_happens_to_it_is_upgraded_and_leaves_nothin
     machine.line("systemctl enable --now posthouse").await.unwrap();
     around.site.start_sensors().unwrap();
     around.updated(&machine, &first, &image).await;
+
+    // A member of its group orders over its socket, without a token, and is named in the audit log; others may not.
+    machine.line("useradd --groups posthouse member").await.unwrap();
+    machine.line("useradd other").await.unwrap();
+    let bounty = around.site.exchanges().await[0].bounty.clone();
+    machine.line(&format!("runuser -u member -- posthouse update pause {bounty}")).await.unwrap();
+    machine.line(&format!("runuser -u member -- posthouse update resume {bounty}")).await.unwrap();
+    let refused = machine.line(&format!("runuser -u other -- posthouse update pause {bounty}")).await;
+    let refused = format!("{:#}", refused.unwrap_err());
+    assert!(refused.contains("Permission denied"), "{refused}");
+    let uid = machine.line("id --user member").await.unwrap();
+    let written = machine.line("runuser -u posthouse -- posthouse audit --json").await.unwrap();
+    assert_eq!(written.matches(&format!("\"who\":\"uid {}\"", uid.trim())).count(), 2, "{written}");
 
     // Killed while an update is under way: it is started again, and goes on.
     let (second, image) = around.publish(2).await;

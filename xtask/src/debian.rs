@@ -63,7 +63,9 @@ impl Machines {
     /// A suite in a network that has loopback alone, one test at a time: each machine has the broker on the same port.
     pub(crate) fn suite(&self, suite: &str, deb: &Path) -> Result<Command> {
         // Crates are fetched before, as there is no registry in there.
-        run(&mut cmd(&suite.replace("--no-fail-fast", "--no-run")))?;
+        let build = suite.replace("--no-fail-fast", "--no-run");
+        ensure!(build != suite, "nextest knows no --no-run beside what {suite} says");
+        run(&mut cmd(&build))?;
         let mut alone = self.0.with("unshare");
         alone.args(["--net", "sh", "-c", "PATH=$PATH:/usr/sbin; ip link set lo up && exec \"$@\"", "sh"]);
         alone.args(suite.split_whitespace()).args(["--offline", "--test-threads=1"]);

@@ -176,7 +176,7 @@ where
     let (sent, desk) = (to.send(order), desk.clone());
     let given = actix_web::rt::spawn(async move {
         let _place = place;
-        // Without an answer the exchanges have ended before they came to it.
+        // Without an answer the exchanges have ended before they came to it. Were this dropped, they would pass the order over.
         sent.await.inspect_err(|why| tell(&desk, record, &why.to_string()))
     });
     match timeout(ANSWER, given).await {
@@ -203,5 +203,54 @@ impl Modify for Bearer {
             .build();
         let components = api.components.get_or_insert_default();
         components.add_security_scheme("token", SecurityScheme::Http(scheme));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Poll;
+
+    use actix::{Actor, AsyncContext as _, Context, Handler, WrapFuture as _};
+    use tokio::sync::{mpsc, oneshot};
+
+    use super::*;
+
+    /// Comes to what it is sent only once it is let, and tells it on.
+    struct Busy(Option<oneshot::Receiver<()>>, mpsc::UnboundedSender<Bounty>);
+
+    impl Actor for Busy {
+        type Context = Context<Self>;
+
+        fn started(&mut self, context: &mut Self::Context) {
+            let until = self.0.take();
+            context.wait(async { until.unwrap().await.unwrap() }.into_actor(self));
+        }
+    }
+
+    impl Handler<GiveOrder> for Busy {
+        type Result = Result<(), OrderError>;
+
+        fn handle(&mut self, order: GiveOrder, _: &mut Self::Context) -> Self::Result {
+            self.1.send(order.bounty).unwrap();
+            Ok(())
+        }
+    }
+
+    #[actix::test]
+    async fn an_order_gets_there_though_the_client_has_left() {
+        let (free, until) = oneshot::channel();
+        let (told, mut taken) = mpsc::unbounded_channel();
+        let busy = Busy(Some(until), told).start();
+        let desk = web::Data::new(crate::status::tests::desk(None));
+        let bounty = Bounty::new([1; 20]);
+        let order = GiveOrder { bounty, group: None, order: Order::Pause, who: "uid 0".into() };
+        let recipient = busy.recipient();
+        let mut given = Box::pin(give(&desk, places(), &recipient, Record::default(), order));
+        let begun = std::future::poll_fn(|context| Poll::Ready(given.as_mut().poll(context))).await;
+        assert!(begun.is_pending());
+        drop(given);
+        free.send(()).unwrap();
+        drop(recipient);
+        assert_eq!(taken.recv().await, Some(bounty));
     }
 }

@@ -21,6 +21,7 @@ use actix_web::{
 };
 use posthouse_audit::Audit;
 use posthouse_protocol::id::DeviceKey;
+use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, OpenApi, ToSchema};
 
@@ -42,6 +43,8 @@ const REQUEST: Duration = Duration::from_secs(5);
 /// How long answers under way may take when the agent stops.
 const GRACE_SECS: u64 = 2;
 
+/// Connections that wait to be taken at the Unix socket.
+const BACKLOG: i32 = 128;
 /// Devices in one answer.
 const MAX_PAGE: u16 = 1000;
 /// Longest body of an order: they have none.
@@ -128,15 +131,19 @@ pub fn socket(path: &Path) -> io::Result<UnixListener> {
         Ok(there) if !there.file_type().is_socket() => {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is another file"));
         }
-        Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => {
-            return Err(io::Error::new(io::ErrorKind::AddrInUse, "another program listens there"));
-        }
-        Ok(_) => std::fs::remove_file(path)?,
+        Ok(_) => match std::os::unix::net::UnixStream::connect(path) {
+            Ok(_) => return Err(io::Error::new(io::ErrorKind::AddrInUse, "another program listens there")),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path)?,
+            Err(error) => return Err(error),
+        },
         Err(_) => {}
     }
-    let socket = UnixListener::bind(path)?;
+    let socket = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+    // Nobody can connect before it listens, whatever the umask is.
     std::fs::set_permissions(path, Permissions::from_mode(0o660))?;
-    Ok(socket)
+    net::listen(&socket, BACKLOG)?;
+    Ok(UnixListener::from(socket))
 }
 
 /// Something to read.

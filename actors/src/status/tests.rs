@@ -73,7 +73,7 @@ impl Handler<Retry> for Fixed {
     }
 }
 
-fn desk(token: Option<&str>) -> Desk {
+pub(super) fn desk(token: Option<&str>) -> Desk {
     let me = std::fs::metadata("/proc/self").unwrap().uid();
     let fixed = Fixed(token.map_or_else(|| format!("uid {me}"), |_| "token".into())).start();
     Desk {
