@@ -12,7 +12,7 @@ use posthouse_light_client::without_secrets;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
-/// Reads and checks the file; touches nothing.
+/// Reads and checks the file; touches nothing. What other files hold is looked at by [`check_secrets`].
 ///
 /// # Errors
 /// The first thing that is wrong, in one line.
@@ -21,20 +21,23 @@ pub fn load(file: &Path) -> Result<Config, ConfigError> {
     let wrong = |why: &dyn std::fmt::Display| contradiction(file, why);
     config.check().map_err(|why| wrong(&why))?;
     config.chain.network().map_err(|why| wrong(&why))?;
-    config.sensors.mqtt().map_err(|why| wrong(&why))?;
-    config.sensors.coap().map_err(|why| wrong(&why))?;
     if config.sensors.mqtt.is_none() && config.sensors.coap.is_none() {
         return Err(wrong(&"sensors: neither mqtt nor coap is there, so that no sensor could be reached"));
     }
     Ok(config)
 }
 
-/// Reads what else a gateway reads at its start, and who only asks it something need not be able to.
+/// Reads what else a gateway reads at its start: token, the broker's credentials, keys of sensors. Who only asks a gateway something
+/// need not be able to, and where systemd holds them nobody else is.
 ///
 /// # Errors
 /// As of [`load`].
 pub fn check_secrets(file: &Path, config: &Config) -> Result<(), ConfigError> {
-    config.status.token().map(drop).map_err(|why| contradiction(file, &why))
+    let wrong = |why: &dyn std::fmt::Display| contradiction(file, why);
+    config.status.token().map_err(|why| wrong(&why))?;
+    config.sensors.mqtt().map_err(|why| wrong(&why))?;
+    config.sensors.coap().map_err(|why| wrong(&why))?;
+    Ok(())
 }
 
 fn contradiction(file: &Path, why: &dyn std::fmt::Display) -> ConfigError {
@@ -157,7 +160,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("posthouse.toml");
         std::fs::write(&file, text).unwrap();
-        let outcome = load(&file).map_err(|why| why.to_string());
+        let whole = load(&file).and_then(|config| check_secrets(&file, &config).map(|()| config));
+        let outcome = whole.map_err(|why| why.to_string());
         // Reading a configuration makes nothing.
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
         if let Err(line) = &outcome {
@@ -213,8 +217,10 @@ mod tests {
         use std::os::unix::fs::PermissionsExt as _;
         let folder = tempfile::tempdir().unwrap();
         let token = folder.path().join("token");
+        let file = folder.path().join("posthouse.toml");
         let text = format!("{GOOD}\n[status]\ntoken_file = {:?}", token.display().to_string());
-        let config = loaded(&text).unwrap();
+        std::fs::write(&file, text).unwrap();
+        let config = load(&file).unwrap();
         let said = || check_secrets(Path::new("file"), &config).unwrap_err().to_string();
         assert!(
             said().starts_with("file: status.token_file: ") && said().contains("not found"),
@@ -226,6 +232,17 @@ mod tests {
         assert!(said().contains("0644"), "{}", said());
         std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o600)).unwrap();
         check_secrets(Path::new("file"), &config).unwrap();
+    }
+
+    #[test]
+    fn who_asks_a_gateway_needs_none_of_its_secrets() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("posthouse.toml");
+        let mqtt = "[sensors.mqtt]\nhost = \"a\"\nusername = \"x\"\npassword_file = \"/nowhere\"";
+        std::fs::write(&file, format!("{GOOD}\n{mqtt}")).unwrap();
+        let config = load(&file).unwrap();
+        let said = check_secrets(&file, &config).unwrap_err().to_string();
+        assert!(said.contains("sensors.mqtt: /nowhere"), "{said}");
     }
 
     #[test]

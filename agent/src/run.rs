@@ -72,7 +72,8 @@ fn take_over(gateway: &Gateway, path: &Path, config: &mut Config) {
         let reason = Some(error.to_string());
         gateway.audit.tell(Record { reason, ..Record::new(Kind::ReloadRefused) });
     };
-    let new = match config::load(path) {
+    let whole = config::load(path).and_then(|new| config::check_secrets(path, &new).map(|()| new));
+    let new = match whole {
         Ok(new) => new,
         Err(error) => return refused(&error),
     };

@@ -38,20 +38,35 @@ pub(crate) fn run<P: Parser>(
     match program(parsed) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let line = format!("{error:#}").split_whitespace().collect::<Vec<_>>().join(" ");
-            let _ = writeln!(io::stderr(), "error: {line}");
+            let _ = writeln!(io::stderr(), "error: {}", line(&error));
             ExitCode::from(if is_configuration(&error) { USAGE } else { 1 })
         }
     }
+}
+
+/// What failed and why, in one line: a cause that has been said already is not said again.
+fn line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if line.is_empty() {
+            line = cause;
+        } else if !line.ends_with(&cause) {
+            line = format!("{line}: {cause}");
+        }
+    }
+    line.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn is_configuration(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| cause.is::<SettingsError>() || cause.is::<SecretFileError>())
 }
 
-/// `RUST_LOG` says how much; by default what an operator wants to know.
+/// What is logged where `RUST_LOG` does not say it: what an operator wants to know. Who publishes is a peer under a name of the moment.
+const LOG: &str = "info,libp2p_swarm=warn";
+
+/// `RUST_LOG` says how much.
 fn log_to_stderr() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG));
     let colours = io::stderr().is_terminal();
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     // A program that runs this one as a part of itself has set its own.
@@ -192,6 +207,13 @@ mod tests {
         let value = serde_json::json!({"version": 3, "releases": [{"a": "x"}, {"a": null}]});
         plain(&mut out, &value, "").unwrap();
         assert_eq!(String::from_utf8(out).unwrap(), "releases:\n  a: x\n\n  a: -\nversion: 3\n");
+    }
+
+    #[test]
+    fn what_failed_is_said_once() {
+        let missing = || SecretFileError::Io { path: "a.key".into(), source: io::Error::other("gone\naway") };
+        assert_eq!(line(&missing().into()), "a.key: gone away");
+        assert_eq!(line(&anyhow::Error::from(missing()).context("keys")), "keys: a.key: gone away");
     }
 
     #[test]

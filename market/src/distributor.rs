@@ -166,7 +166,7 @@ async fn start(
     campaigns.iter().filter(sold).for_each(|row| machine.expect(row.bounty));
 
     let (dsn, inbound) = Dsn::start(dsn_config).await?;
-    let addresses = dsn.addresses().iter().map(ToString::to_string).collect();
+    let addresses = config.dsn.reached_at(&dsn);
     let (payee_text, peer_id) = (wallet.address().to_string(), dsn.peer_id().to_string());
     console::report(json, &Ready { payee: payee_text, peer_id, addresses })?;
     tracing::warn!("proving keys of the configured vendors are trusted: their randomness is not checked");

@@ -10,7 +10,7 @@ use alloy::primitives::{Address, B256};
 use alloy::signers::local::PrivateKeySigner;
 use posthouse_contracts::chain::{Chain, Limits, RpcChain, RpcConfig, Trust, light};
 use posthouse_contracts::deployment::FACTORY;
-use posthouse_dsn::{Config as DsnConfig, Keypair, Multiaddr, Network, PeerId, Records, Role};
+use posthouse_dsn::{Config as DsnConfig, Dsn, Keypair, Multiaddr, Network, PeerId, Records, Role};
 use posthouse_light_client::beacon::Beacon;
 use posthouse_light_client::client::Config as LightClientConfig;
 use posthouse_light_client::http::Endpoint;
@@ -234,6 +234,14 @@ impl DsnSection {
         }
         config.check().map_err(|why| SettingsError::value(file, "dsn", "section", why))?;
         Ok(config)
+    }
+
+    /// What to tell others to reach the peer at, each ending in its id: the external addresses, or what it listens on where none is given.
+    pub(crate) fn reached_at(&self, dsn: &Dsn) -> Vec<String> {
+        let external = plain(&self.external).into_iter();
+        let named = external.map(|address| address.with_p2p(dsn.peer_id()).unwrap_or_else(|named| named));
+        let addresses = if self.external.is_empty() { dsn.addresses() } else { named.collect() };
+        addresses.iter().map(ToString::to_string).collect()
     }
 }
 

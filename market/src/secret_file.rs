@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
@@ -13,6 +13,7 @@ const OTHERS: u32 = 0o077;
 /// The same for a credential that systemd hands over: where it gives the service's user the right to read by an access control list, the
 /// list's mask stands in the place of the group.
 const OTHERS_OF_CREDENTIAL: u32 = 0o037;
+const ROOT: u32 = 0;
 /// Longest key file: 64 digits, `0x`, and the end of the line.
 const MAX_LEN: u64 = 80;
 
@@ -84,8 +85,15 @@ pub fn create(path: &Path, key: &[u8; 32]) -> Result<(), SecretFileError> {
 /// Makes a folder that only its owner may enter, and those above it.
 ///
 /// # Errors
-/// What the system said.
+/// What the system said; and where root would leave files in a service's folder which that could not read then.
 pub fn create_folder(path: &Path) -> io::Result<()> {
+    if let Some(owner) = owner_above(path)?
+        && owner != ROOT
+        && std::fs::metadata("/proc/self")?.uid() == ROOT
+    {
+        let why = format!("{} belongs to user {owner}: run this as that user, not as root", path.display());
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+    }
     if path.is_dir() {
         return Ok(());
     }
@@ -93,9 +101,34 @@ pub fn create_folder(path: &Path) -> io::Result<()> {
     std::fs::set_permissions(path, Permissions::from_mode(0o700))
 }
 
+/// Who owns a folder, or where it is not there yet the nearest above it that is.
+fn owner_above(path: &Path) -> io::Result<Option<u32>> {
+    for folder in path.ancestors().filter(|folder| !folder.as_os_str().is_empty()) {
+        match std::fs::metadata(folder) {
+            Err(why) if why.kind() == io::ErrorKind::NotFound => {}
+            found => return Ok(Some(found?.uid())),
+        }
+    }
+    Ok(None)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn root_leaves_nothing_in_the_folder_of_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let below = folder.path().join("keys/new");
+        create_folder(&below).unwrap();
+        // Only root can give a folder away, and only root is refused.
+        if std::os::unix::fs::chown(folder.path().join("keys"), Some(12_345), None).is_err() {
+            return;
+        }
+        create_folder(&below).unwrap();
+        let refused = create_folder(&folder.path().join("keys/other")).unwrap_err().to_string();
+        assert!(refused.contains("keys/other belongs to user 12345"), "{refused}");
+    }
 
     #[test]
     fn a_key_is_read_back_and_never_written_over() {

@@ -42,7 +42,7 @@ pub(super) async fn run(config: &Config, json: bool) -> anyhow::Result<()> {
     let _lock = Lock::take(&config.state_dir, "seed.lock")?;
     let store = Store::open(&config.state_dir)?;
     let (dsn, inbound) = Dsn::start(dsn_config).await?;
-    let addresses = dsn.addresses().iter().map(ToString::to_string).collect();
+    let addresses = config.dsn.reached_at(&dsn);
     console::report(json, &Ready { peer_id: dsn.peer_id().to_string(), addresses })?;
     let gate = Gate::new(config.chain.id(), config.join.clone());
     let (begun, preparing, turn) = (BTreeSet::new(), JoinSet::new(), Arc::default());
