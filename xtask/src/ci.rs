@@ -60,7 +60,7 @@ const STEPS: &[Step] = &[
     Step { name: "openwrt", slow: true, run: openwrt },
     Step { name: "coap-peers", slow: true, run: coap_peers },
     Step { name: "mqtt-peers", slow: true, run: mqtt_peers },
-    Step { name: "fuzz", slow: true, run: fuzz },
+    Step { name: "fuzz", slow: false, run: fuzz },
     Step { name: "loss", slow: true, run: loss },
     Step { name: "testbed", slow: true, run: testbed },
 ];
