@@ -205,7 +205,12 @@ until [ -e "$root/chain/network.yaml" ]; do
     [ "$tries" -le 60 ] || { echo "no chain has come up" >&2; exit 1; }
     sleep 1
 done
-checkpoint=$(posthouse chain checkpoint --beacon "$beacon" | grep '^checkpoint')
+# A chain that has just begun has nothing final yet.
+until checkpoint=$(posthouse chain checkpoint --beacon "$beacon" 2>/tmp/why | grep '^checkpoint'); do
+    tries=$((tries + 1))
+    [ "$tries" -le 60 ] || { cat /tmp/why >&2; exit 1; }
+    sleep 1
+done
 
 make_vendor
 make_distributor 1 "$distributor_1_account"
