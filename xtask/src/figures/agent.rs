@@ -15,7 +15,8 @@ pub(super) fn all() -> Result<()> {
     const SMALL: &str = "--profile release-small --no-default-features --features gateway-small";
     tools::debian(&[("mosquitto -h", "mosquitto")])?;
     run(&mut cmd(&format!("cargo build --locked --quiet -p posthouse-agent {SMALL}")))?;
-    run(&mut cmd("cargo build --locked --quiet --release -p posthouse-agent"))?;
+    // As the .deb's is built: without the others, what they share would have other features.
+    run(&mut cmd("cargo build --locked --quiet --release -p posthouse-agent -p posthouse-market"))?;
     let target = tools::target()?;
     let mut measure = cmd("cargo run --locked --quiet -p posthouse-tests --example idle --");
     measure.args([target.join("release-small/posthouse"), target.join("release/posthouse")]);
