@@ -109,7 +109,7 @@ fn everything_that_a_unit_names_is_in_the_package() {
         assert!(installed.iter().any(|path| path.starts_with(&configuration)), "{unit}: {configuration}");
         // The gateway alone names users, who order over its socket.
         let sandbox = text.split_once("\nUMask=").unwrap().1.lines();
-        sandboxes.push(sandbox.filter(|line| !line.contains("PrivateUsers=")).collect::<Vec<_>>());
+        sandboxes.push(sandbox.filter(|line| !line.contains("PrivateUsers=")).collect::<Vec<_>>().join("\n"));
     }
     assert_eq!(sandboxes.len(), 3);
     assert!(sandboxes.iter().all(|one| *one == sandboxes[0]), "one sandbox for all");
