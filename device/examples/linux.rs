@@ -104,44 +104,57 @@ impl Key for Software {
     }
 }
 
-/// From power-up to the next reboot.
-fn live(slots: Slots<Chip>, key: Software, config: Config, gateway: &UdpSocket) -> Outcome<()> {
+type Sensor = Device<Slots<Chip>, Software, Slots<Chip>>;
+
+/// Power-up; nothing if a reboot is due. An error ends the process, where a board resets: an image on trial is then exchanged back
+/// at the next power-up.
+fn opened(slots: Slots<Chip>, key: Software, config: Config) -> Outcome<Option<Sensor>> {
     // The bootloader.
     while slots.power_up()? == Start::Exchanged {}
 
-    // The firmware: what runs has come so far, which is all of its self-test.
+    // The firmware. Its self-test is that it has come so far, and can read the state.
     let boot = slots.boot()?;
+    let mut sensor = Device::open(config, Stored::factory(Version::new(0)), boot, slots, key, slots)?;
     slots.confirm()?;
-    let born = Instant::now();
-    let now = || u64::try_from(born.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let mut device = Device::open(config, Stored::factory(Version::new(0)), boot, slots, key, slots)?;
-    if device.tick(now(), &mut |_| {})? == Flow::Reboot {
-        return Ok(());
+    if sensor.tick(0, &mut |_| {})? == Flow::Reboot {
+        return Ok(None);
     }
     slots.settle()?;
-    println!("runs version {}", device.status().installed);
+    println!("runs version {}", sensor.status().installed);
+    Ok(Some(sensor))
+}
 
+/// The carrier. Its message ids and tokens begin elsewhere with each boot.
+fn carrier() -> Outcome<Coap> {
     let mut seed = [0; 4];
     File::open("/dev/urandom")?.read_exact(&mut seed)?;
     let seed = u32::from_ne_bytes(seed);
-    let mut coap = Coap::new(Settings { seed, ack_timeout_ms: 2000, awake_ms: 1000, next_wake_s: WAKE });
+    Ok(Coap::new(Settings { seed, ack_timeout_ms: 2000, awake_ms: 1000, next_wake_s: WAKE }))
+}
+
+/// The main loop, to the next reboot.
+fn live(mut sensor: Sensor, gateway: &UdpSocket) -> Outcome<()> {
+    let born = Instant::now();
+    let now = || u64::try_from(born.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let mut coap = carrier()?;
     let (mut out, mut datagram) = ([0; MAX_REQUEST], [0; MAX_RESPONSE]);
-    coap.wake(&mut device, now())?;
+    coap.wake(&mut sensor, now())?;
     loop {
-        match coap.poll(&mut device, now(), &mut out)? {
+        match coap.poll(&mut sensor, now(), &mut out)? {
             // A datagram that is lost is sent again.
             Next::Send(len) => drop(gateway.send(&out[..len])),
             Next::Wait(until) => {
                 let wait = Duration::from_millis(until.saturating_sub(now()).max(1));
                 gateway.set_read_timeout(Some(wait))?;
                 if let Ok(len) = gateway.recv(&mut datagram) {
-                    coap.receive(&mut device, &datagram[..len], now())?;
+                    coap.receive(&mut sensor, &datagram[..len], now())?;
                 }
             }
             Next::Sleep(seconds) => {
                 println!("sleeps {seconds} s");
+                // As a board does with its radio off: nothing can wake it before.
                 sleep(Duration::from_secs(seconds.into()));
-                coap.wake(&mut device, now())?;
+                coap.wake(&mut sensor, now())?;
             }
             Next::Reboot => return Ok(()),
         }
@@ -174,7 +187,9 @@ fn main() -> Outcome<()> {
     socket.connect(gateway)?;
     let slots = Slots::new(Chip::open(&Path::new(folder).join("flash"))?, LAYOUT);
     loop {
-        live(slots, key.clone(), config.clone(), &socket)?;
+        if let Some(sensor) = opened(slots, key.clone(), config.clone())? {
+            live(sensor, &socket)?;
+        }
         println!("reboots");
     }
 }

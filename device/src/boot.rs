@@ -80,6 +80,9 @@ pub enum SlotError<E> {
         /// How many.
         len: usize,
     },
+    /// Slot A does not hold the image that was asked for.
+    #[error("the image that runs is not the one that was verified")]
+    Damaged,
 }
 
 impl<E> From<E> for SlotError<E> {
@@ -206,8 +209,8 @@ impl<N: Nor> Slots<N> {
 
     // --- the firmware
 
-    /// What runs, for [`Device::open`](crate::Device::open). Before that, an image that is not confirmed yet tests
-    /// itself and is then [confirmed](Slots::confirm), or resets without.
+    /// What runs, for [`Device::open`](crate::Device::open). An image that is not confirmed yet tests itself then, and is
+    /// [confirmed](Slots::confirm), or resets without.
     ///
     /// # Errors
     /// The port's own.
@@ -216,19 +219,28 @@ impl<N: Nor> Slots<N> {
         if self.has(Mark::Reverted)? {
             return Ok(Boot::Reverted);
         }
-        let swapped = self.has(Mark::Swapped)?;
-        let whole = swapped && self.digest(record.size)? == record.u_id;
+        let whole = self.has(Mark::Swapped)? && self.holds(&record)?;
         Ok(if whole { Boot::Image(record.u_id) } else { Boot::Unknown })
     }
 
-    /// The image that runs has passed its self-test, and stays. To be called before the device is opened with
-    /// [`Boot::Image`]: whatever the state says is installed must not be exchanged back.
+    /// The image that runs has passed its self-test, and stays; nothing where none is on trial. To be called after
+    /// [`Device::open`](crate::Device::open), which writes nothing, since an image that cannot read the state must not stay;
+    /// and before the device is ticked, since what the state says is installed must not be exchanged back.
     ///
     /// # Errors
-    /// The port's own.
+    /// [`SlotError::Damaged`]: reset, and the image before it comes back. The port's own.
     pub fn confirm(&self) -> SlotResult<(), N> {
-        let on_trial = self.record()?.is_some() && self.has(Mark::Swapped)? && !self.has(Mark::Confirmed)?;
-        if on_trial { self.set(Mark::Confirmed) } else { Ok(()) }
+        let Some(record) = self.record()? else { return Ok(()) };
+        let on_trial =
+            self.has(Mark::Swapped)? && !self.has(Mark::Confirmed)? && !self.has(Mark::Reverted)?;
+        if !on_trial {
+            return Ok(());
+        }
+        // Its own self-test need not have met the byte that is wrong.
+        if !self.holds(&record)? {
+            return Err(SlotError::Damaged);
+        }
+        self.set(Mark::Confirmed)
     }
 
     /// Forgets that an image was reverted. To be called after the device was opened with [`Boot::Reverted`] and ticked,
@@ -241,14 +253,15 @@ impl<N: Nor> Slots<N> {
         if reverted { Ok(self.nor.erase(self.layout.control)?) } else { Ok(()) }
     }
 
-    fn digest(&self, size: u32) -> SlotResult<UpdateId, N> {
+    /// Whether slot A has the image of the record.
+    fn holds(&self, record: &Record) -> SlotResult<bool, N> {
         let (mut hash, mut chunk) = (Sha256::new(), [0; CHUNK]);
-        for at in (0..size).step_by(CHUNK) {
-            let len = (CHUNK as u32).min(size - at) as usize;
+        for at in (0..record.size).step_by(CHUNK) {
+            let len = (CHUNK as u32).min(record.size - at) as usize;
             self.nor.read(self.layout.a + at, &mut chunk[..len])?;
             hash.update(&chunk[..len]);
         }
-        Ok(UpdateId::new(hash.finalize().into()))
+        Ok(UpdateId::new(hash.finalize().into()) == record.u_id)
     }
 
     // --- the record

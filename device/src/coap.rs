@@ -13,7 +13,7 @@ use posthouse_protocol::id::{DeviceId, Digest};
 use posthouse_protocol::sensor::{Block, BlockRequest, MAX_BLOCK, MAX_MANIFEST, SignRequest, names};
 
 use self::message::{Block2, Incoming, Kind, MAX_ECHO, TOKEN, Writer, option};
-use crate::device::{Device, Failure, Flow};
+use crate::device::{DEFAULT_RETRY, Device, Failure, Flow};
 use crate::ports::{Flash, Key, Pages};
 
 pub use self::message::MAX_REQUEST;
@@ -27,8 +27,6 @@ pub const MAX_RESPONSE: usize = MAX_BLOCK + 128;
 const MAX_RETRANSMIT: u8 = 4;
 /// Rounds of questions in one wake: a gateway that always has one more must not drain the battery.
 const MAX_ROUNDS: u16 = 10_000;
-/// Put off for so long when the gateway does not say how long, s.
-const DEFAULT_RETRY: u32 = 5;
 /// Content format of our messages (RFC 7252 §12.3): application/cbor.
 const CBOR: u32 = 60;
 /// Bytes of a block of the manifest that is asked for: all of it.
@@ -37,7 +35,9 @@ const ENVELOPE_BLOCK: u16 = 512;
 /// What a port decides about its wakes.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
-    /// Anything that differs from boot to boot, for message ids and tokens.
+    /// Anything that differs from boot to boot, for message ids and tokens: drawn, or made of a counter that is kept. A gateway
+    /// answers what it takes for a repetition as it did before, by address and id for 247 s (RFC 7252 §4.8.2), so that
+    /// a hello after a reboot would be lost on it.
     pub seed: u32,
     /// First patience with a request, ms; 2000 by RFC 7252.
     pub ack_timeout_ms: u32,

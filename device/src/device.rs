@@ -7,6 +7,10 @@ use thiserror::Error;
 use crate::journal::{Journal, JournalError};
 use crate::ports::{Flash, Key, Pages};
 
+/// How long a sensor puts blocks off when its gateway cannot serve them and does not say until when, s: without `retry_after` of
+/// an [`ErrorMsg`](posthouse_protocol::sensor::ErrorMsg), without Max-Age over CoAP.
+pub const DEFAULT_RETRY: u32 = 5;
+
 /// Bytes read from flash at a time, on the stack.
 const CHUNK: usize = 256;
 
@@ -57,8 +61,8 @@ type Result<T, F, K, P> =
     core::result::Result<T, Failure<<F as Flash>::Error, <K as Key>::Error, <P as Pages>::Error>>;
 
 impl<F: Flash, K: Key, P: Pages> Device<F, K, P> {
-    /// Starts after power-up. `stored` is the state of a device that has none saved yet. Key, curve and
-    /// slot in the configuration are the board's own, whatever it says.
+    /// Starts after power-up; reads the state and writes nothing. `stored` is the state of a device that has none saved yet.
+    /// Key, curve and slot in the configuration are the board's own, whatever it says.
     ///
     /// # Errors
     /// [`Failure::Journal`].
@@ -85,7 +89,8 @@ impl<F: Flash, K: Key, P: Pages> Device<F, K, P> {
         self.sensor.status()
     }
 
-    /// Hands an input in at `now`, ms, and carries out what follows; messages go to `send`.
+    /// Hands an input in at `now`, ms, and carries out what follows; messages go to `send`. A manifest of no bytes, which is how
+    /// MQTT takes back one that was retained, is nothing.
     ///
     /// # Errors
     /// [`Failure`].
@@ -96,7 +101,10 @@ impl<F: Flash, K: Key, P: Pages> Device<F, K, P> {
         send: &mut impl FnMut(Message),
     ) -> Result<Outcome, F, K, P> {
         let block = if let Input::Block(block) = input { block.bytes } else { &[] };
-        let refused = self.sensor.handle(input, now).err();
+        let refused = match input {
+            Input::Manifest([]) => None,
+            input => self.sensor.handle(input, now).err(),
+        };
         let flow = self.run(now, block, send)?;
         Ok(Outcome { flow, refused })
     }

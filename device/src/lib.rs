@@ -7,7 +7,8 @@
 //! the messages are a few dozen bytes of CBOR ([`posthouse_protocol::sensor`]).
 //!
 //! What many ports would write alike is here as well: [`boot`] turns three functions of plain NOR
-//! flash into two slots with a bootloader that exchanges them, and [`coap`] is the carrier over UDP.
+//! flash into two slots with a bootloader that exchanges them, [`coap`] is the carrier over UDP, and [`P256Key`] a key in
+//! software.
 //!
 //! With the feature `sim` there is a sensor that runs on Linux, for tests and demonstrations, over
 //! MQTT or CoAP, with files for flash.
@@ -18,10 +19,12 @@ pub mod boot;
 pub mod coap;
 mod device;
 mod journal;
+mod key;
 mod ports;
 #[cfg(feature = "sim")]
 pub mod sim;
 
-pub use self::device::{Device, Failure, Flow, Outcome};
+pub use self::device::{DEFAULT_RETRY, Device, Failure, Flow, Outcome};
 pub use self::journal::{Journal, JournalError, PAGE_LEN};
+pub use self::key::{NotSigned, P256Key};
 pub use self::ports::{Flash, Key, Pages};

@@ -1,13 +1,15 @@
 //! Milliseconds since power-up, counted by SysTick.
 
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::cell::Cell;
 
+use cortex_m::interrupt::{self, Mutex};
 use cortex_m::peripheral::{SYST, syst::SystClkSource};
 
 /// The system clock after reset: 200 MHz divided by 16.
 const HERTZ: u32 = 12_500_000;
 
-static MS: AtomicU32 = AtomicU32::new(0);
+/// 32 bits would begin anew after 49 days, and whoever waits for a time would wait for ever.
+static MS: Mutex<Cell<u64>> = Mutex::new(Cell::new(0));
 
 /// Starts to count.
 pub fn start(timer: &mut SYST) {
@@ -20,10 +22,13 @@ pub fn start(timer: &mut SYST) {
 
 /// Called by the SysTick exception.
 pub fn count() {
-    MS.fetch_add(1, Ordering::Relaxed);
+    interrupt::free(|token| {
+        let ms = MS.borrow(token);
+        ms.set(ms.get() + 1);
+    });
 }
 
-/// Since [`start`], ms; 49 days are longer than anything here runs.
+/// Since [`start`], ms.
 pub fn now() -> u64 {
-    MS.load(Ordering::Relaxed).into()
+    interrupt::free(|token| MS.borrow(token).get())
 }

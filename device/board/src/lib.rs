@@ -5,10 +5,11 @@
 //! [`nor`] erases and programs by semihosting; everything else is the chip's own registers.
 #![no_std]
 
+pub mod boots;
 pub mod clock;
 pub mod ethernet;
-pub mod key;
 pub mod layout;
+pub mod network;
 pub mod nor;
 pub mod provision;
 pub mod serial;

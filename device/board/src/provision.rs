@@ -7,12 +7,11 @@
 //!
 //! A board with a secure element keeps its key there; this one has none.
 
-use posthouse_device::Key as _;
 use posthouse_device::boot::Nor as _;
+use posthouse_device::{Key as _, P256Key};
 use posthouse_protocol::device::Config;
 use posthouse_protocol::id::{ProductId, ReleaseKey, Version};
 
-use crate::key::SoftKey;
 use crate::layout::{LAYOUT, PROVISION};
 use crate::nor::Chip;
 
@@ -22,7 +21,7 @@ const MAGIC: [u8; 4] = *b"PHP1";
 /// The page's content.
 pub struct Provision {
     /// The private key.
-    pub key: SoftKey,
+    pub key: P256Key,
     /// Vendor and class id.
     pub product: ProductId,
     /// The vendor's.
@@ -49,7 +48,7 @@ impl Provision {
             return None;
         }
         Some(Self {
-            key: SoftKey::new(&page.take()?)?,
+            key: P256Key::new(&page.take()?)?,
             product: ProductId::new(page.take()?),
             release_key: ReleaseKey::new(page.take()?),
             gateway: (page.take()?, u16::from_be_bytes(page.take()?)),
@@ -58,6 +57,14 @@ impl Provision {
             awake_ms: u32::from_be_bytes(page.take()?),
             wake_s: u32::from_be_bytes(page.take()?),
         })
+    }
+
+    /// What no other board and no other boot has, for message ids and tokens: a gateway, which knows answers for minutes by
+    /// address and id, must not take the first words after a reboot for those before it.
+    pub fn seed(&self, boots: u32) -> u32 {
+        let [a, b, c, d, ..] = *self.key.public().device_id().as_bytes();
+        // Weyl's sequence by the golden ratio: boots that follow each other get seeds that are far apart.
+        u32::from_be_bytes([a, b, c, d]).wrapping_add(boots.wrapping_mul(0x9e37_79b9))
     }
 
     /// The machine's configuration.

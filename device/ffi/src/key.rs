@@ -1,16 +1,15 @@
 //! P-256 in software, for boards without a secure element.
 
-use p256::ecdsa::signature::hazmat::PrehashSigner as _;
-use p256::ecdsa::{Signature, SigningKey};
+use posthouse_device::{Key as _, P256Key};
+use posthouse_protocol::id::Digest;
 
 use crate::PhResult;
 
 /// # Safety
 /// `scalar` is null or points to 32 bytes.
-unsafe fn key(scalar: *const u8) -> Option<SigningKey> {
+unsafe fn key(scalar: *const u8) -> Option<P256Key> {
     // SAFETY: by the caller.
-    let scalar = unsafe { scalar.cast::<[u8; 32]>().as_ref() }?;
-    SigningKey::from_slice(scalar).ok()
+    P256Key::new(unsafe { scalar.cast::<[u8; 32]>().as_ref() }?)
 }
 
 /// The public key of a P-256 scalar, 32 bytes big-endian: 33 bytes, SEC1 compressed.
@@ -24,7 +23,7 @@ pub unsafe extern "C" fn ph_p256_public(scalar: *const u8, public: *mut u8) -> P
     else {
         return PhResult::Invalid;
     };
-    out.copy_from_slice(key.verifying_key().to_encoded_point(true).as_bytes());
+    out.copy_from_slice(key.public().as_bytes());
     PhResult::Ok
 }
 
@@ -36,17 +35,14 @@ pub unsafe extern "C" fn ph_p256_public(scalar: *const u8, public: *mut u8) -> P
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ph_p256_sign(scalar: *const u8, digest: *const u8, signature: *mut u8) -> PhResult {
     // SAFETY: by the caller.
-    let (Some(key), Some(digest), Some(out)) =
+    let (Some(mut key), Some(digest), Some(out)) =
         (unsafe { key(scalar) }, unsafe { digest.cast::<[u8; 32]>().as_ref() }, unsafe {
             signature.cast::<[u8; 64]>().as_mut()
         })
     else {
         return PhResult::Invalid;
     };
-    let signed: Result<Signature, _> = key.sign_prehash(digest);
-    let Ok(signed) = signed.map(|signed| signed.normalize_s().unwrap_or(signed)) else {
-        return PhResult::Invalid;
-    };
-    out.copy_from_slice(&signed.to_bytes());
+    let Ok(signed) = key.sign(&Digest::new(*digest)) else { return PhResult::Invalid };
+    out.copy_from_slice(signed.as_bytes());
     PhResult::Ok
 }

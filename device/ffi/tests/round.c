@@ -10,6 +10,8 @@
 #define SLOT 8192
 #define BLOCK 512
 
+_Static_assert(sizeof(ph_result) == 4 && sizeof(ph_message) == 4 && sizeof(ph_next) == 4, "as the library has them");
+
 struct board {
     uint8_t slot[SLOT];
     uint8_t pages[2][PH_PAGE_LEN];
@@ -18,6 +20,9 @@ struct board {
     /* What was sent last, by kind. */
     uint8_t sent[5][160];
     size_t sent_len[5];
+    /* Its device, and how often that has refused a call by a function of the board. */
+    ph_device *device;
+    unsigned refused;
 };
 
 static const char *testdata;
@@ -35,8 +40,28 @@ static void check(int holds, const char *what) {
 
 /* --- the board */
 
+/* The device is in the call that calls this, and takes no other. */
+static void call_back(struct board *board) {
+    uint8_t out[PH_COAP_MAX_REQUEST];
+    uint64_t value;
+    ph_next next;
+    if (board->device == NULL) {
+        return;
+    }
+    check(ph_tick(board->device, 0) == PH_RESULT_INVALID, "tick within a call");
+    check(ph_wake(board->device, 0) == PH_RESULT_INVALID, "wake within a call");
+    check(ph_manifest(board->device, out, sizeof out, 0) == PH_RESULT_INVALID, "manifest within a call");
+    check(ph_coap_wake(board->device, 0) == PH_RESULT_INVALID, "wake over CoAP within a call");
+    check(ph_coap_poll(board->device, 0, out, &next, &value) == PH_RESULT_INVALID, "poll within a call");
+    check(ph_coap_receive(board->device, out, 4, 0) == PH_RESULT_INVALID, "receive within a call");
+    check(ph_deadline(board->device) == UINT64_MAX && !ph_is_busy(board->device), "questions within a call");
+    check(ph_installed(board->device) == 0, "the version within a call");
+    board->refused++;
+}
+
 static int32_t flash_write(void *context, uint32_t offset, const uint8_t *bytes, size_t len) {
     struct board *board = context;
+    call_back(board);
     if (offset > SLOT || len > SLOT - offset) {
         return -1;
     }
@@ -64,11 +89,17 @@ static int32_t flash_activate(void *context, const ph_image *image) {
 }
 
 static int32_t page_read(void *context, uint32_t page, uint8_t *bytes, size_t len) {
+    call_back(context);
     if (page > 1 || len != PH_PAGE_LEN) {
         return -1;
     }
     memcpy(bytes, ((struct board *)context)->pages[page], len);
     return 0;
+}
+
+static int32_t unreadable(void *context, uint32_t page, uint8_t *bytes, size_t len) {
+    (void)context, (void)page, (void)bytes, (void)len;
+    return -1;
 }
 
 static int32_t page_write(void *context, uint32_t page, const uint8_t *bytes, size_t len) {
@@ -85,6 +116,7 @@ static int32_t sign(void *context, const uint8_t *digest, uint8_t *signature) {
 
 static void send(void *context, ph_message kind, const uint8_t *bytes, size_t len) {
     struct board *board = context;
+    call_back(board);
     check(len <= sizeof board->sent[kind], "a message is longer than 160 bytes");
     memcpy(board->sent[kind], bytes, len);
     board->sent_len[kind] = len;
@@ -174,10 +206,20 @@ static void up_to_the_reboot(ph_device *device, struct board *board) {
     message[len - 1] ^= 1;
     check(ph_manifest(device, message, len, 0) == PH_RESULT_REFUSED, "a forged manifest");
     message[len - 1] ^= 1;
+    memset(board->sent_len, 0, sizeof board->sent_len);
+    check(ph_manifest(device, NULL, 0, 0) == PH_RESULT_OK, "none is wanted");
+    check(ph_manifest(device, message, 0, 0) == PH_RESULT_OK, "none is wanted");
+    check(board->sent_len[PH_MESSAGE_REFUSED] == 0, "and none was refused");
     check(ph_manifest(device, message, len, 0) == PH_RESULT_OK, "manifest");
     sent_is(board, PH_MESSAGE_STATUS, "status-begun.cbor");
     sent_is(board, PH_MESSAGE_GET, "get-0.cbor");
     check(ph_is_busy(device) && ph_deadline(device) == 1000, "waits for its block");
+
+    /* Not staged, for a minute, and without a word for how long; then the same manifest says: go on. */
+    const uint8_t minute[] = {0xa2, 0x00, 0x05, 0x01, 0x18, 60}, some_time[] = {0xa1, 0x00, 0x05};
+    check(ph_error(device, minute, sizeof minute, 100) == PH_RESULT_OK && ph_deadline(device) == 60100, "put off for a minute");
+    check(ph_error(device, some_time, sizeof some_time, 200) == PH_RESULT_OK && ph_deadline(device) == 5200, "put off");
+    check(ph_error(device, minute, sizeof minute - 1, 0) == PH_RESULT_INVALID, "half an error");
 
     len = load("sign-delegate.cbor", message, sizeof message);
     check(ph_sign_request(device, message, len, 0) == PH_RESULT_OK, "delegate");
@@ -202,8 +244,38 @@ static void up_to_the_reboot(ph_device *device, struct board *board) {
     check(memcmp(board->slot, image, size) == 0, "the slot has the image");
 }
 
-static void over_coap(const ph_config *config, const ph_board *functions) {
+/* Without a function that it needs a board is refused. */
+static void what_a_board_must_have(const ph_config *config, const ph_board *whole) {
     static ph_device device;
+    ph_board without[] = {*whole, *whole, *whole, *whole, *whole, *whole};
+    without[0].flash_write = NULL;
+    without[1].flash_read = NULL;
+    without[2].flash_activate = NULL;
+    without[3].page_read = NULL;
+    without[4].page_write = NULL;
+    without[5].sign = NULL;
+    for (size_t i = 0; i < sizeof without / sizeof *without; i++) {
+        check(ph_open(&device, config, &without[i], PH_BOOT_UNKNOWN, NULL) == PH_RESULT_INVALID, "a function is missing");
+    }
+}
+
+/* The new image over CoAP: `send` is null, and so is `flash_sync` where a write is durable at once. */
+static void silent_after_the_reboot(struct board *board, const ph_config *config, const ph_board *functions, const uint8_t *u_id) {
+    static ph_device device;
+    static struct board before;
+    ph_board silent = *functions;
+    silent.send = NULL;
+    silent.flash_sync = NULL;
+    before = *board;
+    board->device = &device;
+    check(ph_open(&device, config, &silent, PH_BOOT_IMAGE, u_id) == PH_RESULT_OK, "open without a carrier");
+    check(ph_tick(&device, 0) == PH_RESULT_OK && ph_installed(&device) == 2, "a report that nobody sends");
+    *board = before;
+}
+
+static void over_coap(struct board *board, const ph_config *config, const ph_board *functions) {
+    static ph_device device;
+    board->device = &device;
     uint8_t out[PH_COAP_MAX_REQUEST];
     uint64_t value;
     ph_next next;
@@ -230,18 +302,29 @@ int main(int argc, char **argv) {
                                 page_read, page_write,  sign,       send};
     const ph_config config = configuration(&board);
 
+    board.device = &device;
+    check(ph_tick(&device, 0) == PH_RESULT_INVALID && ph_installed(&device) == 0, "tick before it is open");
     check(ph_open(NULL, &config, &functions, PH_BOOT_UNKNOWN, NULL) == PH_RESULT_INVALID, "no memory");
     check(ph_open(&device, &config, &functions, PH_BOOT_IMAGE, NULL) == PH_RESULT_INVALID, "no digest");
     check(ph_open(&device, &config, &functions, PH_BOOT_UNKNOWN, NULL) == PH_RESULT_OK, "open");
+    what_a_board_must_have(&config, &functions);
     up_to_the_reboot(&device, &board);
 
     /* The new image starts, passes its self-test, and reports itself. */
     load("u_id.bin", u_id, sizeof u_id);
+    silent_after_the_reboot(&board, &config, &functions, u_id);
     check(ph_open(&device, &config, &functions, PH_BOOT_IMAGE, u_id) == PH_RESULT_OK, "open again");
     check(ph_tick(&device, 0) == PH_RESULT_OK, "tick after the reboot");
     check(ph_installed(&device) == 2, "version 2 is installed");
     sent_is(&board, PH_MESSAGE_STATUS, "status-installed.cbor");
 
-    over_coap(&config, &functions);
+    over_coap(&board, &config, &functions);
+    check(board.refused > 10, "the board has called back");
+
+    /* What could not be opened takes no calls. */
+    ph_board broken = functions;
+    broken.page_read = unreadable;
+    check(ph_open(&device, &config, &broken, PH_BOOT_UNKNOWN, NULL) == PH_RESULT_BOARD_FAILED, "an unreadable page");
+    check(ph_tick(&device, 0) == PH_RESULT_INVALID, "tick of what could not be opened");
     return 0;
 }

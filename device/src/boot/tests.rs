@@ -147,6 +147,23 @@ fn what_does_not_confirm_itself_is_exchanged_back_at_every_cut() {
 }
 
 #[test]
+fn an_image_that_is_damaged_is_not_confirmed() {
+    let memory = memory();
+    let slots = asked(&memory);
+    start(&slots, &memory, u32::MAX);
+    memory.borrow_mut().bytes[LAYOUT.a as usize + 77] ^= 1;
+    assert_eq!(slots.boot(), Ok(Boot::Unknown));
+    assert_eq!(slots.confirm(), Err(SlotError::Damaged));
+    start(&slots, &memory, u32::MAX);
+    assert_eq!((runs(&memory), slots.boot()), (image(1), Ok(Boot::Reverted)));
+    // The image before it is on no trial.
+    slots.confirm().unwrap();
+    assert_eq!(slots.boot(), Ok(Boot::Reverted));
+    start(&slots, &memory, u32::MAX);
+    assert_eq!(runs(&memory), image(1));
+}
+
+#[test]
 fn asking_is_done_or_undone() {
     every_cut(4, |cut| {
         let memory = memory();

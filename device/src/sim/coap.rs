@@ -18,7 +18,7 @@ use super::config::Settings;
 use super::keyfile;
 use super::life::WakeError;
 use super::node::Node;
-use crate::device::Flow;
+use crate::device::{DEFAULT_RETRY, Flow};
 
 mod channel;
 mod client;
@@ -26,8 +26,8 @@ mod option;
 
 /// Rounds of questions in one wake: a gateway that always has one more must not drain the battery.
 const MAX_ROUNDS: u32 = 10_000;
-/// Put off for so long when the gateway does not say how long, s.
-const DEFAULT_RETRY: u32 = 5;
+/// Characters of the gateway's words that are shown.
+const MAX_DIAGNOSTIC: usize = 200;
 /// Content format of our messages (RFC 7252 §12.3): application/cbor.
 const CBOR: u32 = 60;
 
@@ -136,7 +136,10 @@ impl Coap {
             let mut request = request(RequestType::Post, node, &[names::ROOT, name]);
             request.add_option(CoapOption::ContentFormat, uint(CBOR));
             request.payload = payload;
-            client.exchange(request).await?;
+            let answer = client.exchange(request).await?;
+            if let Some(error) = refusal(&answer) {
+                node.denied(name, &error);
+            }
         }
         Ok(flow)
     }
@@ -224,6 +227,38 @@ fn request(method: RequestType, node: &Node, path: &[&str]) -> Packet {
     packet
 }
 
+/// What the gateway says if it does not take a word: the code and, as far as it is one, its diagnostic text (RFC 7252 §5.5.2).
+fn refusal(answer: &Packet) -> Option<String> {
+    let class = u8::from(answer.header.code) >> 5;
+    let (code, text) = (answer.header.get_code(), String::from_utf8_lossy(&answer.payload));
+    let text: String = text.chars().filter(|c| !c.is_control()).take(MAX_DIAGNOSTIC).collect();
+    (class != 2).then(|| format!("{code} {text}").trim_end().to_owned())
+}
+
 fn is(packet: &Packet, response: ResponseType) -> bool {
     packet.header.code == MessageClass::Response(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_shown_with_its_code_in_one_short_line() {
+        let answer = |code, payload: &[u8]| {
+            let mut packet = Packet::new();
+            packet.header.code = MessageClass::Response(code);
+            packet.payload = payload.to_vec();
+            refusal(&packet)
+        };
+        let said = answer(ResponseType::Forbidden, b"this session is another device's");
+        assert_eq!(said.unwrap(), "4.03 this session is another device's");
+        assert_eq!(answer(ResponseType::ServiceUnavailable, b"").unwrap(), "5.03");
+        assert_eq!(answer(ResponseType::Changed, b""), None);
+        assert_eq!(answer(ResponseType::Content, b"bytes"), None);
+        let long = answer(ResponseType::BadRequest, &b"\n\xff".repeat(1000)).unwrap();
+        assert!(
+            long.starts_with("4.00 ") && long.chars().count() == 5 + MAX_DIAGNOSTIC && !long.contains('\n')
+        );
+    }
 }

@@ -18,7 +18,7 @@ use self::session::EmptyHalf;
 use super::config::Settings;
 use super::life::WakeError;
 use super::node::Node;
-use crate::device::Flow;
+use crate::device::{DEFAULT_RETRY, Flow};
 
 mod session;
 
@@ -32,8 +32,6 @@ const SESSION_EXPIRY: u32 = 7 * 24 * 3600;
 const IN_FLIGHT: u16 = 16;
 /// Largest packet that the sensor takes: a block with its topic.
 const MAX_PACKET: u32 = 4096;
-/// Put off for so long when the gateway does not say how long, s.
-const DEFAULT_RETRY: u32 = 5;
 /// Time for the last acknowledgements before the connection closes.
 const GOODBYE: Duration = Duration::from_secs(2);
 

@@ -190,6 +190,11 @@ impl Node {
         }
     }
 
+    /// The gateway does not take what was said.
+    pub(super) fn denied(&self, what: &str, error: &str) {
+        self.report("denied", json!({ "what": what, "error": error }));
+    }
+
     /// Says what a message means to whoever watches.
     pub(super) fn announce(&self, message: &Message) {
         if let Message::Status(status) = message {

@@ -17,7 +17,7 @@ pub(crate) const PRODUCT: ProductId = ProductId::new([0x11; 32]);
 #[derive(Default)]
 pub(crate) struct Memory {
     slot: Vec<u8>,
-    pages: [Vec<u8>; 2],
+    pub(crate) pages: [Vec<u8>; 2],
     pub(crate) activated: Option<UpdateId>,
 }
 

@@ -59,6 +59,8 @@ fn a_round_is_the_one_that_is_kept() {
     };
     let (_, said) = give(Input::Wake, "wake");
     same("hello.cbor", &said[0]);
+    // MQTT's word for a manifest that was taken back.
+    assert!(give(Input::Manifest(&[]), "no manifest").1.is_empty());
     let (_, said) = give(Input::Manifest(&envelope), "manifest");
     same("status-begun.cbor", &said[0]);
     same("get-0.cbor", &said[1]);
@@ -80,8 +82,10 @@ fn a_round_is_the_one_that_is_kept() {
     assert_eq!(memory.borrow().activated, Some(u_id));
     assert_eq!(device.give(Input::Wake, 0, &mut |_| {}).unwrap().flow, Flow::Reboot);
 
-    // The new image starts, and reports itself.
+    // The new image starts; until it is confirmed, opening must not say that it is installed. Then it reports itself.
+    let before = memory.borrow().pages.clone();
     let mut device = memory::device(&memory, Curve::P256, Boot::Image(u_id));
+    assert_eq!(memory.borrow().pages, before);
     let mut sent = Vec::new();
     assert_eq!(device.tick(0, &mut |message| sent.push(message)).unwrap(), Flow::Continue);
     let Some(Message::Status(status)) = sent.last() else { panic!("{sent:?}") };

@@ -16,11 +16,13 @@ fn main() -> ! {
         Ok(Start::Run) => {}
         // QEMU shows the processor the new flash at the next power-up; a chip would not need this.
         Ok(Start::Exchanged) => SCB::sys_reset(),
-        // Flash that cannot be read or written: what runs may still run.
-        Err(_) => {}
+        // Flash that cannot be read or written, perhaps in the middle of an exchange, when slot A is no image. What was
+        // done is in the journal: the next start goes on from there.
+        Err(_) => SCB::sys_reset(),
     }
     watchdog::start();
-    // SAFETY: slot A has a vector table, by the vendor's signature or from the factory.
+    // SAFETY: slot A is whole, as the flash has said that nothing is left to exchange; it has a vector table, by the
+    // vendor's signature or from the factory.
     unsafe {
         let scb = &*SCB::PTR;
         scb.vtor.write(LAYOUT.a);

@@ -11,8 +11,8 @@ use core::fmt::Write as _;
 
 use cortex_m::{interrupt::Mutex, peripheral::SCB};
 use cortex_m_rt::entry;
-use posthouse_board::{key::SoftKey, serial::Serial, stack};
-use posthouse_device::{Device, Flash, Flow, Key as _, PAGE_LEN, Pages};
+use posthouse_board::{serial::Serial, stack};
+use posthouse_device::{Device, Flash, Flow, Key as _, P256Key, PAGE_LEN, Pages};
 use posthouse_protocol::device::{Boot, Config, Input, Message, Stored, Verified};
 use posthouse_protocol::id::{ProductId, ReleaseKey, UpdateId, Version};
 use posthouse_protocol::sensor::{Block, SignRequest};
@@ -76,11 +76,11 @@ impl Pages for Ram {
     }
 }
 
-type Board = Device<Ram, SoftKey, Ram>;
+type Board = Device<Ram, P256Key, Ram>;
 
 #[inline(never)]
 fn open(boot: Boot) -> Option<Board> {
-    let key = SoftKey::new(&[7; 32])?;
+    let key = P256Key::new(&[7; 32])?;
     let config = Config {
         key: key.public(),
         curve: key.curve(),
