@@ -2,7 +2,7 @@
 //!
 //! Lines are appended with one write, by one process at a time (`flock`): a command and a service may share a log. A line that a
 //! power cut or a kill has torn is cut off before the next one is written, and that is said. At its bound the file is synced and becomes
-//! `….1`, what was `….1` becomes `….2`, and the last one goes. Only the owner may read them.
+//! `….1`, what was `….1` becomes `….2`, and the last one goes, as do those of a larger bound before. Only the owner may read them.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -24,6 +24,13 @@ pub struct Bounds {
     pub bytes: u64,
     /// Full files that are kept beside the one that is written.
     pub files: u32,
+}
+
+impl Bounds {
+    /// Fewer bytes of a file would be all rotation.
+    pub const LEAST_BYTES: u64 = 64 << 10;
+    /// More files are not kept.
+    pub const MOST_FILES: u32 = 99;
 }
 
 impl Default for Bounds {
@@ -146,6 +153,10 @@ impl Log {
     }
 
     fn rotate(&self) -> io::Result<()> {
+        for times in self.bounds.files.saturating_add(1)..=Bounds::MOST_FILES {
+            // Most are not there, and one that stays is no reason to write nothing.
+            let _gone = fs::remove_file(earlier(&self.path, times));
+        }
         for times in (1..self.bounds.files).rev() {
             moved(&earlier(&self.path, times), &earlier(&self.path, times + 1))?;
         }
@@ -248,6 +259,22 @@ mod tests {
             ["6\n", "4\n5\n", "2\n3\n"]
         );
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
+    }
+
+    #[test]
+    fn files_beyond_a_lowered_bound_go_when_it_begins_anew() {
+        for (files, left) in [(0, vec!["log"]), (1, vec!["log", "log.1"]), (2, vec!["log", "log.1", "log.2"])]
+        {
+            let folder = tempfile::tempdir().unwrap();
+            (0..9).for_each(|_| log(&folder, 2, 7).append(b"0\n").unwrap());
+            fs::remove_file(folder.path().join("log.4")).unwrap();
+            log(&folder, 2, files).append(b"1\n").unwrap();
+            let names = fs::read_dir(folder.path()).unwrap();
+            let mut names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+            names.sort_unstable();
+            assert_eq!(names, left);
+            assert_eq!(text(&folder, "log"), "1\n");
+        }
     }
 
     #[test]

@@ -14,5 +14,6 @@ mod record;
 mod writer;
 
 pub use self::file::Bounds;
+pub use self::limit::Limit;
 pub use self::record::{Kind, Record, now};
 pub use self::writer::{Audit, Health};

@@ -149,7 +149,7 @@ pub struct Record {
     /// For which group of sensors.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
-    /// Who did it: for orders `token`, `uid N`, or where the request came from, for keys `chain` or `distributor`.
+    /// Who did it: for orders `token`, `uid N`, or where the request came from, as for who is refused over DTLS, for keys `chain` or `distributor`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub who: Option<String>,
     /// Why, or what more there is to say.
@@ -158,7 +158,7 @@ pub struct Record {
     /// The kind that was left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub of: Option<Kind>,
-    /// How many: receipts of a batch, records left out, bytes cut off.
+    /// How many: receipts of a batch, keys of sensors that hold, records left out, bytes cut off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub count: Option<u64>,
 }

@@ -50,7 +50,7 @@ struct Shared {
     /// The file, as people write it.
     path: String,
     hung: Duration,
-    limit: Mutex<Limit>,
+    limit: Mutex<Limit<Kind>>,
     disk: Mutex<Disk>,
     /// For want of room in the queue, and not told yet.
     lost: AtomicU64,
