@@ -7,6 +7,7 @@ mod endpoint;
 mod error;
 mod health;
 mod pool;
+mod progress;
 
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ pub use endpoint::{Answer, Endpoint};
 pub use error::{HttpError, UrlError};
 pub use health::Report;
 pub use pool::{Exhausted, Failed, Pool, Retry};
+pub use progress::counting;
 
 /// What an endpoint may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use reqwest::{Client, RequestBuilder, Response, Url};
 
-use super::{HttpError, Limits, UrlError};
+use super::{HttpError, Limits, UrlError, progress};
 use crate::words;
 
 /// One URL that is asked, and what it may cost. Redirects are not followed.
@@ -104,6 +104,12 @@ impl Endpoint {
     }
 
     async fn run(&self, request: RequestBuilder) -> Result<Answer, HttpError> {
+        let answer = self.answer(request).await;
+        progress::ended();
+        answer
+    }
+
+    async fn answer(&self, request: RequestBuilder) -> Result<Answer, HttpError> {
         let response = request.send().await.map_err(|error| self.failed(error))?;
         refuse_status(&response)?;
         let content_type = header(response.headers(), CONTENT_TYPE.as_str()).unwrap_or_default();
