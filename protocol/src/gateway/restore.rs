@@ -81,6 +81,8 @@ impl Exchange {
                 self.sensors.entry(device).or_default().report = Some(sig);
             }
             Record::Superseded { by } => self.state = State::Superseded(by),
+            // What has failed may be superseded since; not the other way round.
+            Record::Failed { .. } if matches!(self.state, State::Superseded(_)) => {}
             Record::Failed { why } => self.state = State::Failed(why),
         }
     }

@@ -134,6 +134,20 @@ pub enum StateName {
 }
 
 impl StateName {
+    /// All, in the order in which an exchange comes by them.
+    pub const ALL: [Self; 10] = [
+        Self::Announced,
+        Self::Locating,
+        Self::Authenticating,
+        Self::Offered,
+        Self::Committed,
+        Self::Revealed,
+        Self::Staged,
+        Self::Done,
+        Self::Failed,
+        Self::Superseded,
+    ];
+
     /// Lower-case, as shown to people and programs.
     pub const fn as_str(self) -> &'static str {
         match self {
