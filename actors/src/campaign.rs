@@ -39,6 +39,8 @@ pub struct Campaign {
     timezone: Option<TimeZone>,
     /// After so many failures a sensor gets the update no more, until somebody says so.
     retries: Option<u8>,
+    /// Whether an update waits until somebody approves it; not if absent.
+    approval: Option<bool>,
     /// Groups of sensors; a sensor is of the first that it is in.
     groups: Vec<Group>,
 }
@@ -54,6 +56,7 @@ struct Group {
     percent: Option<u8>,
     windows: Option<Vec<Window>>,
     retries: Option<u8>,
+    approval: Option<bool>,
 }
 
 /// What of the rules cannot be used.
@@ -67,15 +70,15 @@ pub enum CampaignError {
     Group(String),
 }
 
-/// What somebody ordered for an update, the strictest last.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize, utoipa::ToSchema,
-)]
+/// What somebody ordered for an update.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Order {
-    /// Nothing, or that it goes on.
+    /// Nothing, or that it goes on as far as the rules let it.
     #[default]
     Resume,
+    /// That it goes on, also where the rules want somebody's approval.
+    Approve,
     /// That it waits.
     Pause,
     /// That it ends. What runs keeps running.
@@ -86,6 +89,7 @@ impl fmt::Display for Order {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Resume => "resume",
+            Self::Approve => "approve",
             Self::Pause => "pause",
             Self::Cancel => "cancel",
         })
@@ -102,7 +106,7 @@ pub struct Orders {
 }
 
 impl Orders {
-    /// Those for groups that the rules do not have: they hold nobody.
+    /// Those for groups that the rules do not have: they are of no effect.
     pub fn without_group<'a>(&'a self, rules: &'a Campaign) -> impl Iterator<Item = (&'a str, Order)> {
         let groups = self.groups.iter().filter(|(group, _)| !rules.has_group(group));
         groups.map(|(group, order)| (group.as_str(), *order))
@@ -116,6 +120,8 @@ pub enum Hold {
     Paused,
     /// Somebody ordered so.
     Cancelled,
+    /// Nobody has approved it yet.
+    Unapproved,
     /// It is not among the part that gets it.
     NotChosen,
     /// It failed as often as it may.
@@ -140,6 +146,7 @@ impl fmt::Display for Hold {
         match self {
             Self::Paused => f.write_str("paused"),
             Self::Cancelled => f.write_str("cancelled"),
+            Self::Unapproved => f.write_str("waits for approval"),
             Self::NotChosen => f.write_str("not in the part of the fleet that gets it yet"),
             Self::Failures(count) => write!(f, "failed {count} times, not tried again"),
             Self::Window => f.write_str("outside its maintenance window"),
@@ -196,10 +203,16 @@ impl Campaign {
     ) -> Option<Hold> {
         let group = self.group(device);
         let own = group.and_then(|group| orders.groups.get(&group.name)).copied().unwrap_or_default();
-        match own.max(orders.all) {
-            Order::Cancel => return Some(Hold::Cancelled),
-            Order::Pause => return Some(Hold::Paused),
-            Order::Resume => {}
+        let is_ordered = |order| own == order || orders.all == order;
+        if is_ordered(Order::Cancel) {
+            return Some(Hold::Cancelled);
+        }
+        if is_ordered(Order::Pause) {
+            return Some(Hold::Paused);
+        }
+        let approval = group.and_then(|group| group.approval).or(self.approval).unwrap_or(false);
+        if approval && !is_ordered(Order::Approve) {
+            return Some(Hold::Unapproved);
         }
         let percent = group.and_then(|group| group.percent).or(self.percent).unwrap_or(100);
         if draw(bounty, device) >= percent {
@@ -326,6 +339,30 @@ mod tests {
             assert_eq!(campaign.hold(&BOUNTY, &device(1), &orders, 0, NIGHT), own);
             assert_eq!(campaign.hold(&BOUNTY, &device(2), &orders, 0, NIGHT), others);
         }
+    }
+
+    #[test]
+    fn where_it_is_wanted_nothing_goes_without_approval() {
+        let text = format!(
+            r#"{{"approval": true, "groups": [
+                {{"name": "a", "devices": ["{}"]}}, {{"name": "pilot", "devices": ["{}"], "approval": false}}]}}"#,
+            device(1),
+            device(2),
+        );
+        let campaign = campaign(&text);
+        let none = Some(Hold::Unapproved);
+        for (all, group, own, others) in [
+            (Order::Resume, Order::Resume, none, none),
+            (Order::Resume, Order::Approve, None, none),
+            (Order::Approve, Order::Resume, None, None),
+            (Order::Approve, Order::Pause, Some(Hold::Paused), None),
+            (Order::Pause, Order::Approve, Some(Hold::Paused), Some(Hold::Paused)),
+        ] {
+            let orders = Orders { all, groups: BTreeMap::from([("a".into(), group)]) };
+            assert_eq!(campaign.hold(&BOUNTY, &device(1), &orders, 0, NIGHT), own);
+            assert_eq!(campaign.hold(&BOUNTY, &device(3), &orders, 0, NIGHT), others);
+        }
+        assert_eq!(hold(&campaign, 2), None, "a group may go before");
     }
 
     #[test]

@@ -17,6 +17,7 @@ use actix::{
 use bytes::Bytes;
 use coap_lite::ResponseType;
 use futures::Stream;
+use posthouse_audit::Audit;
 use posthouse_protocol::id::{DeviceId, UpdateId};
 use posthouse_protocol::sensor::{ErrorCode, ErrorMsg};
 use tokio::net::UdpSocket;
@@ -27,7 +28,8 @@ pub use self::endpoint::{Endpoint, Incoming, Limits, Output, Ticket};
 pub use self::message::{Format, Method, Request, Response};
 pub use self::option::BlockOption;
 use self::option::MAX_SZX;
-use self::resource::{Route, Who};
+use self::refusals::{Refusal, Refusals};
+use self::resource::{Astray, Route, Who};
 use crate::messages::Carrier;
 use crate::sensors::{Attach, Budget, Link, OpenImage, Push, Sensors, Staged, Up, Uplink};
 
@@ -36,6 +38,7 @@ mod endpoint;
 mod message;
 mod option;
 mod peer;
+mod refusals;
 mod resource;
 
 /// Datagrams of so many bytes may have been longer: they are not read whole, and none of ours is as long.
@@ -59,12 +62,15 @@ pub struct Config {
     pub retry_after: u32,
     /// Over DTLS, with these keys.
     pub dtls: Option<(Keys, SessionLimits)>,
+    /// Where it is written down whom DTLS refuses.
+    pub audit: Audit,
 }
 
 impl Config {
-    /// Listens there, with blocks of any size, without DTLS.
+    /// Listens there, with blocks of any size, without DTLS, and writes nothing down.
     pub fn new(listen: SocketAddr) -> Self {
-        Self { listen, limits: Limits::default(), max_szx: MAX_SZX, retry_after: 5, dtls: None }
+        let (limits, audit) = (Limits::default(), Audit::nowhere());
+        Self { listen, limits, max_szx: MAX_SZX, retry_after: 5, dtls: None, audit }
     }
 }
 
@@ -80,6 +86,7 @@ pub struct Coap {
     attach: Recipient<Attach>,
     socket: Arc<UdpSocket>,
     sessions: Option<Sessions>,
+    refusals: Refusals,
     endpoint: Endpoint,
     max_szx: u8,
     retry_after: u32,
@@ -106,6 +113,7 @@ impl Coap {
             socket,
             endpoint: Endpoint::new(config.limits, sessions.is_some(), rand::random()),
             sessions,
+            refusals: Refusals::new(config.audit),
             max_szx: config.max_szx,
             retry_after: config.retry_after,
             started,
@@ -149,6 +157,9 @@ impl Coap {
                 // Message ids and tokens mean something within a session only (RFC 7252 §9.1.1).
                 dtls::Event::Began(peer) | dtls::Event::Ended(peer) => self.endpoint.forget(peer),
                 dtls::Event::Data(peer, datagram) => self.endpoint.receive(peer, &datagram, now),
+                dtls::Event::Refused(peer, why) => {
+                    self.refusals.tell(peer, &Refusal::Unproven(why), Instant::now());
+                }
             }
         }
     }
@@ -183,12 +194,24 @@ impl Coap {
 
     fn work(&mut self, incoming: Incoming, ctx: &mut Context<Self>) {
         let Incoming { ticket, request, device } = incoming;
-        let now = self.now();
-        match resource::route(&request, self.who(&ticket, device)) {
+        let (now, who) = (self.now(), self.who(&ticket, device));
+        match resource::route(&request, who) {
             Ok(Route::Discover) => self.endpoint.respond(ticket, resource::links(&request), now),
             Ok(Route::Word { device, up }) => self.word(ticket, request, device, up, ctx),
             Ok(Route::Image { u_id, block, device }) => self.image(ticket, &u_id, block, device, ctx),
-            Err(response) => self.endpoint.respond(ticket, response, now),
+            Err(astray) => {
+                if let (Astray::Another(named), Who::Shown(shown)) = (&astray, who) {
+                    self.strays(ticket.peer(), *named, shown);
+                }
+                self.endpoint.respond(ticket, astray.answer(), now);
+            }
+        }
+    }
+
+    /// Says once a session that its sensor speaks for another device: it asks many things in a wake.
+    fn strays(&mut self, peer: SocketAddr, named: DeviceId, shown: DeviceId) {
+        if self.sessions.as_mut().is_some_and(|sessions| sessions.strays(&peer)) {
+            self.refusals.tell(peer, &Refusal::Another { named, shown }, Instant::now());
         }
     }
 
@@ -294,10 +317,11 @@ impl Actor for Coap {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         ctx.add_stream(datagrams(Arc::clone(&self.socket)));
-        // A lease holds its image's file open, and so its room on disk.
+        // A lease holds its image's file open, and so its room on disk. Who is refused no more is counted none the less.
         ctx.run_interval(Duration::from_millis(LEASE_MS), |carrier, _| {
             let now = carrier.now();
             carrier.leases.retain(|_, (_, until)| now < *until);
+            carrier.refusals.count(Instant::now());
         });
         self.attach.do_send(Attach { carrier: Carrier::Coap, recipient: ctx.address().recipient() });
     }

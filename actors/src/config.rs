@@ -22,9 +22,6 @@ mod chain;
 mod sensors;
 mod tls;
 
-/// Bytes of a file of the audit log, at least, and files, at most.
-const MIN_AUDIT: u64 = 64 << 10;
-const MAX_AUDIT: u32 = 99;
 /// Products that one gateway may serve.
 const MAX_PRODUCTS: usize = 256;
 /// Longest path of a Unix socket, in bytes (unix(7)).
@@ -253,7 +250,7 @@ pub enum ConfigError {
     #[error("chain.poll_ms: {0} is below 50")]
     Poll(u64),
     /// An audit log that would be all rotation, or of more files than are read.
-    #[error("audit: max_bytes from {MIN_AUDIT}, files up to {MAX_AUDIT}")]
+    #[error("audit: max_bytes from {}, files up to {}", Bounds::LEAST_BYTES, Bounds::MOST_FILES)]
     Audit,
     /// Nothing to serve, or too much.
     #[error("products: {0} products, 1 to {MAX_PRODUCTS} allowed")]
@@ -285,6 +282,15 @@ pub enum ConfigError {
     /// A carrier's share in which no block has room.
     #[error("sensors.{0}.max_bytes_per_sec: at least {min}", min = crate::sensors::Budget::MIN_RATE)]
     Bandwidth(&'static str),
+    /// No session would be kept.
+    #[error("sensors.coap.dtls.max_sessions: at least 1")]
+    DtlsSessions,
+    /// Sessions would end while sensors are awake.
+    #[error("sensors.coap.dtls.idle_secs: {0} is below {min}", min = sensors::MIN_IDLE)]
+    DtlsIdle(u32),
+    /// Two endpoints cannot have one port.
+    #[error("sensors.coap.dtls.listen: port {0} is that of sensors.coap.listen")]
+    DtlsPort(u16),
     /// The keys of sensors cannot be used.
     #[error("sensors.coap.dtls.keys: {0}")]
     DtlsKeys(String),
@@ -333,7 +339,7 @@ impl Config {
             return Err(ConfigError::Socket(path.clone()));
         }
         self.campaign.check()?;
-        if self.audit.max_bytes < MIN_AUDIT || self.audit.files > MAX_AUDIT {
+        if self.audit.max_bytes < Bounds::LEAST_BYTES || self.audit.files > Bounds::MOST_FILES {
             return Err(ConfigError::Audit);
         }
         self.sensors.check()?;
@@ -501,6 +507,37 @@ mod tests {
         assert!(refused(&|config| config.products.push(config.products[0].clone())).starts_with("products"));
         let coap = |config: &mut Config| config.sensors.coap.as_mut().unwrap().max_bytes_per_sec = Some(1023);
         assert!(refused(&coap).starts_with("sensors.coap.max_bytes_per_sec"));
+        let dtls = |listen: &str, dtls: &str, more: &str| {
+            let text =
+                format!(r#"{{"listen": "{listen}", "dtls": {{"listen": "{dtls}", "keys": "k"{more}}}}}"#);
+            let mut config = parse(GOOD).unwrap();
+            config.sensors.coap = Some(serde_json::from_str(&text).unwrap());
+            config.check().map_err(|why| why.to_string())
+        };
+        let two = |listen, over| dtls(listen, over, "");
+        let more = |more| dtls("127.0.0.1:5683", "127.0.0.1:5684", more);
+        assert_eq!(more(r#", "idle_secs": 60, "max_sessions": 1"#), Ok(()));
+        assert_eq!(more(r#", "idle_secs": 59"#).unwrap_err(), "sensors.coap.dtls.idle_secs: 59 is below 60");
+        assert_eq!(more(r#", "max_sessions": 0"#).unwrap_err(), "sensors.coap.dtls.max_sessions: at least 1");
+        for (listen, over) in [
+            ("192.0.2.1:5683", "192.0.2.1:5683"),
+            ("0.0.0.0:5683", "192.0.2.1:5683"),
+            ("[::1]:5683", "[::]:5683"),
+            ("[::]:5683", "192.0.2.1:5683"),
+            ("192.0.2.1:5683", "[::ffff:192.0.2.1]:5683"),
+        ] {
+            let said = two(listen, over).unwrap_err();
+            assert_eq!(said, "sensors.coap.dtls.listen: port 5683 is that of sensors.coap.listen");
+            assert_eq!(two(over, listen).unwrap_err(), said, "{listen}, {over}");
+        }
+        for (listen, over) in [
+            ("192.0.2.1:5683", "192.0.2.2:5683"),
+            ("0.0.0.0:5683", "[::1]:5683"),
+            ("0.0.0.0:5683", "0.0.0.0:5684"),
+            ("127.0.0.1:0", "127.0.0.1:0"),
+        ] {
+            assert_eq!(two(listen, over), Ok(()), "{listen}, {over}");
+        }
         let nobody: Multiaddr = "/ip4/127.0.0.1/tcp/1".parse().unwrap();
         assert!(
             refused(&|config| config.dsn.distributors = vec![nobody.clone()]).starts_with("dsn.distributors")

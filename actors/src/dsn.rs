@@ -18,6 +18,8 @@ use posthouse_protocol::wire::WireError;
 use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
 
+use crate::status::{self, GetPeers};
+
 /// Most bytes of a verifying key: one point for each 31 bytes of the largest payload.
 const MAX_VK: usize = 256 * 1024;
 /// Providers taken from one search.
@@ -216,6 +218,29 @@ impl Handler<Ask> for Dsn {
                     None
                 }
             }
+        })
+    }
+}
+
+impl Handler<GetPeers> for Dsn {
+    type Result = ResponseFuture<Option<status::Peers>>;
+
+    fn handle(&mut self, GetPeers: GetPeers, _: &mut Self::Context) -> Self::Result {
+        let (handle, distributors) = (self.handle.clone(), self.configured.clone());
+        Box::pin(async move {
+            let mut peer = handle.status().await.ok()?;
+            peer.connected.sort();
+            let connected = peer.connected.iter().map(|peer| status::Peer {
+                peer_id: peer.to_string(),
+                configured: distributors.contains(peer),
+            });
+            Some(status::Peers {
+                peer_id: handle.peer_id().to_string(),
+                connected: connected.collect(),
+                routing: peer.routing,
+                provided: peer.provided,
+                remembered: peer.remembered,
+            })
         })
     }
 }

@@ -42,14 +42,14 @@ use crate::dsn::{Dsn, FetchedPackage};
 use crate::messages::{Intent, SensorHello, SensorRefusal, SensorSignature, SensorStatus, SetIntent};
 use crate::stage::Stage;
 use crate::status::{GetSnapshot, Snapshot};
-use crate::store::{Announcement, Loaded, SaveAnnouncement, Store};
+use crate::store::{Announcement, Forget, Loaded, SaveAnnouncement, Store};
 use crate::verifier::Verifier;
 
 /// Messages that may wait: a site's sensors all at once.
 const MAILBOX: usize = 4096;
 /// Sensors that one gateway registers; more are told so in the log and not followed.
 const MAX_SENSORS: usize = 8192;
-/// Updates followed at once: the newest of each product and a few before it.
+/// Updates followed at once: the newest of each product and some before it. One more takes the place of one that is past.
 const MAX_FOLLOWS: usize = 1024;
 
 /// Intents that the hub is told at once, and how long it is left to others then.
@@ -274,6 +274,41 @@ impl Exchanges {
         }
     }
 
+    /// The update that may be forgotten first: of those that are over, and older than another of their product, the one that ended
+    /// first. Nobody can be paid for it any more, no key comes, and no sensor will get it.
+    fn past(&mut self) -> Option<Bounty> {
+        let now = self.now();
+        let mut newest = BTreeMap::new();
+        for update in self.follows.values().map(|follow| follow.machine.update()) {
+            let version = newest.entry(update.product).or_insert(update.version);
+            *version = update.version.max(*version);
+        }
+        let is_past = |follow: &&Follow| {
+            let update = follow.machine.update();
+            follow.machine.state().is_over()
+                && !follow.saving
+                && update.ends_ms() < now
+                && newest.get(&update.product).is_some_and(|newest| *newest > update.version)
+        };
+        let past = self.follows.values().filter(is_past).map(|follow| follow.machine.update());
+        past.min_by_key(|update| update.ends_ms()).map(|update| update.bounty)
+    }
+
+    /// Drops an update with all that is kept of it. A later release that uses its payload key again is not found out any more.
+    fn forget(&mut self, bounty: Bounty, ctx: &mut Context<Self>) {
+        tracing::info!(%bounty, "forgotten: it is past, and its room is needed");
+        if let Some(timer) = self.follows.remove(&bounty).and_then(|follow| follow.timer) {
+            ctx.cancel_future(timer);
+        }
+        self.campaigns.forget(&bounty);
+        let told = move |done: Result<Result<(), _>, _>, _: &mut Self, _: &mut Context<Self>| {
+            if let Ok(Err(error)) = done {
+                tracing::warn!(%bounty, %error, "not forgotten: it is followed again from the next start on");
+            }
+        };
+        ctx.spawn(self.peers.store.send(Forget(bounty)).into_actor(self).map(told));
+    }
+
     /// Exchanges of a product, the newest last.
     fn of_product(&self, product: &ProductId) -> Vec<Bounty> {
         let mut bounties: Vec<_> = self
@@ -304,7 +339,11 @@ impl Handler<Announced> for Exchanges {
 
     fn handle(&mut self, Announced { update, vendor }: Announced, ctx: &mut Self::Context) {
         let bounty = update.bounty;
-        if self.follows.contains_key(&bounty) || self.follows.len() >= MAX_FOLLOWS {
+        if self.follows.contains_key(&bounty) {
+            return;
+        }
+        if self.follows.len() >= MAX_FOLLOWS && self.past().is_none() {
+            tracing::error!(%bounty, product = %update.product, version = %update.version, "announcement passed over until the next start: {MAX_FOLLOWS} updates are followed, and none of them is past");
             return;
         }
         tracing::info!(%bounty, product = %update.product, version = %update.version, "announced");
@@ -318,6 +357,11 @@ impl Handler<Announced> for Exchanges {
                 return;
             }
             crash_point("gateway.announced");
+            while actor.follows.len() >= MAX_FOLLOWS
+                && let Some(past) = actor.past()
+            {
+                actor.forget(past, ctx);
+            }
             let follow = Follow::new(&actor.site, update, vendor);
             actor.follow(bounty, follow, false, ctx);
             actor.fetch_package(bounty, PACKAGE_RETRY.0, ctx);

@@ -7,49 +7,50 @@
 //!   verifier ◀──packages, offers──┘ └──packages, bodies, requests──▶ dsn
 //! ```
 
-use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::net::SocketAddr;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+mod folders;
+mod found;
 
-use actix::{Actor as _, Addr, Arbiter, ArbiterHandle, AsyncContext as _, Context, SyncArbiter};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use actix::{Actor as _, Addr, Arbiter, ArbiterHandle, AsyncContext as _, Context, Recipient, SyncArbiter};
 use posthouse_audit::{Audit, Kind, Record};
 use posthouse_contracts::chain::{
     Chain as ReadChain, ChainError, LightChain, Limits, RpcChain, RpcConfig, Trust,
 };
 use posthouse_dsn::{Keypair, Network, PeerId};
 use posthouse_protocol::exchange::PROTOCOL;
-use posthouse_protocol::id::{DeviceId, PeerHash, ProductId, Version};
-use posthouse_protocol::package::Package;
-use posthouse_protocol::release;
+use posthouse_protocol::id::{PeerHash, ProductId, Version};
 use thiserror::Error;
 
+use self::folders::Folders;
+use self::found::{find, known, told};
 use crate::chain::{Chain, Followed, Settings};
-use crate::coap::{Coap, Rekey};
-use crate::config::{self, Config, ConfigError, peers};
+use crate::coap::{self, Coap, Keys, Rekey};
+use crate::config::{Config, ConfigError, peers};
 use crate::dsn::{Dsn, introduce};
-use crate::exchange::{Exchanges, Flush, Found, PAUSE_PER_SENSOR, Peers, SetCampaign, Site};
-use crate::messages::Carrier;
+use crate::exchange::{Exchanges, Flush, PAUSE_PER_SENSOR, Peers, SetCampaign, Site};
 use crate::mqtt::{self, Mqtt};
 use crate::pulse::Pulses;
 use crate::sensors::Sensors;
-use crate::stage::{Rehash, Stage, image_path};
+use crate::stage::Stage;
 use crate::status;
-use crate::store::{Announcement, Database, Loaded, Store, StoreError};
+use crate::store::{Close, Store, StoreError};
 use crate::verifier::Verifier;
 
 /// Threads that check proofs and packages: a check takes about a millisecond.
 const VERIFIERS: usize = 1;
 /// How long what sensors said last may take to be written at the end.
 const WRITE: Duration = Duration::from_secs(2);
+/// How long the database may take to be closed then.
+const CLOSE: Duration = Duration::from_secs(1);
 /// How long the last records of the audit log may take.
 const AUDIT: Duration = Duration::from_secs(1);
-/// A device that a carrier has known is taken for a stranger on an open one for so long after it was heard: sensors move.
-const KNOWN_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Why the gateway does not start.
 #[derive(Debug, Error)]
@@ -117,6 +118,16 @@ pub enum StartError {
     Ended,
 }
 
+/// What of a new configuration holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reloaded {
+    /// So many keys of sensors on DTLS, which are all there are now; none if there is no endpoint for them, or the new configuration
+    /// names none: then the old ones go on.
+    pub keys: Option<usize>,
+    /// The sections that differ from the old ones and hold from the next start on.
+    pub waiting: Vec<&'static str>,
+}
+
 /// A running gateway. It ends with its actix system; [`Gateway::stop`] takes leave of the network.
 pub struct Gateway {
     /// The exchanges; they answer [`status::GetSnapshot`].
@@ -130,6 +141,7 @@ pub struct Gateway {
     /// What was signed, accepted, refused or paid.
     pub audit: Audit,
     dsn: posthouse_dsn::Dsn,
+    store: Addr<Store>,
     pulses: Pulses,
     endpoints: Vec<Addr<Coap>>,
     hub_thread: Arbiter,
@@ -155,6 +167,7 @@ impl Gateway {
 
         let store_path = folders.database.clone();
         let store = SyncArbiter::start(1, move || Store::new(store_path.clone()));
+        let kept = store.clone();
         let (images, quota) = (folders.images.clone(), config.staging.quota);
         let stage = SyncArbiter::start(1, move || Stage::new(images.clone(), quota));
         let verifier = SyncArbiter::start(VERIFIERS, || Verifier);
@@ -172,6 +185,7 @@ impl Gateway {
         let (policy, limits) = config.sensors.policy();
         let mut hub = None;
         let reading = reading(config, reader, told);
+        let peer = dsn.clone().recipient();
         let exchanges = Exchanges::create(|ctx: &mut Context<Exchanges>| {
             let me = ctx.address();
             let chain = {
@@ -196,12 +210,12 @@ impl Gateway {
         pulses.add("exchanges", exchanges.clone().recipient());
         pulses.add("sensors", sensors.clone().recipient());
 
-        let (endpoints, coap) = start_coap(config, &sensors, &hub_thread.handle()).await?;
+        let (endpoints, coap) = start_coap(config, &sensors, &audit, &hub_thread.handle()).await?;
         endpoints.iter().for_each(|endpoint| pulses.add("coap", endpoint.clone().recipient()));
         if let Some(mqtt) = config.sensors.mqtt()? {
             pulses.add("mqtt", start_mqtt(mqtt, &sensors, &hub_thread.handle()).await?.recipient());
         }
-        let status = start_status(config, &exchanges, &sensors, &audit)?;
+        let status = start_status(config, &exchanges, &sensors, peer, &audit)?;
         Ok(Self {
             exchanges,
             sensors,
@@ -209,6 +223,7 @@ impl Gateway {
             status,
             audit,
             dsn: handle,
+            store: kept,
             pulses,
             endpoints,
             hub_thread,
@@ -227,26 +242,29 @@ impl Gateway {
     }
 
     /// Takes over what of a new configuration holds at once: `campaign`, and the keys in the files of `sensors.coap.dtls.keys`.
-    /// The other sections that differ from the old one are named: they hold from the next start on.
     ///
     /// # Errors
     /// The configuration cannot be used; the old one goes on.
-    pub fn reload(&self, old: &Config, new: &Config) -> Result<Vec<&'static str>, ConfigError> {
+    pub fn reload(&self, old: &Config, new: &Config) -> Result<Reloaded, ConfigError> {
         new.check()?;
-        let keys = new.sensors.dtls_keys()?;
+        // Where no endpoint was started with keys, none take hold.
+        let keys = new.sensors.dtls_keys()?.filter(|_| old.sensors.has_dtls());
         self.exchanges.do_send(SetCampaign(new.campaign.clone()));
+        let held = keys.as_ref().map(Keys::len);
         if let Some(keys) = keys {
             self.endpoints.iter().for_each(|endpoint| endpoint.do_send(Rekey(keys.clone())));
         }
         let sections = old.sections().into_iter().zip(new.sections());
         let waiting: Vec<&'static str> = sections.filter(|(a, b)| a != b).map(|(a, _)| a.0).collect();
         let reason = (!waiting.is_empty()).then(|| waiting.join(", "));
-        self.audit.tell(Record { reason, ..Record::new(Kind::Reloaded) });
-        Ok(waiting)
+        let count = held.map(|keys| keys as u64);
+        self.audit.tell(Record { reason, count, ..Record::new(Kind::Reloaded) });
+        Ok(Reloaded { keys: held, waiting })
     }
 
-    /// Ends the hub's thread, has what sensors said last written, and leaves the network. All that must not be lost is on disk at
-    /// any moment, so this is a courtesy to peers and sensors.
+    /// Ends the hub's thread, has what sensors said last written, closes the database, and leaves the network. All that must not be
+    /// lost is on disk at any moment, so this is a courtesy to peers and sensors, and to who copies the state: it is whole without
+    /// `gateway.db-wal`. What the exchanges still want to write is refused, and by their own rule does not leave.
     pub async fn stop(self) {
         self.hub_thread.stop();
         let lost = match self.exchanges.send(Flush).timeout(WRITE).await {
@@ -256,6 +274,13 @@ impl Gateway {
         };
         if let Some(error) = lost {
             tracing::warn!(error, "what sensors said last is not kept; they say it again");
+        }
+        let closed = match self.store.send(Close).timeout(CLOSE).await {
+            Ok(closed) => closed.map_err(|why| why.to_string()),
+            Err(why) => Err(why.to_string()),
+        };
+        if let Err(error) = closed {
+            tracing::warn!(error, "the database is not closed: what was written last is in gateway.db-wal");
         }
         self.audit.tell(Record::new(Kind::Stopped));
         if !self.audit.flush(AUDIT) {
@@ -281,11 +306,13 @@ async fn start_mqtt(
 async fn start_coap(
     config: &Config,
     hub: &Addr<Sensors>,
+    audit: &Audit,
     thread: &ArbiterHandle,
 ) -> Result<(Vec<Addr<Coap>>, Vec<SocketAddr>), StartError> {
     let mut endpoints = Vec::new();
     for (key, settings) in config.sensors.coap()? {
         let (listen, hub) = (settings.listen, hub.clone());
+        let settings = coap::Config { audit: audit.clone(), ..settings };
         let (sender, started) = tokio::sync::oneshot::channel();
         thread.spawn(async move {
             let started = Coap::start(settings, &hub).await;
@@ -301,6 +328,7 @@ fn start_status(
     config: &Config,
     source: &Addr<Exchanges>,
     hub: &Addr<Sensors>,
+    peer: Recipient<status::GetPeers>,
     audit: &Audit,
 ) -> Result<Option<SocketAddr>, StartError> {
     let settings = &config.status;
@@ -314,6 +342,7 @@ fn start_status(
         orders: source.clone().recipient(),
         retries: source.clone().recipient(),
         carried: hub.clone().recipient(),
+        peers: peer,
         token: settings.token()?,
         audit: audit.clone(),
     };
@@ -398,201 +427,83 @@ fn reading(config: &Config, reader: Arc<dyn ReadChain>, told: BTreeMap<ProductId
     Settings { reader, id: config.chain.chain_id(), poll: config.chain.poll(), products, told }
 }
 
-/// The newest version of each product that is known, by which downgrades are told.
-fn told(loaded: &Loaded, site: &Site) -> BTreeMap<ProductId, Version> {
-    let mut told = BTreeMap::new();
-    for Announcement { update, .. } in loaded.announcements.iter().filter(|a| site.serves(a)) {
-        let newest = told.entry(update.product).or_insert(update.version);
-        *newest = update.version.max(*newest);
-    }
-    told
-}
-
-/// Devices that a carrier has known lately, and may know again. A site that has moved all its sensors to open carriers has none.
-fn known(loaded: &Loaded, config: &config::Sensors, now: SystemTime) -> Vec<DeviceId> {
-    let mqtt = config.mqtt.as_ref().is_some_and(|mqtt| mqtt.authenticated);
-    let coap = config.coap.as_ref().is_some_and(|coap| coap.dtls.is_some());
-    // A carrier that shows nobody any more would have its sensors refused.
-    let shows = |carrier| if carrier == Carrier::Mqtt { mqtt } else { coap };
-    let since = now.checked_sub(KNOWN_FOR).and_then(|since| since.duration_since(UNIX_EPOCH).ok());
-    let since = since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
-    let rows =
-        loaded.sensors.iter().filter(|row| row.authenticated && shows(row.carrier) && row.last_seen >= since);
-    rows.map(|row| row.device.device_id()).collect()
-}
-
-/// Hashes again whatever files the rows speak of: the first byte is served after that.
-async fn find(
-    loaded: Loaded,
-    folders: &Folders,
-    config: &Config,
-    stage: &Addr<Stage>,
-) -> Result<Found, StartError> {
-    let mut found = Found::default();
-    for row in &loaded.staged {
-        let path = image_path(&folders.images, &row.u_id);
-        let job = Rehash { path, digest: row.u_id.to_bytes(), size: row.size };
-        if stage.send(job).await.map_err(|_| StartError::Ended)? {
-            found.images.push(row.u_id);
-        }
-    }
-    for announcement in &loaded.announcements {
-        let Some(job) = body_of(announcement, folders, config) else { continue };
-        if stage.send(job).await.map_err(|_| StartError::Ended)? {
-            found.bodies.push(announcement.update.bounty);
-        }
-    }
-    found.loaded = loaded;
-    Ok(found)
-}
-
-/// The body that a kept package speaks of.
-fn body_of(announcement: &Announcement, folders: &Folders, config: &Config) -> Option<Rehash> {
-    let (root, _) = announcement.package.as_ref()?;
-    let product = config.products.iter().find(|product| product.id() == announcement.update.product)?;
-    let package = Package::decode(root).ok()?;
-    let release = release::open(&package.release, &product.release_key).ok()?;
-    let body_id = release.body_id?;
-    let path = folders.bodies.join(body_id.to_string());
-    Some(Rehash { path, digest: body_id.to_bytes(), size: release.body_size })
-}
-
-/// Where everything is kept.
-struct Folders {
-    root: PathBuf,
-    database: PathBuf,
-    light_client: PathBuf,
-    blocks: PathBuf,
-    bodies: PathBuf,
-    images: PathBuf,
-    key: PathBuf,
-}
-
-impl Folders {
-    fn make(root: &Path) -> Result<Self, StartError> {
-        let folders = Self {
-            root: root.to_owned(),
-            database: root.join("gateway.db"),
-            light_client: root.join("light-client.db"),
-            blocks: root.join("blocks"),
-            bodies: root.join("bodies"),
-            images: root.join("images"),
-            key: root.join("peer.key"),
-        };
-        for folder in [&folders.root, &folders.blocks, &folders.bodies, &folders.images] {
-            fs::create_dir_all(folder).map_err(state(folder))?;
-        }
-        Ok(folders)
-    }
-
-    /// One gateway a folder: two would sign for one peer id and overwrite each other's rows.
-    fn lock(&self) -> Result<File, StartError> {
-        let path = self.root.join("lock");
-        let file = File::create(&path).map_err(state(&path))?;
-        match file.try_lock() {
-            Ok(()) => Ok(file),
-            Err(fs::TryLockError::WouldBlock) => Err(StartError::Busy(self.root.clone())),
-            Err(fs::TryLockError::Error(error)) => Err(state(&path)(error)),
-        }
-    }
-
-    /// Opens the database once here, so that a bad one stops the start, and reads all of it.
-    fn load(&self) -> Result<Loaded, StartError> {
-        let failed = |error| StartError::Store { path: self.database.clone(), error };
-        Database::open(&self.database).and_then(|database| database.load()).map_err(failed)
-    }
-
-    /// The peer key: made at the first start, and refused if others can read it.
-    fn peer_key(&self) -> Result<Keypair, StartError> {
-        let path = &self.key;
-        match fs::read(path) {
-            Ok(bytes) => {
-                let mode = fs::metadata(path).map_err(state(path))?.permissions().mode();
-                if mode & 0o077 != 0 {
-                    return Err(StartError::KeyMode(path.clone()));
-                }
-                Keypair::from_protobuf_encoding(&bytes).map_err(|_| StartError::Key(path.clone()))
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => self.new_peer_key(),
-            Err(error) => Err(state(path)(error)),
-        }
-    }
-
-    fn new_peer_key(&self) -> Result<Keypair, StartError> {
-        let key = Keypair::generate_ed25519();
-        let bytes = key.to_protobuf_encoding().map_err(|_| StartError::Key(self.key.clone()))?;
-        let partial = self.root.join("peer.key.partial");
-        let write = || -> io::Result<()> {
-            let mut file =
-                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
-            file.write_all(&bytes)?;
-            file.sync_all()?;
-            fs::rename(&partial, &self.key)?;
-            File::open(&self.root)?.sync_all()
-        };
-        write().map_err(state(&self.key))?;
-        Ok(key)
-    }
-}
-
-fn state(path: &Path) -> impl FnOnce(io::Error) -> StartError {
-    let path = path.to_owned();
-    move |error| StartError::State { path, error }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::path::Path;
+
     use super::*;
 
-    #[test]
-    fn the_peer_key_stays_and_is_for_its_owner_only() {
-        let folder = tempfile::tempdir().unwrap();
-        let folders = Folders::make(folder.path()).unwrap();
-        let key = folders.peer_key().unwrap().public();
-        assert_eq!(folders.peer_key().unwrap().public(), key);
-        fs::set_permissions(&folders.key, fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(matches!(folders.peer_key(), Err(StartError::KeyMode(_))));
-        fs::set_permissions(&folders.key, fs::Permissions::from_mode(0o600)).unwrap();
-        fs::write(&folders.key, b"no key").unwrap();
-        assert!(matches!(folders.peer_key(), Err(StartError::Key(_))));
+    /// A gateway of which nobody is heard, with a key of a sensor on DTLS.
+    fn config(folder: &Path) -> Config {
+        let text = r#"{
+            "chain": {"trust": "rpc", "rpc": ["http://127.0.0.1:1"], "id": 1,
+                      "factory": "0x5fbdb2315678afecb367f032d93f642f64180aa3"},
+            "products": [{"vendor": "0x70997970c51812dc3a010c7d01b50e0d17dc79c8",
+                          "vendor_id": "00112233-4455-6677-8899-aabbccddeeff",
+                          "class_id": "ffeeddccbbaa99887766554433221100",
+                          "release_key": "036b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296"}],
+            "dsn": {"fleet": "test"}
+        }"#;
+        let mut config: serde_json::Value = serde_json::from_str(text).unwrap();
+        config["state_dir"] = folder.join("state").to_str().into();
+        config["sensors"]["coap"]["dtls"] =
+            serde_json::json!({"listen": "127.0.0.1:0", "keys": folder.join("keys")});
+        keys(folder, 1);
+        serde_json::from_value(config).unwrap()
     }
 
-    #[test]
-    fn what_a_carrier_knew_lately_is_remembered_where_one_may_know_it_again() {
-        use posthouse_protocol::id::{Curve, DeviceKey};
-
-        use crate::store::SensorRow;
-
-        let now = UNIX_EPOCH + 2 * KNOWN_FOR;
-        let (lately, long_ago) = (KNOWN_FOR.as_millis() as u64, KNOWN_FOR.as_millis() as u64 - 1);
-        let row = |number: u8, authenticated, last_seen| SensorRow {
-            device: DeviceKey::new([number; 33]),
-            product: ProductId::new([1; 32]),
-            curve: Curve::P256,
-            installed: Version::new(1),
-            slot: 1,
-            wake: 1,
-            carrier: Carrier::Coap,
-            authenticated,
-            state: None,
-            result: None,
-            next: None,
-            last_seen,
-        };
-        let sensors = vec![row(1, true, lately), row(2, false, lately), row(3, true, long_ago)];
-        let loaded = Loaded { sensors, ..Loaded::default() };
-        let knows = |text: &str| known(&loaded, &serde_json::from_str(text).unwrap(), now);
-        let first = vec![DeviceKey::new([1; 33]).device_id()];
-        assert!(knows(r#"{"mqtt": {"host": "b", "authenticated": true}}"#).is_empty(), "it was on another");
-        assert_eq!(knows(r#"{"coap": {"dtls": {"listen": "127.0.0.1:0", "keys": "k"}}}"#), first);
-        assert!(knows(r#"{"mqtt": {"host": "b"}, "coap": {"listen": "127.0.0.1:0"}}"#).is_empty());
+    fn keys(folder: &Path, count: usize) {
+        let file = folder.join("keys");
+        let line = |number| format!("sensor-{number} {number:032x} {}\n", "ab".repeat(16));
+        fs::write(&file, (0..count).map(line).collect::<String>()).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
     }
 
-    #[test]
-    fn a_folder_has_one_gateway() {
+    #[actix::test]
+    async fn a_clean_stop_leaves_the_database_in_one_file() {
+        use crate::store::{Database, ForgetStaged, SaveStaged, StagedRow};
+
         let folder = tempfile::tempdir().unwrap();
-        let folders = Folders::make(folder.path()).unwrap();
-        let _lock = folders.lock().unwrap();
-        assert!(matches!(folders.lock(), Err(StartError::Busy(_))));
+        let gateway = Gateway::start(&config(folder.path())).await.unwrap();
+        let store = gateway.store.clone();
+        let row = StagedRow { u_id: [5; 32].into(), size: 12, staged_at: 13 };
+        store.send(SaveStaged(row)).await.unwrap().unwrap();
+        let beside = |end: &str| folder.path().join(format!("state/gateway.db{end}"));
+        assert!(beside("-wal").exists(), "as long as it runs");
+        gateway.stop().await;
+        assert!(!beside("-wal").exists() && !beside("-shm").exists());
+        // Who is late does not open it again.
+        let late = store.send(ForgetStaged(vec![row.u_id])).await.unwrap();
+        assert!(matches!(late, Err(StoreError::Closed)));
+        assert!(!beside("-wal").exists());
+        assert_eq!(Database::open(&beside("")).unwrap().load().unwrap().staged, [row]);
+    }
+
+    #[actix::test]
+    async fn a_reload_says_how_many_keys_hold() {
+        let folder = tempfile::tempdir().unwrap();
+        let old = config(folder.path());
+        let gateway = Gateway::start(&old).await.unwrap();
+        keys(folder.path(), 3);
+        let reloaded = |new: &Config| gateway.reload(&old, new).unwrap();
+        assert_eq!(reloaded(&old), Reloaded { keys: Some(3), waiting: Vec::new() });
+        // Without the section the old keys go on until the next start.
+        let mut new = old.clone();
+        new.sensors.coap = None;
+        assert_eq!(reloaded(&new), Reloaded { keys: None, waiting: vec!["sensors"] });
+        fs::write(folder.path().join("keys"), "").unwrap();
+        let refused = gateway.reload(&old, &old).unwrap_err().to_string();
+        assert!(refused.starts_with("sensors.coap.dtls.keys: ") && refused.contains("no key"), "{refused}");
+        assert!(gateway.audit.flush(AUDIT));
+        let mut counts = Vec::new();
+        let file = folder.path().join("state/audit.jsonl");
+        let odd = posthouse_audit::read::read(&file, &Default::default(), |record, _| {
+            counts.extend((record.kind == Kind::Reloaded).then_some(record.count));
+            Ok(())
+        });
+        assert_eq!((odd.unwrap(), counts), (0, vec![Some(3), None]));
+        gateway.stop().await;
     }
 }

@@ -19,5 +19,5 @@ pub mod store;
 pub mod verifier;
 
 pub use self::config::Config;
-pub use self::gateway::{Gateway, StartError};
+pub use self::gateway::{Gateway, Reloaded, StartError};
 pub use posthouse_contracts::chain::{Trust, light};

@@ -36,6 +36,9 @@ pub enum StoreError {
     /// A row does not read as what it was written as.
     #[error("table {0} has a damaged row")]
     Damaged(&'static str),
+    /// The program ends, and the file is closed.
+    #[error("database is closed: the program ends")]
+    Closed,
 }
 
 /// The database, open.
@@ -64,22 +67,35 @@ impl Database {
     pub fn load(&self) -> Result<Loaded, StoreError> {
         rows::load(&self.connection)
     }
+
+    /// Closes it. The last to do so brings what is in the file beside it, `-wal`, into the file and removes the former.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing that was acknowledged is lost.
+    pub fn close(self) -> Result<(), StoreError> {
+        self.connection.close().map_err(|(_, why)| why.into())
+    }
 }
 
 /// The actor: a thread around the database.
 pub struct Store {
     path: PathBuf,
     database: Option<Database>,
+    /// It is not opened again.
+    closed: bool,
 }
 
 impl Store {
     /// Opens the file when it starts. The caller has opened it before, so that a bad file stops the
     /// program at its start and not here.
     pub fn new(path: PathBuf) -> Self {
-        Self { path, database: None }
+        Self { path, database: None, closed: false }
     }
 
     fn connection(&mut self) -> Result<&mut Connection, StoreError> {
+        if self.closed {
+            return Err(StoreError::Closed);
+        }
         if self.database.is_none() {
             self.database = Some(Database::open(&self.path)?);
         }
@@ -108,6 +124,19 @@ impl Handler<SaveAnnouncement> for Store {
 
     fn handle(&mut self, save: SaveAnnouncement, _: &mut Self::Context) -> Self::Result {
         rows::save_announcement(self.connection()?, &save)
+    }
+}
+
+/// Drops an announced update with all that is kept of it.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<(), StoreError>")]
+pub struct Forget(pub Bounty);
+
+impl Handler<Forget> for Store {
+    type Result = Result<(), StoreError>;
+
+    fn handle(&mut self, Forget(bounty): Forget, _: &mut Self::Context) -> Self::Result {
+        rows::forget(self.connection()?, &bounty)
     }
 }
 
@@ -246,6 +275,20 @@ impl Handler<ForgetStaged> for Store {
     }
 }
 
+/// Closes the database, and takes nothing any more: gateway → store, at the end.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<(), StoreError>")]
+pub struct Close;
+
+impl Handler<Close> for Store {
+    type Result = Result<(), StoreError>;
+
+    fn handle(&mut self, _: Close, _: &mut Self::Context) -> Self::Result {
+        self.closed = true;
+        self.database.take().map_or(Ok(()), Database::close)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use posthouse_protocol::gateway::KeySource;
@@ -342,18 +385,22 @@ mod tests {
             |group: Option<&str>, order| SaveOrder { bounty: BOUNTY, group: group.map(str::to_owned), order };
         let failures = |count| SaveFailures { bounty: BOUNTY, device: DEVICE, count };
         for save in
-            [order(None, Order::Pause), order(Some("a"), Order::Pause), order(Some("a"), Order::Cancel)]
+            [order(None, Order::Approve), order(Some("a"), Order::Pause), order(Some("a"), Order::Cancel)]
         {
             rows::save_order(&database.connection, &save).unwrap();
         }
         (1..=2).for_each(|count| rows::save_failures(&database.connection, &failures(count)).unwrap());
         let loaded = reopened(&folder);
-        assert_eq!(loaded.orders, [order(None, Order::Pause), order(Some("a"), Order::Cancel)]);
+        assert_eq!(loaded.orders, [order(None, Order::Approve), order(Some("a"), Order::Cancel)]);
         assert_eq!(loaded.failures, [failures(2)]);
         rows::save_order(&database.connection, &order(None, Order::Resume)).unwrap();
         rows::save_failures(&database.connection, &failures(0)).unwrap();
         let loaded = reopened(&folder);
         assert_eq!((loaded.orders.len(), loaded.failures.len()), (1, 0));
+        rows::save_failures(&database.connection, &failures(1)).unwrap();
+        rows::forget(&mut database.connection, &BOUNTY).unwrap();
+        let loaded = reopened(&folder);
+        assert_eq!((loaded.announcements.len(), loaded.orders.len(), loaded.failures.len()), (0, 0, 0));
     }
 
     #[test]

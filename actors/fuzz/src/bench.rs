@@ -426,6 +426,7 @@ impl Bench {
                 }
                 Event::Began(peer) | Event::Ended(peer) => self.endpoint.forget(peer),
                 Event::Data(peer, datagram) => self.endpoint.receive(peer, &datagram, self.now),
+                Event::Refused(..) => {}
             }
         }
     }
@@ -457,7 +458,7 @@ impl Bench {
                     Err(_) => Response::code(ResponseType::NotFound),
                 }
             }
-            Err(response) => response,
+            Err(astray) => astray.answer(),
         };
         if self.holding {
             self.held.push((ticket, response));

@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use dimpl::crypto::Dtls12CipherSuite;
-use dimpl::{Dtls, Output};
+use dimpl::{Dtls, Error, Output, SecurityError};
 use posthouse_protocol::id::DeviceId;
 use tracing::debug;
 
 use self::cookie::{Baker, Hello};
-use self::keys::Ring;
+use self::keys::{Asked, Ring};
 pub use self::keys::{KeyFileError, Keys};
 use super::endpoint::allowance::host;
 
@@ -60,6 +60,19 @@ pub(super) enum Event {
     Data(SocketAddr, Bytes),
     /// A session has ended.
     Ended(SocketAddr),
+    /// A handshake has failed, of somebody who has shown that it is there.
+    Refused(SocketAddr, Unproven),
+}
+
+/// Why a handshake failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Unproven {
+    /// No key has this identity.
+    Identity(Vec<u8>),
+    /// It has not the key of this identity, which is this device's.
+    Key(Vec<u8>, DeviceId),
+    /// It does not speak as it should.
+    Handshake(String),
 }
 
 /// A session, or a handshake that may become one.
@@ -67,8 +80,11 @@ struct Session {
     dtls: Dtls,
     /// The client's, which tells its hellos from those of another handshake.
     random: [u8; 32],
-    device: Option<DeviceId>,
+    /// Who it says it is; when it is connected it has shown so.
+    asked: Option<Asked>,
     connected: bool,
+    /// It spoke for another device, which was said.
+    strayed: bool,
     closed: bool,
     /// Something came that only who has the keys can send.
     confirmed: bool,
@@ -76,6 +92,27 @@ struct Session {
     heard: u64,
     /// When dimpl wants to look at the time, ms.
     wake: u64,
+}
+
+impl Session {
+    fn device(&self) -> Option<DeviceId> {
+        self.asked.as_ref()?.device
+    }
+
+    /// What it means that a datagram of the handshake was not taken; nothing if it may be the network's fault.
+    fn unproven(&self, error: &Error) -> Option<Unproven> {
+        let unproven = match (&self.asked, error) {
+            (_, Error::Timeout(_)) => return None,
+            (Some(Asked { identity, device: None }), _) => Unproven::Identity(identity.clone()),
+            // What says that it has the key cannot be deciphered by ours, or does not say so.
+            (
+                Some(Asked { identity, device: Some(device) }),
+                Error::CryptoError(_) | Error::SecurityError(SecurityError::ClientFinishedVerificationFailed),
+            ) => Unproven::Key(identity.clone(), *device),
+            (_, error) => Unproven::Handshake(error.to_string()),
+        };
+        Some(unproven).filter(|_| !self.connected)
+    }
 }
 
 /// What there is of one address.
@@ -141,7 +178,13 @@ impl Sessions {
 
     /// The device of a session.
     pub fn device(&self, peer: &SocketAddr) -> Option<DeviceId> {
-        self.slots.get(peer)?.live.as_ref()?.device
+        self.slots.get(peer)?.live.as_ref()?.device()
+    }
+
+    /// Notes that a session spoke for another device than its own. Whether it is the first time.
+    pub(super) fn strays(&mut self, peer: &SocketAddr) -> bool {
+        let live = self.slots.get_mut(peer).and_then(|slot| slot.live.as_mut());
+        live.is_some_and(|session| !std::mem::replace(&mut session.strayed, true))
     }
 
     /// The next event; to be called until there is none, after each of the calls that take the time.
@@ -212,8 +255,9 @@ impl Sessions {
         Some(Session {
             dtls,
             random,
-            device: None,
+            asked: None,
             connected: false,
+            strayed: false,
             closed: false,
             confirmed: false,
             heard: now,
@@ -229,12 +273,14 @@ impl Sessions {
         self.ring.asked();
         let at = self.instant(now);
         let taken = session.dtls.handle_timeout(at).and_then(|()| session.dtls.handle_packet(datagram));
-        session.device = self.ring.asked().or(session.device);
+        session.asked = self.ring.asked().or(session.asked.take());
+        let unproven = taken.as_ref().err().and_then(|error| session.unproven(error));
+        self.events.extend(unproven.map(|why| Event::Refused(peer, why)));
         self.drain(peer, session, taken, now);
     }
 
     /// Takes what a session has to say after a call. After an error it has nothing more.
-    fn drain(&mut self, peer: SocketAddr, session: &mut Session, done: Result<(), dimpl::Error>, now: u64) {
+    fn drain(&mut self, peer: SocketAddr, session: &mut Session, done: Result<(), Error>, now: u64) {
         if let Err(error) = done {
             debug!(%peer, %error, "DTLS session ends");
             session.closed = true;
@@ -281,7 +327,7 @@ impl Sessions {
         let mut next = next.filter(|session| !session.closed);
         // Whoever finished knows a key, and each key has its device.
         if let Some(session) = next.take_if(|session| session.connected)
-            && let Some(device) = session.device
+            && let Some(device) = session.device()
         {
             live = Some(session);
             self.admit(device, peer, now);
@@ -329,7 +375,7 @@ impl Sessions {
         theirs.retain(|address| {
             *address != peer
                 && self.slots.get(address).is_some_and(|slot| {
-                    slot.live.as_ref().is_some_and(|session| session.device == Some(device))
+                    slot.live.as_ref().is_some_and(|session| session.device() == Some(device))
                 })
         });
         let oldest = if theirs.len() >= MAX_PER_DEVICE { theirs.pop_front() } else { None };
@@ -349,7 +395,8 @@ impl Sessions {
     /// Has other keys from now on. The sessions of devices of which one was withdrawn end, and so do their handshakes.
     pub(super) fn rekey(&mut self, keys: Keys, now: u64) {
         let withdrawn = self.ring.replace(keys);
-        let is_theirs = |session: &Session| session.device.is_some_and(|device| withdrawn.contains(&device));
+        let is_theirs =
+            |session: &Session| session.device().is_some_and(|device| withdrawn.contains(&device));
         let is_met =
             |slot: &Slot| [&slot.live, &slot.next].into_iter().flatten().any(|session| is_theirs(session));
         let met: Vec<SocketAddr> =

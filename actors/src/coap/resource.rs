@@ -36,17 +36,45 @@ pub(super) enum Who {
     Shown(DeviceId),
 }
 
+/// Why a request has no route.
+#[derive(Debug)]
+pub(super) enum Astray {
+    /// It cannot be so: the answer says why.
+    Answer(Response),
+    /// It is for this device, and the session is another one's.
+    Another(DeviceId),
+}
+
+impl From<Response> for Astray {
+    fn from(response: Response) -> Self {
+        Self::Answer(response)
+    }
+}
+
+impl Astray {
+    /// What the sensor is told.
+    pub(super) fn answer(self) -> Response {
+        match self {
+            Self::Answer(response) => response,
+            Self::Another(_) => {
+                Response::diagnostic(ResponseType::Forbidden, "this session is another device's")
+            }
+        }
+    }
+}
+
 /// Finds what a request is for.
-pub(super) fn route(request: &Request, who: Who) -> Result<Route, Response> {
+pub(super) fn route(request: &Request, who: Who) -> Result<Route, Astray> {
     let path: Vec<&str> = request.path.iter().map(String::as_str).collect();
     match path[..] {
         [".well-known", "core"] => {
             get(request)?;
-            acceptable(request, Format::Link).map(|()| Route::Discover)
+            acceptable(request, Format::Link)?;
+            Ok(Route::Discover)
         }
         [names::ROOT, names::IMAGE, u_id] => image(request, u_id, who),
         [names::ROOT, name] => word(request, name, who),
-        _ => Err(Response::code(ResponseType::NotFound)),
+        _ => Err(Response::code(ResponseType::NotFound).into()),
     }
 }
 
@@ -64,17 +92,17 @@ fn acceptable(request: &Request, format: Format) -> Result<(), Response> {
     if right { Ok(()) } else { Err(Response::code(ResponseType::NotAcceptable)) }
 }
 
-fn word(request: &Request, name: &str, who: Who) -> Result<Route, Response> {
+fn word(request: &Request, name: &str, who: Who) -> Result<Route, Astray> {
     let bytes = &request.payload;
     match name {
         names::MANIFEST | names::SIGN => get(request)?,
         names::HELLO | names::SIGNATURE | names::STATUS | names::REFUSED => {
             method(request, Method::Post)?;
             if !request.is(Format::Cbor) {
-                return Err(Response::code(ResponseType::UnsupportedContentFormat));
+                return Err(Response::code(ResponseType::UnsupportedContentFormat).into());
             }
         }
-        _ => return Err(Response::code(ResponseType::NotFound)),
+        _ => return Err(Response::code(ResponseType::NotFound).into()),
     }
     match name {
         names::MANIFEST => acceptable(request, Format::Cose)?,
@@ -100,11 +128,9 @@ fn word(request: &Request, name: &str, who: Who) -> Result<Route, Response> {
 }
 
 /// The device that is meant: the one that is named, else the one that is there.
-fn known(named: Option<DeviceId>, who: Who) -> Result<Option<DeviceId>, Response> {
+fn known(named: Option<DeviceId>, who: Who) -> Result<Option<DeviceId>, Astray> {
     match (named, who) {
-        (Some(named), Who::Shown(shown)) if named != shown => {
-            Err(Response::diagnostic(ResponseType::Forbidden, "this session is another device's"))
-        }
+        (Some(named), Who::Shown(shown)) if named != shown => Err(Astray::Another(named)),
         (_, Who::Shown(shown)) => Ok(Some(shown)),
         (named, Who::Said(said)) => Ok(named.or(said)),
     }
@@ -121,7 +147,7 @@ fn device(request: &Request) -> Result<Option<DeviceId>, Response> {
     named.map(|named| named.parse().map_err(bad)).transpose()
 }
 
-fn image(request: &Request, u_id: &str, who: Who) -> Result<Route, Response> {
+fn image(request: &Request, u_id: &str, who: Who) -> Result<Route, Astray> {
     get(request)?;
     let u_id: UpdateId = u_id.parse().map_err(|_| Response::code(ResponseType::NotFound))?;
     acceptable(request, Format::Octets)?;
@@ -129,7 +155,7 @@ fn image(request: &Request, u_id: &str, who: Who) -> Result<Route, Response> {
     let block = request.block2.unwrap_or(first);
     let held = request.etags.iter().any(|held| *held == etag(u_id.as_bytes()));
     if held && block.number == 0 {
-        return Err(valid(etag(u_id.as_bytes())));
+        return Err(valid(etag(u_id.as_bytes())).into());
     }
     Ok(Route::Image { u_id, block, device: known(device(request)?, who)? })
 }

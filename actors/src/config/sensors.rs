@@ -1,6 +1,6 @@
 //! How sensors are reached.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -12,6 +12,9 @@ use super::tls::{self, FileError};
 use crate::coap;
 use crate::mqtt;
 use crate::sensors::{Budget, Limits as HubLimits, Policy as HubPolicy};
+
+/// Least seconds without a word after which a session may end: a handshake takes up to 40.
+pub(super) const MIN_IDLE: u32 = 60;
 
 /// How sensors are reached.
 #[derive(Debug, Clone, Deserialize)]
@@ -95,10 +98,10 @@ pub struct Dtls {
     pub listen: SocketAddr,
     /// File of the keys, or a directory of such files, that only the owner may read: a line `<identity> <device> <key>` each.
     pub keys: PathBuf,
-    /// Sessions at once; further ones push out the one that was silent longest.
+    /// Sessions at once, from 1; further ones push out the one that was silent longest.
     #[serde(default = "dtls_sessions")]
     pub max_sessions: usize,
-    /// A session ends after so long without a word, seconds.
+    /// A session ends after so long without a word, seconds, from 60.
     #[serde(default = "dtls_idle")]
     pub idle_secs: u32,
 }
@@ -119,15 +122,27 @@ impl Sensors {
         (policy, limits)
     }
 
-    /// Refuses a share of a carrier that no block fits in.
+    /// Refuses a share of a carrier that no block fits in, sessions that cannot be, and two endpoints in one place.
     ///
     /// # Errors
-    /// [`ConfigError::Bandwidth`].
+    /// The first value that cannot be used.
     pub fn check(&self) -> Result<(), ConfigError> {
         let (_, limits) = self.policy();
         let rates = [("mqtt", limits.mqtt_bytes_per_sec), ("coap", limits.coap_bytes_per_sec)];
-        match rates.into_iter().find(|(_, rate)| rate.is_some_and(|rate| rate < Budget::MIN_RATE)) {
-            Some((carrier, _)) => Err(ConfigError::Bandwidth(carrier)),
+        if let Some((carrier, _)) =
+            rates.into_iter().find(|(_, rate)| rate.is_some_and(|rate| rate < Budget::MIN_RATE))
+        {
+            return Err(ConfigError::Bandwidth(carrier));
+        }
+        let Some(Coap { listen, dtls: Some(dtls), .. }) = &self.coap else { return Ok(()) };
+        if dtls.max_sessions == 0 {
+            return Err(ConfigError::DtlsSessions);
+        }
+        if dtls.idle_secs < MIN_IDLE {
+            return Err(ConfigError::DtlsIdle(dtls.idle_secs));
+        }
+        match listen.filter(|listen| is_same_place(*listen, dtls.listen)) {
+            Some(_) => Err(ConfigError::DtlsPort(dtls.listen.port())),
             None => Ok(()),
         }
     }
@@ -158,6 +173,11 @@ impl Sensors {
         sensors
     }
 
+    /// Whether there is an endpoint that knows sensors by their keys.
+    pub(crate) fn has_dtls(&self) -> bool {
+        self.coap.as_ref().is_some_and(|coap| coap.dtls.is_some())
+    }
+
     /// The keys of sensors that speak DTLS, as they are in their files now.
     ///
     /// # Errors
@@ -181,8 +201,8 @@ impl Sensors {
         if let Some(dtls) = dtls {
             let keys = dtls.load_keys()?;
             let limits = coap::SessionLimits {
-                max_sessions: dtls.max_sessions.max(1),
-                idle_secs: dtls.idle_secs.max(60),
+                max_sessions: dtls.max_sessions,
+                idle_secs: dtls.idle_secs,
                 ..coap::SessionLimits::default()
             };
             let over = coap::Config { dtls: Some((keys, limits)), ..settings(dtls.listen) };
@@ -226,6 +246,15 @@ impl Mqtt {
             None => Ok(None),
         }
     }
+}
+
+/// Whether only one of two endpoints could have the datagrams. An address that stands for all of the machine's covers the others;
+/// that of IPv6 those of IPv4 as well (ipv6(7), `IPV6_V6ONLY`). Port 0 is another one each time.
+fn is_same_place(one: SocketAddr, other: SocketAddr) -> bool {
+    let (ip, other_ip) = (one.ip().to_canonical(), other.ip().to_canonical());
+    let covers = |all: IpAddr, ip: IpAddr| all.is_unspecified() && (all.is_ipv6() || ip.is_ipv4());
+    let meet = ip == other_ip || covers(ip, other_ip) || covers(other_ip, ip);
+    meet && one.port() == other.port() && one.port() != 0
 }
 
 const fn mqtt_port() -> u16 {

@@ -84,15 +84,22 @@ impl Campaigns {
         }
     }
 
+    /// Drops what there is of an update.
+    pub(super) fn forget(&mut self, bounty: &Bounty) {
+        self.orders.remove(bounty);
+        self.failures.retain(|(of, _), _| of != bounty);
+        self.told.retain(|(of, _), _| of != bounty);
+    }
+
     pub(super) fn orders(&self, bounty: &Bounty) -> Orders {
         self.orders.get(bounty).cloned().unwrap_or_default()
     }
 
-    /// Says which orders hold nobody, as the configuration has no such group any more.
+    /// Says which orders are of no effect, as the configuration has no such group any more.
     pub(super) fn tell_idle(&self, campaign: &Campaign) {
         for (bounty, orders) in &self.orders {
             for (group, order) in orders.without_group(campaign) {
-                tracing::warn!(%bounty, group, %order, "holds nobody: campaign.groups has no such group any more");
+                tracing::warn!(%bounty, group, %order, "of no effect: campaign.groups has no such group any more");
             }
         }
     }

@@ -5,7 +5,7 @@ use actix::{Message, SyncArbiter};
 use posthouse_contracts::chain::{Limits, RpcChain, RpcConfig};
 use posthouse_dsn::Keypair;
 use posthouse_protocol::cose::ReleaseSigningKey;
-use posthouse_protocol::gateway::{CheckedRelease, Update};
+use posthouse_protocol::gateway::{self, CheckedRelease, Update};
 use posthouse_protocol::id::{
     ChainId, CircuitId, ContentId, Curve, DeviceKey, FleetRoot, PackageId, PkId, Version, VkId,
 };
@@ -410,6 +410,87 @@ async fn an_order_for_a_group_that_is_no_more_is_shown_and_can_be_ended() {
     assert_eq!(refused, Err(OrderError::Group("pilot".into())));
     desk.exchanges.send(order(Order::Resume)).await.unwrap().unwrap();
     assert_eq!(shown().await, [""; 0]);
+}
+
+#[actix::test]
+async fn an_update_more_than_there_is_room_for_takes_the_place_of_the_one_that_ended_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let desk = Desk::prompt(&folder).await;
+    let numbered = |number: usize, claim_by: u64| {
+        let version = Version::new(number as u64 + 1);
+        let mut bounty = [0; 20];
+        bounty[..8].copy_from_slice(&number.to_be_bytes());
+        Update { bounty: Bounty::new(bounty), version, claim_by, ..update().0 }
+    };
+    let full = move |actor: &mut Exchanges, ctx: &mut Context<Exchanges>| {
+        for number in 0..MAX_FOLLOWS {
+            let update = numbered(number, u64::MAX / 2000);
+            let save = SaveAnnouncement { update: update.clone(), vendor: VENDOR, seen_at: 0 };
+            actor.peers.store.do_send(save);
+            actor.follow(update.bounty, Follow::new(&actor.site, update, VENDOR), false, ctx);
+        }
+    };
+    desk.with(full).await;
+    // The database has answered all that it was sent, and these answers were heard.
+    let settled = async || {
+        let store = desk.with(|actor, _| actor.peers.store.clone()).await;
+        store.send(Forget(Bounty::new([0xff; 20]))).await.unwrap().unwrap();
+        let saves = async || desk.with(|actor, _| actor.follows.values().any(|follow| follow.saving)).await;
+        let quiet = async { while saves().await {} };
+        timeout(PATIENCE, quiet).await.expect("what happened is kept in time");
+    };
+    let announce = async |number| {
+        let announced = Announced { update: numbered(number, u64::MAX / 2000), vendor: VENDOR.into() };
+        desk.exchanges.send(announced).await.unwrap();
+        settled().await;
+        desk.with(|actor, _| actor.follows.keys().copied().collect::<Vec<_>>()).await
+    };
+    let bounty = |number| numbered(number, 0).bounty;
+    let all = announce(MAX_FOLLOWS).await;
+    assert_eq!((all.len(), all.contains(&bounty(MAX_FOLLOWS))), (MAX_FOLLOWS, false), "none is past");
+
+    // Claims closed an hour ago, and locks may still run for another.
+    let locked = move |actor: &mut Exchanges, ctx: &mut Context<Exchanges>| {
+        let update = numbered(4, actor.now() / 1000 - 3600);
+        let bounty = update.bounty;
+        actor.follow(bounty, Follow::new(&actor.site, update, VENDOR), false, ctx);
+        actor.drive(bounty, Input::Newer(Version::new(MAX_FOLLOWS as u64)), ctx);
+    };
+    desk.with(locked).await;
+    settled().await;
+    assert!(!announce(MAX_FOLLOWS).await.contains(&bounty(MAX_FOLLOWS)), "nor is what may still be paid for");
+
+    let past = move |actor: &mut Exchanges, ctx: &mut Context<Exchanges>| {
+        for (number, claim_by) in [(3, 20), (5, 10), (MAX_FOLLOWS - 1, 5)] {
+            let update = numbered(number, claim_by);
+            actor.follow(update.bounty, Follow::new(&actor.site, update, VENDOR), false, ctx);
+        }
+    };
+    desk.with(past).await;
+    settled().await;
+    let all = announce(MAX_FOLLOWS).await;
+    assert_eq!(all.len(), MAX_FOLLOWS);
+    assert!(
+        all.contains(&bounty(MAX_FOLLOWS)) && !all.contains(&bounty(5)),
+        "the newest stays, whatever it is"
+    );
+    let kept: Vec<Bounty> = desk.kept().announcements.iter().map(|kept| kept.update.bounty).collect();
+    assert_eq!(
+        (kept.len(), kept.contains(&bounty(5)), kept.contains(&bounty(3))),
+        (MAX_FOLLOWS, false, true)
+    );
+}
+
+#[actix::test]
+async fn what_failed_and_was_superseded_is_so_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let desk = Desk::prompt(&folder).await;
+    let why = gateway::Failure::VendorMismatch;
+    let records = vec![gateway::Record::Superseded { by: Version::new(8) }, gateway::Record::Failed { why }];
+    let restored = move |actor: &mut Exchanges, _: &mut _| {
+        Follow::restore(&actor.site, update().0, VENDOR, records, 0).machine.state().name()
+    };
+    assert_eq!(desk.with(restored).await.as_str(), "superseded");
 }
 
 /// As when a client has left, or has no patience.

@@ -22,13 +22,10 @@ fn faults(view: &ExchangeStatus) -> Faults {
     view.sensors.iter().filter_map(|sensor| Some((sensor.device, sensor.fault?))).collect()
 }
 
-/// Which devices are wanted.
-fn devices(part: Part) -> Option<Page> {
-    match part {
-        Part::All => Some(Page { after: None, limit: usize::MAX }),
-        Part::Devices(page) => Some(page),
-        _ => None,
-    }
+/// Those of a map that a page has.
+fn paged<K: Ord + Copy, V>(map: &BTreeMap<K, V>, Page { after, limit }: Page<K>) -> impl Iterator<Item = &V> {
+    let after = after.map_or(Bound::Unbounded, Bound::Excluded);
+    map.range((after, Bound::Unbounded)).map(|(_, value)| value).take(limit)
 }
 
 /// An event in words; distributors by their peer id.
@@ -52,20 +49,24 @@ impl Exchanges {
         if part == Part::Status {
             return snapshot;
         }
-        let all = part == Part::All;
-        let views: Vec<(&Follow, ExchangeStatus)> =
-            self.follows.values().map(|follow| (follow, follow.machine.status())).collect();
-        if all || part == Part::Updates {
+        let (devices, exchanges) = match part {
+            Part::All => (Some(Page::ALL), Page::ALL),
+            Part::Devices(page) => (Some(page), Page::ALL),
+            Part::Exchanges(page) => (None, page),
+            Part::Status | Part::Updates => (None, Page::ALL),
+        };
+        let views = paged(&self.follows, exchanges).map(|follow| (follow, follow.machine.status()));
+        let views: Vec<(&Follow, ExchangeStatus)> = views.collect();
+        if matches!(part, Part::All | Part::Updates) {
             snapshot.updates = views.iter().map(|(follow, view)| self.update(follow, view)).collect();
         }
-        if let Some(Page { after, limit }) = devices(part) {
+        if let Some(page) = devices {
             let faults = views.iter().map(|(follow, view)| (follow.machine.update().bounty, faults(view)));
             let faults: BTreeMap<Bounty, Faults> = faults.collect();
-            let after = after.map_or(Bound::Unbounded, Bound::Excluded);
-            let rows = self.registry.rows.range((after, Bound::Unbounded)).take(limit);
-            snapshot.devices = rows.map(|(_, row)| self.device(row, &views, &faults)).collect();
+            let rows = paged(&self.registry.rows, page);
+            snapshot.devices = rows.map(|row| self.device(row, &views, &faults)).collect();
         }
-        if all || part == Part::Exchanges {
+        if matches!(part, Part::All | Part::Exchanges(_)) {
             snapshot.exchanges = views.iter().map(|(follow, view)| exchange(follow, view)).collect();
         }
         snapshot

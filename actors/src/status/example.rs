@@ -2,8 +2,8 @@
 
 use super::overview::Wanted;
 use super::{
-    Agent, AuditStatus, ChainStatus, Device, Event, Exchange, Offer, Overview, Sensor, Snapshot, Staging,
-    Status, Update,
+    Agent, AuditStatus, CarriedBytes, ChainStatus, Device, Event, Exchange, Offer, Overview, Peer, Peers,
+    Process, Sensor, Snapshot, Staging, Status, Update, Usage,
 };
 
 const BOUNTY: &str = "0x5fbdb2315678afecb367f032d93f642f64180aa3";
@@ -32,9 +32,23 @@ pub(super) fn status() -> Status {
             age_secs: Some(790),
             ..ChainStatus::default()
         },
-        staging: Staging { images: 1, bytes: 1 << 20, quota: 4 << 30 },
+        staging: staging(),
         audit: AuditStatus::default(),
     }
+}
+
+fn staging() -> Staging {
+    Staging { images: 1, bytes: 1 << 20, quota: 4 << 30 }
+}
+
+pub(super) fn usage() -> Usage {
+    let process = Process { resident: Some(26 << 20), cpu_ms: Some(83_000), open_files: Some(31) };
+    Usage { process, carried: CarriedBytes { mqtt: 1 << 20, coap: 65_536 }, staging: staging() }
+}
+
+pub(super) fn peers() -> Peers {
+    let connected = vec![Peer { peer_id: PEER.into(), configured: true }];
+    Peers { peer_id: PEER.into(), connected, routing: 20, provided: 1, remembered: 20 }
 }
 
 pub(super) fn update() -> Update {
@@ -47,7 +61,7 @@ pub(super) fn update() -> Update {
         size: Some(1 << 20),
         mode: Some("key".into()),
         claim_by: NOW / 1000 + 30 * 86_400,
-        state: "serving".into(),
+        state: "staged".into(),
         order: "resume".into(),
         ..Update::default()
     }
@@ -93,7 +107,7 @@ pub(super) fn exchange() -> Exchange {
         bounty: BOUNTY.into(),
         product: PRODUCT.into(),
         version: 7,
-        state: "serving".into(),
+        state: "staged".into(),
         distributor: Some(PEER.into()),
         offers: vec![offer],
         sensors: vec![sensor],

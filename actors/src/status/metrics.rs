@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
+use posthouse_protocol::gateway::StateName;
 use posthouse_protocol::sensor::State;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -11,14 +13,12 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::{Device, Exchange, Snapshot};
+use super::usage::Process;
+use super::{CarriedBytes, Device, Exchange, Snapshot};
 use crate::messages::Carrier;
 
 /// What the answer is.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-/// Ticks of the processor's time in a second: Linux tells programs so on all machines, whatever its own are.
-const USER_HZ: f64 = 100.0;
 
 /// A sensor that was not heard for so long may be no more, ms.
 const LATELY_MS: u64 = 7 * 24 * 3_600_000;
@@ -28,9 +28,7 @@ struct Page(Registry);
 
 impl Page {
     fn gauge(&mut self, name: &str, help: &str, value: impl TryInto<i64>) {
-        let gauge = Gauge::<i64>::default();
-        gauge.set(value.try_into().unwrap_or(i64::MAX));
-        self.0.register(name, help, gauge);
+        gauge(&mut self.0, name, help, value);
     }
 
     /// One gauge for each value of a label; those that should be there at 0 too are in `counts`.
@@ -47,7 +45,7 @@ impl Page {
 ///
 /// # Errors
 /// The text cannot be written, which needs memory only.
-pub(super) fn text(all: &Snapshot, carried: [(Carrier, u64); 2], now: u64) -> Result<String, fmt::Error> {
+pub(super) fn text(all: &Snapshot, carried: CarriedBytes, now: u64) -> Result<String, fmt::Error> {
     let mut page = Page(Registry::with_prefix("posthouse"));
     agent(&mut page, all);
     sensors(&mut page, &all.devices, now);
@@ -111,9 +109,9 @@ fn sensors(page: &mut Page, devices: &[Device], now: u64) {
     page.gauge("sensors_last_seen_seconds", "When any sensor was heard last, Unix time; 0: never", last);
 }
 
-fn carriers(registry: &mut Registry, carried: [(Carrier, u64); 2]) {
+fn carriers(registry: &mut Registry, carried: CarriedBytes) {
     let family = Family::<[(&'static str, &'static str); 1], Counter>::default();
-    for (carrier, bytes) in carried {
+    for (carrier, bytes) in [(Carrier::Mqtt, carried.mqtt), (Carrier::Coap, carried.coap)] {
         family.get_or_create(&[("carrier", carrier.as_str())]).inc_by(bytes);
     }
     let help = "Bytes of images that went to sensors since the start; what went twice counts twice";
@@ -122,7 +120,8 @@ fn carriers(registry: &mut Registry, carried: [(Carrier, u64); 2]) {
 
 fn exchanges(page: &mut Page, exchanges: &[Exchange]) {
     let states = exchanges.iter().map(|exchange| exchange.state.as_str());
-    page.by("exchanges", "Updates that are or were bought", "state", count(states, &[]));
+    let always = StateName::ALL.map(StateName::as_str);
+    page.by("exchanges", "Updates that are or were bought", "state", count(states, &always));
     let sensors = || exchanges.iter().flat_map(|exchange| &exchange.sensors);
     let receipts = |name: &str, help: &str, page: &mut Page, is: fn(&super::Sensor) -> bool| {
         page.gauge(name, help, sensors().filter(|sensor| is(sensor)).count());
@@ -163,37 +162,24 @@ fn audit(page: &mut Page, all: &Snapshot) {
 /// What the process uses, under the names that Prometheus' own clients give it.
 fn process(registry: &mut Registry) {
     // The registry puts its prefix before names, so that these are posthouse_process_….
-    if let Some(resident) = resident() {
-        let gauge = Gauge::<i64>::default();
-        gauge.set(resident);
-        registry.register("process_resident_memory_bytes", "Resident memory", gauge);
+    let Process { resident, cpu_ms, open_files } = Process::now();
+    if let Some(resident) = resident {
+        gauge(registry, "process_resident_memory_bytes", "Resident memory", resident);
     }
-    if let Some(seconds) = cpu() {
+    if let Some(ms) = cpu_ms {
         let counter = Counter::<f64, AtomicU64>::default();
-        counter.inc_by(seconds);
+        counter.inc_by(Duration::from_millis(ms).as_secs_f64());
         registry.register("process_cpu_seconds", "Processor time, user and system", counter);
     }
-    if let Ok(open) = std::fs::read_dir("/proc/self/fd") {
-        let gauge = Gauge::<i64>::default();
-        gauge.set(i64::try_from(open.count()).unwrap_or(i64::MAX));
-        registry.register("process_open_fds", "Open file descriptors", gauge);
+    if let Some(open) = open_files {
+        gauge(registry, "process_open_fds", "Open file descriptors", open);
     }
 }
 
-/// Bytes, by `proc(5)`.
-fn resident() -> Option<i64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<i64>().ok()?.checked_mul(1024)
-}
-
-/// Seconds, by `proc(5)`: fields 14 and 15 of `stat`, counted behind the name, which may hold anything.
-fn cpu() -> Option<f64> {
-    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-    let (_, fields) = stat.rsplit_once(')')?;
-    let mut fields = fields.split_whitespace().skip(11);
-    let (user, system): (f64, f64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
-    Some((user + system) / USER_HZ)
+fn gauge(registry: &mut Registry, name: &str, help: &str, value: impl TryInto<i64>) {
+    let gauge = Gauge::<i64>::default();
+    gauge.set(value.try_into().unwrap_or(i64::MAX));
+    registry.register(name, help, gauge);
 }
 
 #[cfg(test)]
@@ -213,7 +199,7 @@ mod tests {
         };
         let signed = Sensor { signed: true, ..Sensor::default() };
         let exchange = Exchange {
-            state: "serving".into(),
+            state: "staged".into(),
             sensors: vec![signed.clone(), Sensor { claimed: true, ..signed }],
             left: vec![Left { banned: true, ..Left::default() }],
             ..Exchange::default()
@@ -225,7 +211,7 @@ mod tests {
         }
     }
 
-    const CARRIED: [(Carrier, u64); 2] = [(Carrier::Mqtt, 7), (Carrier::Coap, 8)];
+    const CARRIED: CarriedBytes = CarriedBytes { mqtt: 7, coap: 8 };
 
     #[test]
     fn what_the_status_shows_is_counted() {
@@ -235,7 +221,8 @@ mod tests {
             "posthouse_sensors_pending 1",
             "posthouse_sensors_last_seen_seconds 5",
             "posthouse_carried_bytes_total{carrier=\"mqtt\"} 7",
-            "posthouse_exchanges{state=\"serving\"} 1",
+            "posthouse_exchanges{state=\"staged\"} 1",
+            "posthouse_exchanges{state=\"failed\"} 0",
             "posthouse_receipts_signed 2",
             "posthouse_receipts_claimed 1",
             "posthouse_distributors_banned 1",

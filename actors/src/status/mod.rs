@@ -15,11 +15,13 @@ mod server;
 #[cfg(test)]
 mod tests;
 mod token;
+mod usage;
 mod view;
 
 pub use self::overview::{Counts, Listed, Overview, Progress, Standing};
 pub use self::server::{Desk, serve, socket};
 pub use self::token::Token;
+pub use self::usage::{CarriedBytes, Peer, Peers, Process, Usage};
 pub use self::view::{
     Agent, AuditStatus, ChainStatus, Device, ErrorBody, Event, Exchange, Left, Offer, Sensor, Snapshot,
     Staging, Status, Update,
@@ -28,7 +30,7 @@ pub use self::view::{
 use std::time::Duration;
 
 use actix::Message;
-use posthouse_protocol::id::DeviceKey;
+use posthouse_protocol::id::{Bounty, DeviceKey};
 
 /// How long the actors may take to answer: they hold everything that is asked for in memory.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -37,6 +39,11 @@ const ANSWER: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Snapshot")]
 pub struct GetSnapshot(pub Part);
+
+/// Asks for the gateway's place in the storage network; `None` where its peer has ended.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Option<Peers>")]
+pub struct GetPeers;
 
 /// What of it. The agent at a glance comes with each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,16 +55,21 @@ pub enum Part {
     /// Updates.
     Updates,
     /// Some of the devices.
-    Devices(Page),
-    /// Exchanges.
-    Exchanges,
+    Devices(Page<DeviceKey>),
+    /// Some of the exchanges.
+    Exchanges(Page<Bounty>),
 }
 
-/// Some devices, by their keys.
+/// Some of many, in the order of what names them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Page {
+pub struct Page<K> {
     /// Those behind this one; from the first if absent.
-    pub after: Option<DeviceKey>,
+    pub after: Option<K>,
     /// So many at most.
     pub limit: usize,
+}
+
+impl<K> Page<K> {
+    /// Everything.
+    pub const ALL: Self = Self { after: None, limit: usize::MAX };
 }

@@ -40,7 +40,7 @@ pub(super) struct Scope {
     group: Option<String>,
 }
 
-/// Holds an update back, lets it go on, or ends it; kept over restarts.
+/// Holds an update back, approves it, lets it go on, or ends it; kept over restarts.
 #[utoipa::path(post, path = "/v1/updates/{bounty}/{order}", tag = "orders",
     params(
         ("bounty" = String, Path, description = "the update, by its bounty's address", pattern = "^(0x)?[0-9a-fA-F]{40}$",
@@ -71,10 +71,11 @@ pub(super) async fn order(
     };
     let (bounty, verb) = path.into_inner();
     let order = match verb.as_str() {
+        "approve" => Order::Approve,
         "resume" => Order::Resume,
         "pause" => Order::Pause,
         "cancel" => Order::Cancel,
-        _ => return unfit(&desk, who, StatusCode::NOT_FOUND, "an order is resume, pause or cancel"),
+        _ => return unfit(&desk, who, StatusCode::NOT_FOUND, "an order is approve, resume, pause or cancel"),
     };
     let Ok(bounty) = bounty.strip_prefix("0x").unwrap_or(&bounty).parse::<Bounty>() else {
         return unfit(

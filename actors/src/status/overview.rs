@@ -336,7 +336,7 @@ fn waits_for(update: &Update) -> &'static str {
         "done" | "failed" | "superseded" => "",
         _ if update.order == "cancel" => "",
         _ if update.order == "pause" => "somebody to let it go on",
-        "announced" => "the package, which is fetched and checked",
+        "announced" => "the package, which is fetched and checked, and a sensor that may have it",
         "locating" | "authenticating" => "a sensor that is awake and may sign, and a distributor",
         "offered" => "sensors, which sign as they wake",
         "committed" => "the distributor, which redeems the receipts and so shows the key",

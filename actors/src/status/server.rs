@@ -7,6 +7,7 @@ use std::{
     os::unix::fs::{FileTypeExt as _, PermissionsExt as _},
     os::unix::net::UnixListener,
     path::Path,
+    str::FromStr,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -20,7 +21,6 @@ use actix_web::{
     web,
 };
 use posthouse_audit::Audit;
-use posthouse_protocol::id::DeviceKey;
 use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, OpenApi, ToSchema};
@@ -28,8 +28,8 @@ use utoipa::{IntoParams, OpenApi, ToSchema};
 use super::orders::Bearer;
 use super::overview::{Overview, Wanted, overview};
 use super::{
-    ANSWER, Device, ErrorBody, Exchange, GetSnapshot, Page, Part, Snapshot, Status, Token, Update, example,
-    metrics, orders, page,
+    ANSWER, CarriedBytes, Device, ErrorBody, Exchange, GetPeers, GetSnapshot, Page, Part, Peers, Process,
+    Snapshot, Status, Token, Update, Usage, example, metrics, orders, page,
 };
 use crate::campaign::Order;
 use crate::exchange::{GiveOrder, Retry};
@@ -46,7 +46,9 @@ const GRACE_SECS: u64 = 2;
 /// Connections that wait to be taken at the Unix socket.
 const BACKLOG: i32 = 128;
 /// Devices in one answer.
-const MAX_PAGE: u16 = 1000;
+const MAX_DEVICES: u16 = 1000;
+/// Exchanges in one answer: each has all its sensors.
+const MAX_EXCHANGES: u16 = 8;
 /// Longest body of an order: they have none.
 const MAX_BODY: usize = 1024;
 
@@ -61,6 +63,8 @@ pub struct Desk {
     pub retries: Recipient<Retry>,
     /// Who knows what the carriers have carried.
     pub carried: Recipient<Carried>,
+    /// Who knows the storage network.
+    pub peers: Recipient<GetPeers>,
     /// What whoever gives orders over TCP must bear; without it, none are taken there.
     pub token: Option<Token>,
     /// Writes down orders that the two never see.
@@ -101,6 +105,8 @@ pub fn serve(
             .service(resource("/v1/devices", web::get().to(devices)))
             .service(resource("/v1/exchanges", web::get().to(exchanges)))
             .service(resource("/v1/overview", web::get().to(glance)))
+            .service(resource("/v1/peers", web::get().to(peers)))
+            .service(resource("/v1/usage", web::get().to(usage)))
             .service(action("/v1/updates/{bounty}/{order}", web::post().to(orders::order)))
             .service(action("/v1/devices/{device}/retry", web::post().to(orders::retry)))
             .configure(page::configure)
@@ -198,11 +204,11 @@ async fn updates(desk: Source) -> HttpResponse {
     answer(&desk, Part::Updates, |all| all.updates).await
 }
 
-/// Which of a list that may be long.
+/// Which of the devices.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-struct Paging {
+struct SomeDevices {
     /// So many at most.
     #[param(minimum = 1, maximum = 1000, default = 1000, example = 100)]
     limit: Option<u16>,
@@ -214,56 +220,81 @@ struct Paging {
     cursor: Option<String>,
 }
 
-impl Paging {
-    /// What is asked for.
-    fn page(&self) -> Result<Page, &'static str> {
-        let limit = self.limit.unwrap_or(MAX_PAGE);
-        if !(1..=MAX_PAGE).contains(&limit) {
-            return Err("limit is from 1 to 1000");
-        }
-        let after = self.cursor.as_ref().map(|cursor| cursor.parse::<DeviceKey>()).transpose();
-        let after = after.map_err(|_| "the cursor is a device's key: 66 hex digits")?;
-        Ok(Page { after, limit: limit.into() })
+/// Which of the exchanges.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct SomeExchanges {
+    /// So many at most.
+    #[param(minimum = 1, maximum = 8, default = 8, example = 4)]
+    limit: Option<u16>,
+    /// Those behind this exchange: the `bounty` of the last one of the page before.
+    #[param(pattern = "^(0x)?[0-9a-fA-F]{40}$", example = "0x5fbdb2315678afecb367f032d93f642f64180aa3")]
+    cursor: Option<String>,
+}
+
+/// What is asked for of a list of which an answer has at most `most`.
+fn some<K: FromStr>(limit: Option<u16>, cursor: Option<&str>, most: u16) -> Result<Page<K>, String> {
+    let limit = limit.unwrap_or(most);
+    if !(1..=most).contains(&limit) {
+        return Err(format!("limit is from 1 to {most}"));
     }
+    let after = cursor.map(|cursor| cursor.parse::<K>()).transpose();
+    let after = after.map_err(|_| "the cursor is what names the last one of the page before")?;
+    Ok(Page { after, limit: limit.into() })
+}
+
+/// One page of `resource`, with a link to the next one (RFC 8288) where `list` has more than that.
+fn paged<T: Serialize>(resource: &str, mut list: Vec<T>, limit: usize, name: fn(&T) -> &str) -> HttpResponse {
+    let mut response = HttpResponse::Ok();
+    response.insert_header((header::CACHE_CONTROL, "no-store"));
+    if list.len() > limit {
+        list.truncate(limit);
+        let last = list.last().map(name).unwrap_or_default();
+        let next = format!("<{resource}?limit={limit}&cursor={last}>; rel=\"next\"");
+        response.insert_header((header::LINK, next));
+    }
+    response.json(list)
 }
 
 /// Registered sensors, by their keys, in pages: where there are more, `Link` (RFC 8288) has the next one.
-#[utoipa::path(get, path = "/v1/devices", tag = "status", params(Paging), responses(
+#[utoipa::path(get, path = "/v1/devices", tag = "status", params(SomeDevices), responses(
     (status = 200, body = Vec<Device>,
         headers(("Link" = String, description = "where the next page is, with `rel=next`; none behind the last one")),
         example = json!([example::device()])),
     (status = 400, body = ErrorBody, description = "a query that is not known, or out of its bounds"),
     (status = 503, body = ErrorBody, description = "the agent does not answer"),
 ))]
-async fn devices(desk: Source, paging: web::Query<Paging>) -> HttpResponse {
-    let Page { after, limit } = match paging.page() {
+async fn devices(desk: Source, wanted: web::Query<SomeDevices>) -> HttpResponse {
+    let Page { after, limit } = match some(wanted.limit, wanted.cursor.as_deref(), MAX_DEVICES) {
         Ok(page) => page,
         Err(why) => return error(StatusCode::BAD_REQUEST, why),
     };
     // One more tells whether there is another page.
-    let part = Part::Devices(Page { after, limit: limit + 1 });
-    let mut devices = match ask(&desk, part).await {
-        Ok(all) => all.devices,
-        Err(refused) => return refused,
-    };
-    let mut response = HttpResponse::Ok();
-    response.insert_header((header::CACHE_CONTROL, "no-store"));
-    if devices.len() > limit {
-        devices.truncate(limit);
-        let last = devices.last().map(|device| device.key.as_str()).unwrap_or_default();
-        let next = format!("</v1/devices?limit={limit}&cursor={last}>; rel=\"next\"");
-        response.insert_header((header::LINK, next));
+    match ask(&desk, Part::Devices(Page { after, limit: limit + 1 })).await {
+        Ok(all) => paged("/v1/devices", all.devices, limit, |device| &device.key),
+        Err(refused) => refused,
     }
-    response.json(devices)
 }
 
-/// Exchanges of files for receipts, from the announcement of an update on, with what happened in them.
-#[utoipa::path(get, path = "/v1/exchanges", tag = "status", responses(
-    (status = 200, body = Vec<Exchange>, example = json!([example::exchange()])),
+/// Exchanges of files for receipts, from the announcement of an update on, with what happened in them; by their bounties, in pages:
+/// where there are more, `Link` (RFC 8288) has the next one.
+#[utoipa::path(get, path = "/v1/exchanges", tag = "status", params(SomeExchanges), responses(
+    (status = 200, body = Vec<Exchange>,
+        headers(("Link" = String, description = "where the next page is, with `rel=next`; none behind the last one")),
+        example = json!([example::exchange()])),
+    (status = 400, body = ErrorBody, description = "a query that is not known, or out of its bounds"),
     (status = 503, body = ErrorBody, description = "the agent does not answer"),
 ))]
-async fn exchanges(desk: Source) -> HttpResponse {
-    answer(&desk, Part::Exchanges, |all| all.exchanges).await
+async fn exchanges(desk: Source, wanted: web::Query<SomeExchanges>) -> HttpResponse {
+    let Page { after, limit } = match some(wanted.limit, wanted.cursor.as_deref(), MAX_EXCHANGES) {
+        Ok(page) => page,
+        Err(why) => return error(StatusCode::BAD_REQUEST, why),
+    };
+    match ask(&desk, Part::Exchanges(Page { after, limit: limit + 1 })).await {
+        Ok(all) => paged("/v1/exchanges", all.exchanges, limit, |exchange| &exchange.bounty),
+        Err(refused) => refused,
+    }
 }
 
 /// How all updates and sensors stand, with some of the sensors: small however many there are.
@@ -277,6 +308,39 @@ async fn glance(desk: Source, wanted: web::Query<Wanted>) -> HttpResponse {
         Some(why) => error(StatusCode::BAD_REQUEST, why),
         None => answer(&desk, Part::All, |all| overview(all, now(), &wanted)).await,
     }
+}
+
+/// Whom the gateway is connected to in the storage network, where it finds packages and images.
+#[utoipa::path(get, path = "/v1/peers", tag = "status", responses(
+    (status = 200, body = Peers, example = json!(example::peers())),
+    (status = 503, body = ErrorBody, description = "the agent does not answer"),
+))]
+async fn peers(desk: Source) -> HttpResponse {
+    match desk.peers.send(GetPeers).timeout(ANSWER).await {
+        Ok(Some(peers)) => HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(peers),
+        Ok(None) => error(StatusCode::SERVICE_UNAVAILABLE, "the storage network's peer has ended"),
+        Err(why) => silent(&why),
+    }
+}
+
+/// What the gateway takes: memory, processor, bytes to sensors, staged images.
+#[utoipa::path(get, path = "/v1/usage", tag = "status", responses(
+    (status = 200, body = Usage, example = json!(example::usage())),
+    (status = 503, body = ErrorBody, description = "the agent does not answer"),
+))]
+async fn usage(desk: Source) -> HttpResponse {
+    let carried = match carried(&desk).await {
+        Ok(carried) => carried,
+        Err(why) => return silent(&why),
+    };
+    answer(&desk, Part::Status, |all| Usage { process: Process::now(), carried, staging: all.status.staging })
+        .await
+}
+
+/// What the carriers have carried.
+async fn carried(desk: &Desk) -> Result<CarriedBytes, MailboxError> {
+    let carried = async |carrier| desk.carried.send(Carried(carrier)).timeout(ANSWER).await;
+    Ok(CarriedBytes { mqtt: carried(Carrier::Mqtt).await?, coap: carried(Carrier::Coap).await? })
 }
 
 /// Whether the agent answers.
@@ -313,12 +377,11 @@ async fn exposition(desk: Source) -> HttpResponse {
         Ok(all) => all,
         Err(refused) => return refused,
     };
-    let carried = async |carrier| desk.carried.send(Carried(carrier)).timeout(ANSWER).await;
-    let (mqtt, coap) = match (carried(Carrier::Mqtt).await, carried(Carrier::Coap).await) {
-        (Ok(mqtt), Ok(coap)) => (mqtt, coap),
-        (Err(why), _) | (_, Err(why)) => return silent(&why),
+    let carried = match carried(&desk).await {
+        Ok(carried) => carried,
+        Err(why) => return silent(&why),
     };
-    match metrics::text(&all, [(Carrier::Mqtt, mqtt), (Carrier::Coap, coap)], now()) {
+    match metrics::text(&all, carried, now()) {
         Ok(text) => HttpResponse::Ok().content_type(metrics::CONTENT_TYPE).body(text),
         Err(why) => error(StatusCode::INTERNAL_SERVER_ERROR, why.to_string()),
     }
@@ -342,7 +405,7 @@ async fn openapi() -> HttpResponse {
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Posthouse gateway", description = "The local status of a gateway, and orders to it"),
-    paths(status, updates, devices, exchanges, glance, healthz, readyz, exposition, openapi, orders::order, orders::retry),
+    paths(status, updates, devices, exchanges, glance, peers, usage, healthz, readyz, exposition, openapi, orders::order, orders::retry),
     components(schemas(Order)),
     modifiers(&Bearer)
 )]

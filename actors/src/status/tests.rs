@@ -38,7 +38,16 @@ impl Handler<GetSnapshot> for Fixed {
         let limit = if let Part::Devices(page) = part { page.limit } else { 0 };
         let keys = (1..=7).map(|number| DeviceKey::new([number; 33])).filter(|key| !after(key)).take(limit);
         let devices = keys.map(|key| Device { key: key.to_string(), ..Device::default() }).collect();
-        Snapshot { status: Status { agent, ..Status::default() }, devices, ..Snapshot::default() }
+        let (after, limit) = match part {
+            Part::Exchanges(page) => (page.after, page.limit),
+            _ => (None, 0),
+        };
+        let bounties = (1..=10).map(|number| Bounty::new([number; 20]));
+        let bounties = bounties.filter(|bounty| after.is_none_or(|after| after < *bounty)).take(limit);
+        let exchanges =
+            bounties.map(|bounty| Exchange { bounty: format!("0x{bounty}"), ..Exchange::default() });
+        let status = Status { agent, ..Status::default() };
+        Snapshot { status, devices, exchanges: exchanges.collect(), ..Snapshot::default() }
     }
 }
 
@@ -50,6 +59,14 @@ impl Handler<Carried> for Fixed {
     }
 }
 
+impl Handler<GetPeers> for Fixed {
+    type Result = Option<Peers>;
+
+    fn handle(&mut self, GetPeers: GetPeers, _: &mut Self::Context) -> Option<Peers> {
+        Some(Peers { routing: 9, ..Peers::default() })
+    }
+}
+
 impl Handler<GiveOrder> for Fixed {
     type Result = Result<(), OrderError>;
 
@@ -58,6 +75,7 @@ impl Handler<GiveOrder> for Fixed {
         let known = order.bounty == Bounty::new([1; 20]) && order.order == Order::Pause;
         match order.group {
             Some(group) if group != "pilot" => Err(OrderError::Group(group)),
+            Some(_) if order.order == Order::Approve => Ok(()),
             _ if known => Ok(()),
             _ => Err(OrderError::Update(order.bounty)),
         }
@@ -80,7 +98,8 @@ pub(super) fn desk(token: Option<&str>) -> Desk {
         source: fixed.clone().recipient(),
         orders: fixed.clone().recipient(),
         retries: fixed.clone().recipient(),
-        carried: fixed.recipient(),
+        carried: fixed.clone().recipient(),
+        peers: fixed.recipient(),
         token: token.map(|token| Token::new(token.as_bytes()).unwrap()),
         audit: Audit::nowhere(),
     }
@@ -108,6 +127,8 @@ async fn an_order_needs_the_token_and_names_what_there_is() {
         (format!("{update}/pause"), "Authorization: Basic 0123456789abcdef\r\n", "401"),
         (format!("{update}/pause"), bearer.as_str(), "204"),
         (format!("{update}/pause?group=pilot"), bearer.as_str(), "204"),
+        (format!("{update}/approve?group=pilot"), bearer.as_str(), "204"),
+        (format!("{update}/approve"), bearer.as_str(), "404"),
         (format!("{update}/pause?group=none"), bearer.as_str(), "404"),
         (format!("{update}/pause?groop=pilot"), bearer.as_str(), "400"),
         (format!("{update}/stop"), bearer.as_str(), "404"),
@@ -229,23 +250,17 @@ async fn whoever_may_open_the_socket_gives_orders_without_a_token() {
 }
 
 #[actix::test]
-async fn devices_come_in_pages() {
+async fn devices_and_exchanges_come_in_pages() {
     let (server, address) = on_loopback(desk(None));
     let handle = server.handle();
     let running = actix::spawn(server);
-    let (mut path, mut pages) = ("/v1/devices?limit=3".to_owned(), Vec::new());
-    loop {
-        let answer = get(address, &format!("GET {path}")).await;
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        assert!(head.starts_with("HTTP/1.1 200"), "{answer}");
-        let devices: Vec<Device> = serde_json::from_str(body).unwrap();
-        pages.push(devices.iter().map(|device| device.key[..2].to_owned()).collect::<Vec<_>>().concat());
-        let Some(link) = head.lines().find_map(|line| line.strip_prefix("link: <")) else { break };
-        let (next, rel) = link.split_once('>').unwrap();
-        assert_eq!(rel, "; rel=\"next\"");
-        path = next.to_owned();
-    }
-    assert_eq!(pages, ["010203", "040506", "07"]);
+    assert_eq!(
+        pages(address, "/v1/devices?limit=3", |one: &Device| &one.key[..2]).await,
+        ["010203", "040506", "07"]
+    );
+    let exchanges = |path| pages(address, path, |one: &Exchange| &one.bounty[2..4]);
+    assert_eq!(exchanges("/v1/exchanges").await, ["0102030405060708", "090a"]);
+    assert_eq!(exchanges("/v1/exchanges?limit=5").await, ["0102030405", "060708090a"]);
     let whole = get(address, "GET /v1/devices").await;
     assert!(whole.contains("\"key\":\"07") && !whole.contains("\r\nlink:"), "{whole}");
     let behind = get(address, &format!("GET /v1/devices?cursor={}", "07".repeat(33))).await;
@@ -256,6 +271,26 @@ async fn devices_come_in_pages() {
     }
     handle.stop(true).await;
     running.await.unwrap().unwrap();
+}
+
+/// The pages of a list from this path on, each as the names of what it has.
+async fn pages<T: serde::de::DeserializeOwned>(
+    address: SocketAddr,
+    path: &str,
+    name: fn(&T) -> &str,
+) -> Vec<String> {
+    let (mut path, mut pages) = (path.to_owned(), Vec::new());
+    loop {
+        let answer = get(address, &format!("GET {path}")).await;
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 200"), "{answer}");
+        let list: Vec<T> = serde_json::from_str(body).unwrap();
+        pages.push(list.iter().map(name).collect());
+        let Some(link) = head.lines().find_map(|line| line.strip_prefix("link: <")) else { return pages };
+        let (next, rel) = link.split_once('>').unwrap();
+        assert_eq!(rel, "; rel=\"next\"");
+        path = next.to_owned();
+    }
 }
 
 async fn get(address: SocketAddr, request: &str) -> String {
@@ -281,9 +316,16 @@ async fn each_resource_answers_json_and_nothing_else_is_there() {
     let running = actix::spawn(server);
     let status = get(address, "GET /v1/status").await;
     assert!(status.starts_with("HTTP/1.1 200") && status.contains("\"devices\":7"), "{status}");
-    for list in ["updates", "exchanges"] {
-        let text = get(address, &format!("GET /v1/{list}")).await;
-        assert!(text.starts_with("HTTP/1.1 200") && text.ends_with("[]"), "{text}");
+    let text = get(address, "GET /v1/updates").await;
+    assert!(text.starts_with("HTTP/1.1 200") && text.ends_with("[]"), "{text}");
+    let usage = get(address, "GET /v1/usage").await;
+    assert!(usage.contains("\"carried\":{\"mqtt\":11,\"coap\":12}"), "{usage}");
+    assert!(usage.contains("\"resident\":") && !usage.contains("\"resident\":null"), "{usage}");
+    let peers = get(address, "GET /v1/peers").await;
+    assert!(peers.starts_with("HTTP/1.1 200") && peers.contains("\"routing\":9"), "{peers}");
+    for query in ["limit=0", "limit=9", "limit=x", "cursor=0x1", "page=2"] {
+        let refused = get(address, &format!("GET /v1/exchanges?{query}")).await;
+        assert!(refused.starts_with("HTTP/1.1 400") && refused.contains("\"error\":"), "{refused}");
     }
     let overview = get(address, "GET /v1/overview?show=held&limit=100").await;
     assert!(overview.starts_with("HTTP/1.1 200") && overview.contains("\"found\":0"), "{overview}");

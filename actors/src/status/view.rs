@@ -128,13 +128,13 @@ pub struct Update {
     pub state: String,
     /// Why it is not to be had, if so.
     pub error: Option<String>,
-    /// What somebody ordered for all sensors: `resume`, `pause` or `cancel`.
+    /// What somebody ordered for all sensors: `resume`, `approve`, `pause` or `cancel`.
     #[serde(default)]
     pub order: String,
     /// What somebody ordered for groups of sensors, by name.
     #[serde(default)]
     pub group_orders: BTreeMap<String, String>,
-    /// Of these groups such as `campaign.groups` does not have any more: their orders hold nobody, and `resume` ends them.
+    /// Of these groups such as `campaign.groups` does not have any more: their orders are of no effect, and `resume` ends them.
     #[serde(default)]
     pub idle_orders: Vec<String>,
 }

@@ -130,6 +130,16 @@ pub(super) fn save_package(db: &Connection, save: &SavePackage) -> Result<()> {
     Ok(())
 }
 
+pub(super) fn forget(db: &mut Connection, bounty: &Bounty) -> Result<()> {
+    let transaction = db.transaction()?;
+    // The announcement last: the others name it.
+    for table in ["offers", "receipts", "records", "orders", "failures", "announcements"] {
+        transaction.execute(&format!("DELETE FROM {table} WHERE bounty = ?1"), params![bounty.as_ref()])?;
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
 pub(super) fn save_records(db: &mut Connection, save: &SaveRecords) -> Result<()> {
     let transaction = db.transaction()?;
     save.records.iter().try_for_each(|record| save_record(&transaction, &save.bounty, record))?;
@@ -322,6 +332,7 @@ fn load_sensors(db: &Connection) -> Result<Vec<SensorRow>> {
 pub(super) fn save_order(db: &Connection, save: &SaveOrder) -> Result<()> {
     let verb = match save.order {
         Order::Resume => None,
+        Order::Approve => Some("approve"),
         Order::Pause => Some("pause"),
         Order::Cancel => Some("cancel"),
     };
@@ -355,6 +366,7 @@ fn load_orders(db: &Connection) -> Result<Vec<SaveOrder>> {
     while let Some(row) = rows.next()? {
         let (scope, verb): (String, String) = (row.get("scope")?, row.get("verb")?);
         let order = match verb.as_str() {
+            "approve" => Order::Approve,
             "pause" => Order::Pause,
             "cancel" => Order::Cancel,
             _ => return Err(StoreError::Damaged("orders")),

@@ -1,4 +1,4 @@
--- What somebody ordered for an update: for all sensors, or for those of a group.
+-- What somebody ordered for an update: for all sensors, or for those of a group. The verb is approve, too.
 CREATE TABLE orders (
     bounty BLOB NOT NULL REFERENCES announcements,
     scope  TEXT NOT NULL,              -- name of the group; empty for all

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use posthouse_actors::coap::{Coap, Config, Keys, SessionLimits};
 use posthouse_actors::sensors::{Limits, ListSensors, Policy};
+use posthouse_audit::{Audit, Bounds, Kind, Record, read};
 use tokio::time::timeout;
 
 use super::fleet::{PATIENCE, Sensor, cut_power};
@@ -32,12 +33,18 @@ fn identity(sensor: &Sensor) -> String {
 
 /// A site that asks nobody for a signature who does not show a key, and its endpoint.
 async fn site(dir: &Path, len: usize, sensors: &[Sensor]) -> (Site, SocketAddr) {
-    let site = Site::with(dir, len, Policy::default(), Limits::default());
     let line = |sensor| format!("{} {} {}\n", identity(sensor), sensor.device(), key(sensor));
+    let lines: String = sensors.iter().map(line).collect();
+    keyed(dir, len, &lines, Audit::nowhere()).await
+}
+
+/// The same with these lines of keys, and a log of whom it refuses.
+async fn keyed(dir: &Path, len: usize, lines: &str, audit: Audit) -> (Site, SocketAddr) {
+    let site = Site::with(dir, len, Policy::default(), Limits::default());
     let file = dir.join("keys");
-    secret(&file, &sensors.iter().map(line).collect::<String>());
+    secret(&file, lines);
     let dtls = Some((Keys::load(&file).unwrap(), SessionLimits::default()));
-    let config = Config { dtls, ..Config::new((Ipv4Addr::LOCALHOST, 0).into()) };
+    let config = Config { dtls, audit, ..Config::new((Ipv4Addr::LOCALHOST, 0).into()) };
     let address = Coap::start(config, &site.hub).await.unwrap().1;
     (site, address)
 }
@@ -67,17 +74,70 @@ async fn over_coap_with_dtls() {
     all_arrive(&site, &sensors).await;
 }
 
-#[actix::test]
-async fn a_wrong_key_reaches_nobody() {
-    let dir = tempfile::tempdir().unwrap();
-    let sensors = [Sensor::paced(dir.path(), 1, "coap", NOWHERE.into(), PACE, "")];
-    let (site, gateway) = site(dir.path(), 1000, &sensors).await;
-    let wrong = "5ec2e7".repeat(6);
-    configure(&sensors[0], gateway, &wrong, "");
-    let running = sensors[0].program(&["--once"]).stdout(std::process::Stdio::piped()).output();
+/// What a sensor with this key says in one wake to a gateway with this line of keys, and what the gateway writes down of it.
+async fn refused(sensor: &Sensor, line: &str, key: &str, dir: &Path) -> (String, Vec<Record>) {
+    let file = dir.join("audit");
+    let audit = Audit::at(&file, Bounds::default());
+    let (site, gateway) = keyed(dir, 1000, line, audit.clone()).await;
+    configure(sensor, gateway, key, "");
+    let running = sensor.program(&["--once"]).stdout(std::process::Stdio::piped()).output();
     let output = timeout(PATIENCE, running).await.expect("one wake ends").unwrap();
-    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(site.hub.send(ListSensors).await.unwrap().is_empty());
+    assert!(audit.flush(PATIENCE));
+    let mut records = Vec::new();
+    let odd = read::read(&file, &read::Filter::default(), |record, _| {
+        records.push(record.clone());
+        Ok(())
+    });
+    assert_eq!(odd.unwrap(), 0);
+    assert!(records.iter().all(|record| record.kind == Kind::SensorRefused && record.who.is_some()));
+    (String::from_utf8(output.stdout).unwrap(), records)
+}
+
+#[actix::test]
+async fn a_wrong_key_reaches_nobody_and_is_written_down() {
+    let dir = tempfile::tempdir().unwrap();
+    let sensor = Sensor::paced(dir.path(), 1, "coap", NOWHERE.into(), PACE, "");
+    let (wrong, identity) = ("5ec2e7".repeat(6), identity(&sensor));
+    let line = format!("{identity} {} {}\n", sensor.device(), key(&sensor));
+    let (said, records) = refused(&sensor, &line, &wrong, dir.path()).await;
     assert!(said.contains("\"event\":\"unreachable\"") && said.contains("DTLS"), "{said}");
     assert!(!said.contains(&wrong));
-    assert!(site.hub.send(ListSensors).await.unwrap().is_empty());
+    let reason = format!("over DTLS: wrong key: \"{identity}\"");
+    let is_it = |record: &Record| {
+        (record.device.as_ref(), record.reason.as_ref())
+            == (Some(&sensor.device().to_string()), Some(&reason))
+    };
+    assert!(!records.is_empty() && records.iter().all(is_it), "{records:?}");
+}
+
+#[actix::test]
+async fn an_unknown_identity_is_written_down() {
+    let dir = tempfile::tempdir().unwrap();
+    let sensor = Sensor::paced(dir.path(), 1, "coap", NOWHERE.into(), PACE, "");
+    let line = format!("another {} {}\n", sensor.device(), key(&sensor));
+    let (said, records) = refused(&sensor, &line, &key(&sensor), dir.path()).await;
+    assert!(said.contains("\"event\":\"unreachable\""), "{said}");
+    let reason = format!("over DTLS: unknown identity: \"{}\"", identity(&sensor));
+    let is_it = |record: &Record| (&record.device, record.reason.as_ref()) == (&None, Some(&reason));
+    assert!(!records.is_empty() && records.iter().all(is_it), "{records:?}");
+}
+
+/// A line with another sensor's device id: the sensor has a session, and is refused in it. Both sides say so.
+#[actix::test]
+async fn a_key_of_another_device_is_told_on_both_sides() {
+    let dir = tempfile::tempdir().unwrap();
+    let sensor = Sensor::paced(dir.path(), 1, "coap", NOWHERE.into(), PACE, "");
+    let other = "0e".repeat(16);
+    let line = format!("{} {other} {}\n", identity(&sensor), key(&sensor));
+    let (said, records) = refused(&sensor, &line, &key(&sensor), dir.path()).await;
+    let denied = said.lines().find(|line| line.contains("\"event\":\"denied\""));
+    let denied = denied.unwrap_or_else(|| panic!("{said}"));
+    assert!(
+        denied.contains("\"what\":\"hello\"") && denied.contains("4.03 this session is another"),
+        "{said}"
+    );
+    let [record] = &records[..] else { panic!("once a session: {records:?}") };
+    assert_eq!(record.device, Some(sensor.device().to_string()));
+    assert_eq!(record.reason, Some(format!("over DTLS: another device's key: {other}'s")));
 }

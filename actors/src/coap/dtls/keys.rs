@@ -42,6 +42,10 @@ pub enum KeyFileError {
     /// One identity, two keys.
     #[error("{0}:{1}: this identity is there already")]
     Twice(PathBuf, usize),
+    /// Nobody could speak. A file that was cut off, or is being written, must not lock out a whole site at a reload; and where no
+    /// sensor has a key yet the endpoint is of no use.
+    #[error("{0}: no key in it; leave sensors.coap.dtls out as long as no sensor has one")]
+    Empty(PathBuf),
 }
 
 struct Key {
@@ -68,25 +72,26 @@ impl Clone for Keys {
 }
 
 impl Keys {
-    /// Reads a file, or all files of a directory.
+    /// Reads a file, or all files of a directory; at least one key.
     ///
     /// # Errors
     /// [`KeyFileError`].
     pub fn load(path: &Path) -> Result<Self, KeyFileError> {
         let failed = |error| KeyFileError::Io(path.to_owned(), error);
         let mut keys = Self::default();
-        if !fs::metadata(path).map_err(failed)?.is_dir() {
-            keys.read(path)?;
-            return Ok(keys);
-        }
-        private(path, &fs::metadata(path).map_err(failed)?)?;
-        for entry in fs::read_dir(path).map_err(failed)? {
-            let file = entry.map_err(failed)?.path();
-            if file.is_file() {
-                keys.read(&file)?;
+        let metadata = fs::metadata(path).map_err(failed)?;
+        if metadata.is_dir() {
+            private(path, &metadata)?;
+            for entry in fs::read_dir(path).map_err(failed)? {
+                let file = entry.map_err(failed)?.path();
+                if file.is_file() {
+                    keys.read(&file)?;
+                }
             }
+        } else {
+            keys.read(path)?;
         }
-        Ok(keys)
+        if keys.0.is_empty() { Err(KeyFileError::Empty(path.to_owned())) } else { Ok(keys) }
     }
 
     fn read(&mut self, path: &Path) -> Result<(), KeyFileError> {
@@ -153,10 +158,19 @@ fn parse(line: &str) -> Option<(Vec<u8>, Key)> {
     Some((identity.as_bytes().to_vec(), Key { device, secret }))
 }
 
-/// The keys as dimpl asks for them, and whose it asked for last.
+/// What a peer says it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Asked {
+    /// As it came, of which no more is kept than a line can have.
+    pub(super) identity: Vec<u8>,
+    /// The device of that identity's key, if it has one.
+    pub(super) device: Option<DeviceId>,
+}
+
+/// The keys as dimpl asks for them, and what it asked for last.
 pub(super) struct Ring {
     keys: Mutex<Keys>,
-    asked: Mutex<Option<DeviceId>>,
+    asked: Mutex<Option<Asked>>,
 }
 
 impl Ring {
@@ -172,8 +186,8 @@ impl Ring {
         withdrawn
     }
 
-    /// The device whose key was handed out since the last call.
-    pub(super) fn asked(&self) -> Option<DeviceId> {
+    /// What was asked for since the last call.
+    pub(super) fn asked(&self) -> Option<Asked> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
@@ -182,7 +196,9 @@ impl PskResolver for Ring {
     fn resolve(&self, identity: &[u8]) -> Option<Vec<u8>> {
         let keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
         let key = keys.0.get(identity);
-        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = key.map(|key| key.device);
+        let kept = identity[..identity.len().min(MAX_IDENTITY)].to_vec();
+        let asked = Asked { identity: kept, device: key.map(|key| key.device) };
+        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(asked);
         key.map(|key| key.secret.to_vec())
     }
 }
@@ -211,10 +227,10 @@ mod tests {
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
         let ring = Ring::new(Keys::load(dir.path()).unwrap());
         assert_eq!(ring.resolve(b"sensor-2").unwrap(), [0xab; 16]);
-        assert_eq!(ring.asked().unwrap().to_string(), DEVICE);
+        assert_eq!(ring.asked().unwrap().device.unwrap().to_string(), DEVICE);
         assert_eq!(ring.asked(), None);
-        assert!(ring.resolve(b"sensor-3").is_none());
-        assert_eq!(ring.asked(), None);
+        assert!(ring.resolve(&[b'x'; 1000]).is_none());
+        assert_eq!(ring.asked(), Some(Asked { identity: vec![b'x'; MAX_IDENTITY], device: None }));
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
         assert!(matches!(Keys::load(dir.path()), Err(KeyFileError::Mode(_, 0o755))));
     }
@@ -243,5 +259,22 @@ mod tests {
             assert!(matches!(Keys::load(&path), Err(KeyFileError::Mode(..))));
         }
         assert!(matches!(Keys::load(&dir.path().join("none")), Err(KeyFileError::Io(..))));
+    }
+
+    #[test]
+    fn keys_that_are_none_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
+        assert!(matches!(Keys::load(dir.path()), Err(KeyFileError::Empty(path)) if path == dir.path()));
+        for text in ["", "\n", "# nobody yet\n"] {
+            let path = file(dir.path(), "empty", 0o600, text);
+            assert!(
+                matches!(Keys::load(&path), Err(KeyFileError::Empty(named)) if named == path),
+                "{text:?}"
+            );
+        }
+        // One file of a directory may have none.
+        file(dir.path(), "one", 0o600, &format!("a {DEVICE} {}", "ab".repeat(16)));
+        assert_eq!(Keys::load(dir.path()).unwrap().len(), 1);
     }
 }

@@ -79,6 +79,7 @@ struct Bench {
     data: Vec<(SocketAddr, Bytes)>,
     began: Vec<SocketAddr>,
     ended: Vec<SocketAddr>,
+    refused: Vec<(SocketAddr, Unproven)>,
     _dir: tempfile::TempDir,
 }
 
@@ -87,7 +88,8 @@ impl Bench {
         let dir = tempfile::tempdir().unwrap();
         let origin = Instant::now();
         let sessions = Sessions::new(keys(dir.path()), limits, origin, [7; 32]);
-        Self { sessions, origin, data: Vec::new(), began: Vec::new(), ended: Vec::new(), _dir: dir }
+        let (data, began, ended, refused) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { sessions, origin, data, began, ended, refused, _dir: dir }
     }
 
     fn client(&self, identity: &str, secret: u8) -> Client {
@@ -104,6 +106,7 @@ impl Bench {
                 Event::Began(peer) => self.began.push(peer),
                 Event::Data(peer, data) => self.data.push((peer, data)),
                 Event::Ended(peer) => self.ended.push(peer),
+                Event::Refused(peer, why) => self.refused.push((peer, why)),
             }
         }
         datagrams
@@ -150,17 +153,54 @@ fn a_session_carries_data_both_ways_and_is_its_devices() {
     assert_eq!(client.received, [b"down"]);
     bench.sessions.send(peer(2), b"to nobody", NOW + 2);
     assert_eq!((bench.events(peer(2)).len(), bench.began.len()), (0, 1));
+    assert_eq!(bench.refused, []);
 }
 
 #[test]
-fn a_wrong_key_and_an_unknown_identity_make_no_session() {
-    for (identity, secret) in [("a", 2), ("z", 1), ("", 1)] {
+fn a_wrong_key_and_an_unknown_identity_make_no_session_and_are_told_apart() {
+    let unknown = |identity: &str| Unproven::Identity(identity.into());
+    for (identity, secret, why) in
+        [("a", 2, Unproven::Key(b"a".to_vec(), device(1))), ("z", 1, unknown("z")), ("", 1, unknown(""))]
+    {
         let mut bench = bench();
         let client = bench.connect(identity, secret, peer(1));
         assert!(!client.connected, "{identity}");
         assert_eq!(bench.sessions.device(&peer(1)), None);
         assert_eq!((bench.sessions.len(), bench.began.len()), ((0, 0), 0));
+        assert_eq!(bench.refused, [(peer(1), why)]);
     }
+}
+
+/// Who offers another suite only is refused when it has shown that it is there, and told apart from who has no key.
+#[test]
+fn who_speaks_another_suite_is_told_of() {
+    let mut bench = bench();
+    let mut client = bench.client("a", 1);
+    let other = |mut hello: Vec<u8>| {
+        let at = hello.windows(2).position(|pair| pair == [0xc0, 0xa8]).unwrap();
+        // TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, which dimpl knows.
+        hello[at + 1] = 0x2b;
+        hello
+    };
+    bench.sessions.receive(peer(1), &other(client.datagrams().remove(0)), NOW);
+    let verify = bench.events(peer(1)).remove(0);
+    assert_eq!(bench.refused, []);
+    client.dtls.handle_packet(&verify).unwrap();
+    bench.sessions.receive(peer(1), &other(client.datagrams().remove(0)), NOW);
+    bench.events(peer(1));
+    let [(from, Unproven::Handshake(why))] = &bench.refused[..] else { panic!("{:?}", bench.refused) };
+    assert!(*from == peer(1) && why.contains("cipher suite"), "{why}");
+    assert_eq!(bench.sessions.len(), (0, 0));
+}
+
+#[test]
+fn a_session_strays_once() {
+    let mut bench = bench();
+    assert!(!bench.sessions.strays(&peer(1)), "there is none");
+    bench.connect("a", 1, peer(1));
+    assert!(bench.sessions.strays(&peer(1)) && !bench.sessions.strays(&peer(1)));
+    bench.connect("a", 1, peer(1));
+    assert!(bench.sessions.strays(&peer(1)), "it is another");
 }
 
 /// RFC 6347 §4.2.1: a hello without a cookie is answered with fewer bytes than it has, and leaves nothing behind.
@@ -298,6 +338,7 @@ fn handshakes_are_bounded_and_an_honest_sensor_gets_through() {
         bench.sessions.tick(now);
     }
     assert!(now <= NOW + HANDSHAKE_MS + 1);
+    assert_eq!(bench.refused, [], "that may be the network's fault");
     assert_eq!((bench.sessions.len(), bench.sessions.slots.len()), ((1, 0), 1));
 }
 
@@ -343,6 +384,7 @@ fn who_has_its_key_withdrawn_is_heard_no_more_and_the_others_are() {
     bench.run(&mut again, peer(1), NOW);
     assert!(!again.connected);
     assert_eq!(bench.sessions.len().0, 1);
+    assert_eq!(bench.refused, [(peer(1), Unproven::Identity(b"a".to_vec()))]);
     // And back again.
     bench.sessions.rekey(keys(dir.path()), NOW);
     bench.connect("a", 1, peer(4));

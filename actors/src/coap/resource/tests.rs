@@ -27,7 +27,7 @@ fn request(method: RequestType, path: &str, options: &[(CoapOption, &[u8])], pay
 
 fn refused(request: &Request, who: Who) -> ResponseType {
     match route(request, who) {
-        Err(response) => response.code,
+        Err(astray) => astray.answer().code,
         Ok(route) => panic!("{route:?}"),
     }
 }

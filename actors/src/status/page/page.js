@@ -123,7 +123,7 @@ class Card {
   show(one, now) {
     const { update } = one;
     say(this.title, `Version ${update.version}`);
-    const order = { pause: ", paused", cancel: ", cancelled" }[update.order] ?? "";
+    const order = { approve: ", approved", pause: ", paused", cancel: ", cancelled" }[update.order] ?? "";
     say(this.state, `${update.state}${order}`);
     const stuck = [one.held && `${one.held} held`, one.faulty && `${one.faulty} faulty`].filter(Boolean);
     say(this.count, [ran(one), ...stuck].join(", "));
