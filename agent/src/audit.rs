@@ -1,9 +1,9 @@
 //! `posthouse audit`: what the gateway wrote down.
 
 use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use posthouse_actors::Config;
 use posthouse_audit::now;
 use posthouse_audit::read::{Filter, moment, read, words};
 
@@ -16,6 +16,9 @@ pub(crate) struct Wanted {
     /// Since then: `2026-11-23T14:00:00Z`, a day as `2026-11-23` (UTC), or how long ago, as `90s`, `15m`, `6h`, `30d`.
     #[arg(long, value_name = "TIME", value_parser = |text: &str| moment(text, now()))]
     since: Option<u64>,
+    /// Of this log instead of the gateway's, as the vendor's and the distributor's; no configuration is read then.
+    #[arg(long, value_name = "FILE", conflicts_with = "config")]
+    pub(crate) file: Option<PathBuf>,
     /// About this sensor, by its device id.
     #[arg(long)]
     device: Option<String>,
@@ -24,13 +27,12 @@ pub(crate) struct Wanted {
     bounty: Option<String>,
 }
 
-/// Prints the records, the oldest first. The gateway need not run.
+/// Prints the records of the log at `path`, the oldest first. Nothing need run.
 #[allow(clippy::print_stderr, reason = "what is not among the records")]
-pub(crate) fn print(config: &Config, wanted: Wanted) -> Result<()> {
-    let Wanted { json, since, device, bounty } = wanted;
-    let (path, _) = config.audit_log();
+pub(crate) fn print(path: &Path, wanted: Wanted) -> Result<()> {
+    let Wanted { json, since, device, bounty, .. } = wanted;
     let mut out = io::BufWriter::new(io::stdout().lock());
-    let odd = read(&path, &Filter { since, device, bounty }, |_, line| match json {
+    let odd = read(path, &Filter { since, device, bounty }, |_, line| match json {
         true => writeln!(out, "{line}"),
         false => writeln!(out, "{}", words(line)),
     });

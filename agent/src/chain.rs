@@ -31,6 +31,9 @@ pub(crate) struct Replay {
     /// Updates in order, of any kind, any number in one file; SSZ or the beacon API's JSON.
     #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
     updates: Vec<PathBuf>,
+    /// One line of JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 impl Replay {
@@ -46,6 +49,14 @@ impl Replay {
         let outcome = replay(network.into(), self.checkpoint, &bootstrap, updates, now_ms)?;
         for warning in &outcome.warnings {
             eprintln!("warning: {warning}");
+        }
+        if self.json {
+            let header = outcome.state.finalized();
+            let (slot, block) = (header.beacon.slot, &header.execution);
+            let finalized =
+                serde_json::json!({ "slot": slot, "block": block.number, "hash": block.block_hash });
+            println!("{}", serde_json::json!({ "finalized": finalized, "age_ms": outcome.age_ms }));
+            return Ok(());
         }
         println!("age {} s", outcome.age_ms / 1000);
         println!("{}", outcome.line());

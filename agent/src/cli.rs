@@ -36,7 +36,7 @@ enum Command {
         #[arg(long, conflicts_with = "json")]
         ready: bool,
     },
-    /// Hold an update back, let it go on, or end it, at a running gateway.
+    /// Approve an update, hold it back, let it go on, or end it, at a running gateway.
     Update {
         /// What to do with it.
         #[arg(value_enum)]
@@ -78,9 +78,11 @@ enum Command {
 
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Order {
+    /// It goes on, also where `campaign.approval` wants somebody's word.
+    Approve,
     /// Sensors that do not have it wait; what is on its way to one stops there.
     Pause,
-    /// It goes on where it stopped.
+    /// It goes on where it stopped; what was approved before waits for approval again.
     Resume,
     /// It ends here. Sensors that have it keep it.
     Cancel,
@@ -89,6 +91,7 @@ enum Order {
 impl Order {
     fn as_str(self) -> &'static str {
         match self {
+            Self::Approve => "approve",
             Self::Pause => "pause",
             Self::Resume => "resume",
             Self::Cancel => "cancel",
@@ -158,8 +161,10 @@ pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Retry { device, source } => {
             load(&source).and_then(|config| status::retry(&config, &device).map_err(Failure::Failed))
         }
-        Command::Audit { wanted, source } => {
-            load(&source).and_then(|config| audit::print(&config, wanted).map_err(Failure::Failed))
+        Command::Audit { mut wanted, source } => {
+            let gateways = || load(&source).map(|config| config.audit_log().0);
+            let path = wanted.file.take().map_or_else(gateways, Ok);
+            path.and_then(|path| audit::print(&path, wanted).map_err(Failure::Failed))
         }
         Command::Chain(command) => chain(command),
         Command::CheckConfig { source, json } => {

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use posthouse_actors::Config;
 use posthouse_actors::status::ErrorBody;
 use serde::de::DeserializeOwned;
@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 /// The gateway answers from memory.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Longest answer that is read: thousands of sensors.
+/// Longest answer that is read, bytes: a page of anything is shorter.
 const MAX_ANSWER: u64 = 16 << 20;
 
 /// Where it listens.
@@ -82,7 +82,8 @@ impl Gateway {
             stream.write_all(part.as_bytes()).with_context(what)?;
         }
         let mut answer = Vec::new();
-        stream.take(MAX_ANSWER).read_to_end(&mut answer).with_context(what)?;
+        stream.take(MAX_ANSWER + 1).read_to_end(&mut answer).with_context(what)?;
+        ensure!(answer.len() as u64 <= MAX_ANSWER, "{}: an answer of more than 16 MiB", what());
         let split = answer.windows(4).position(|window| window == b"\r\n\r\n");
         let split = split.with_context(|| format!("{}: no HTTP answer", what()))?;
         let head = String::from_utf8_lossy(&answer[..split]);

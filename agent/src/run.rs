@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use posthouse_actors::{Config, Gateway};
+use posthouse_actors::{Config, Gateway, Reloaded};
 use posthouse_audit::{Kind, Record};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
@@ -78,8 +78,12 @@ fn take_over(gateway: &Gateway, path: &Path, config: &mut Config) {
         Err(error) => return refused(&error),
     };
     match gateway.reload(config, &new) {
-        Ok(sections) if sections.is_empty() => info!("the configuration is read again"),
-        Ok(sections) => warn!(sections = sections.join(", "), "changed, and hold from the next start on"),
+        Ok(Reloaded { keys, waiting }) => {
+            info!(keys, "the configuration is read again");
+            if !waiting.is_empty() {
+                warn!(sections = waiting.join(", "), "changed, and hold from the next start on");
+            }
+        }
         Err(error) => return refused(&error),
     }
     config.campaign = new.campaign;

@@ -3,19 +3,21 @@
 use anyhow::{Result, ensure};
 use posthouse_actors::Config;
 use posthouse_actors::status::{Device, Exchange, Status, Update};
+use serde::de::DeserializeOwned;
 
 use crate::client::Gateway;
 
-/// Sensors that are asked for at once.
-const PAGE: usize = 1000;
+/// What is asked for at once: of sensors, and of exchanges, each of which has all its sensors.
+const DEVICES: usize = 1000;
+const EXCHANGES: usize = 8;
 
 /// Asks the gateway and prints a table, or one line of JSON.
 #[allow(clippy::print_stdout, reason = "what the command is for")]
 pub(crate) fn print(gateway: &Gateway, json: bool) -> Result<()> {
     let status: Status = gateway.get("status")?;
     let updates: Vec<Update> = gateway.get("updates")?;
-    let devices = devices(gateway)?;
-    let exchanges: Vec<Exchange> = gateway.get("exchanges")?;
+    let devices = pages(gateway, "devices", DEVICES, |device: &Device| &device.key)?;
+    let exchanges = pages(gateway, "exchanges", EXCHANGES, |exchange: &Exchange| &exchange.bounty)?;
     if json {
         let all = serde_json::json!({ "status": status, "updates": updates, "devices": devices, "exchanges": exchanges });
         println!("{all}");
@@ -44,7 +46,9 @@ pub(crate) fn print(gateway: &Gateway, json: bool) -> Result<()> {
         }
         let update = updates.iter().find(|update| update.bounty == one.bounty);
         for group in update.into_iter().flat_map(|update| &update.idle_orders) {
-            println!("  an order for the group {group:?}, which campaign.groups has no more, holds nobody");
+            println!(
+                "  an order for the group {group:?}, which campaign.groups has no more, is of no effect"
+            );
         }
     }
     if !devices.is_empty() {
@@ -58,19 +62,24 @@ pub(crate) fn print(gateway: &Gateway, json: bool) -> Result<()> {
     Ok(())
 }
 
-/// All sensors, a page after the other.
-fn devices(gateway: &Gateway) -> Result<Vec<Device>> {
-    let mut all: Vec<Device> = Vec::new();
+/// All that there is of a resource, a page after the other.
+fn pages<T: DeserializeOwned>(
+    gateway: &Gateway,
+    resource: &str,
+    limit: usize,
+    name: fn(&T) -> &str,
+) -> Result<Vec<T>> {
+    let mut all: Vec<T> = Vec::new();
     loop {
-        let cursor = all.last().map(|device| format!("&cursor={}", device.key)).unwrap_or_default();
-        let page: Vec<Device> = gateway.get(&format!("devices?limit={PAGE}{cursor}"))?;
+        let cursor = all.last().map(|last| format!("&cursor={}", name(last))).unwrap_or_default();
+        let page: Vec<T> = gateway.get(&format!("{resource}?limit={limit}{cursor}"))?;
         // A gateway of an earlier version knows no pages and gives all each time.
         if let (Some(known), Some(first)) = (all.last(), page.first())
-            && first.key <= known.key
+            && name(first) <= name(known)
         {
             return Ok(page);
         }
-        let last = page.len() < PAGE;
+        let last = page.len() < limit;
         all.extend(page);
         if last {
             return Ok(all);

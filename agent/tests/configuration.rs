@@ -97,3 +97,20 @@ fn the_command_line_is_checked_as_well() {
     let output = Command::new(env!("CARGO_BIN_EXE_posthouse")).args(["chain", "replay"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
 }
+
+#[test]
+fn the_audit_log_of_another_program_needs_no_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("audit.jsonl");
+    let line = r#"{"time":1795442400000,"kind":"started","version":"0.1.0"}"#;
+    std::fs::write(&log, format!("{line}\n")).unwrap();
+    let audit = |file: &Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_posthouse"));
+        command.env_clear().args(["audit", "--json", "--file"]).arg(file).output().unwrap()
+    };
+    assert_eq!(String::from_utf8(audit(&log).stdout).unwrap().trim_end(), line);
+    let absent = audit(&folder.path().join("absent.jsonl"));
+    let said = String::from_utf8(absent.stderr).unwrap();
+    assert_eq!(absent.status.code(), Some(1));
+    assert!(said.contains("absent.jsonl") && said.lines().count() == 1, "{said}");
+}

@@ -44,6 +44,15 @@ fn blocks_of_mainnet() {
     let given = replay(&folder, "mainnet", &["updates.json", "finality.json"], &["--checkpoint", root]);
     assert_eq!(text(&given.stdout).lines().last(), Some(LAST));
     assert!(!text(&given.stderr).contains("no checkpoint"));
+
+    let json = replay(&folder, "mainnet", &["updates.json", "finality.json"], &["--json"]);
+    let told: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    let finalized = &told["finalized"];
+    let line = format!(
+        "finalized slot={} block={} hash={}",
+        finalized["slot"], finalized["block"], finalized["hash"]
+    );
+    assert_eq!(line.replace('"', ""), LAST);
 }
 
 #[test]
