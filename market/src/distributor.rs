@@ -2,10 +2,12 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::{CommandFactory as _, Parser, Subcommand};
 use posthouse_audit::Audit;
 use posthouse_contracts::chain::{Chain, LightChain, Trust};
@@ -16,7 +18,8 @@ use posthouse_protocol::id::Payee;
 use posthouse_protocol::{exchange, join as join_wire};
 use serde::Serialize;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{JoinHandle, JoinSet};
 
 use self::config::Config;
 use self::engine::{Engine, INBOX, Message, Tasks};
@@ -26,9 +29,10 @@ use self::reader::Reader;
 use self::store::Store;
 use self::watch::Follower;
 use crate::console;
-use crate::database::Lock;
+use crate::database::{DatabaseError, Lock};
 use crate::secret_file;
-use crate::wallet::{AUDIT, Wallet, audit_log};
+use crate::service::{self, Watchdog};
+use crate::wallet::{AUDIT, Wallet};
 
 mod config;
 mod engine;
@@ -126,26 +130,43 @@ async fn run(config: Config, json: bool) -> anyhow::Result<()> {
     secret_file::create_folder(&config.state_dir)?;
     let _lock = Lock::take(&config.state_dir, "distributor.lock")?;
     let store = Store::open(&config.state_dir)?;
+    let mut held = Held::new();
     let chain: Arc<dyn Chain> = match config.chain.trust() {
-        Trust::LightClient => Arc::new(follow(&config)?),
+        Trust::LightClient => Arc::new(follow(&config, &mut held)?),
         Trust::Rpc => {
             tracing::warn!("chain.trust = \"rpc\": the RPC endpoints are believed; use nodes that you run");
             Arc::new(rpc.clone())
         }
     };
-    let audit = audit_log(&config.state_dir);
+    let audit = config.audit.log(&config.file, &config.state_dir);
     let wallet = config.chain.wallet(&rpc, chain.clone(), signer).with_relay(relay).with_audit(audit.clone());
-    start(Arc::new(config), store, chain, (wallet, audit), dsn_config, json).await
+    start(Arc::new(config), store, chain, (wallet, audit), dsn_config, held, json).await
 }
 
-/// A light client that begins to follow the chain.
-fn follow(config: &Config) -> anyhow::Result<LightChain> {
+/// Tasks that the program is nothing without. With the first that fails or dies it ends, for systemd to start it again; one that is done
+/// ends well.
+type Held = JoinSet<anyhow::Result<()>>;
+
+/// Holds a task that goes on for as long as the program does.
+fn hold(held: &mut Held, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+    held.spawn(async move {
+        task.await;
+        bail!("{name} has ended")
+    });
+}
+
+/// A light client that begins to follow the chain. Where it cannot go on, only another checkpoint or another program helps; another start
+/// would say the same, so that it is an alarm of `status` and not the end.
+fn follow(config: &Config, held: &mut Held) -> anyhow::Result<LightChain> {
     let store = config.state_dir.join("light-client.db");
     let client = config.chain.light_client(&config.file, store)?;
     let chain = LightChain::open(client, config.factory).context("chain: light client")?;
     let follow = chain.clone();
-    // Where it ends it has said why, and the status says so from then on.
-    tokio::spawn(async move { drop(follow.run().await) });
+    held.spawn(async move {
+        // It says why itself.
+        drop(follow.run().await);
+        Ok(())
+    });
     Ok(chain)
 }
 
@@ -155,6 +176,7 @@ async fn start(
     chain: Arc<dyn Chain>,
     (wallet, audit): (Wallet, Audit),
     dsn_config: DsnConfig,
+    mut held: Held,
     json: bool,
 ) -> anyhow::Result<()> {
     let payee = Payee::new(wallet.address().into_array());
@@ -193,12 +215,21 @@ async fn start(
         prover,
     };
     let settled = campaigns.iter().map(|row| row.bounty).collect();
-    tokio::spawn(reopen(config.clone(), joiner.clone(), campaigns, engine.clone()));
-    tokio::spawn(forward(inbound, engine.clone()));
-    tokio::spawn(watch::poll(reader, shelf, engine.clone(), config.chain.poll()));
-    tokio::spawn(Follower { config, joiner, engine: engine.clone(), settled }.run());
+    let mut watchdog = Watchdog::default();
+    let mut beat = |name| watchdog.beat(name, config.chain.longest_wait());
+    let (watch, look) = (beat("watch of the chain"), beat("look for bounties"));
+    let polling = watch::poll(reader, shelf, engine.clone(), config.chain.poll(), watch.clone());
+    hold(&mut held, "the watch of the chain", watch.of(polling));
+    let reopening = reopen(config.clone(), joiner.clone(), campaigns, engine.clone());
+    held.spawn(async move {
+        reopening.await;
+        Ok(())
+    });
+    hold(&mut held, "the peer of the network", forward(inbound, engine.clone()));
+    let following = Follower { config, joiner, engine: engine.clone(), settled, beat: look.clone() };
+    hold(&mut held, "the look for bounties", look.of(following.run()));
 
-    let outcome = until_stopped(core, &engine).await;
+    let outcome = until_stopped(core, held, watchdog, (&engine, &dsn)).await;
     dsn.stop().await;
     if !audit.flush(AUDIT) {
         tracing::warn!("the last records of the audit log may be lost");
@@ -206,19 +237,50 @@ async fn start(
     outcome
 }
 
-/// Waits for a signal, or for the engine to fail.
+/// Waits for a signal, or for the engine or a task to end.
 async fn until_stopped(
-    mut core: tokio::task::JoinHandle<Result<(), crate::database::DatabaseError>>,
-    engine: &mpsc::Sender<Message>,
+    mut core: JoinHandle<Result<(), DatabaseError>>,
+    mut held: Held,
+    watchdog: Watchdog,
+    (engine, dsn): (&mpsc::Sender<Message>, &Dsn),
 ) -> anyhow::Result<()> {
     let mut stop = console::stop_signal()?;
-    tokio::select! {
-        ended = &mut core => return Ok(ended??),
-        () = stop.recv() => {}
+    let mut watch = pin!(watchdog.feed(async |within| silent(engine, dsn, within).await));
+    // One that has ended says so below.
+    if answers(engine).await {
+        service::ready(&format!("distributor {}", dsn.peer_id()));
     }
-    // A full inbox is worked off first.
+    let failed = loop {
+        tokio::select! {
+            ended = &mut core => return Ok(ended??),
+            Some(ended) = held.join_next() => match ended.context("a task died").flatten() {
+                Ok(()) => {}
+                failed => break failed,
+            },
+            () = stop.recv() => {
+                service::stopping();
+                break Ok(());
+            }
+            () = &mut watch => {}
+        }
+    };
+    // A full inbox is worked off first. An engine that has ended is why others have.
     let _ = engine.send(Message::Stop).await;
-    Ok(core.await??)
+    core.await??;
+    failed
+}
+
+/// Who does not answer within this time.
+async fn silent(engine: &mpsc::Sender<Message>, dsn: &Dsn, within: Duration) -> Vec<&'static str> {
+    let engine = tokio::time::timeout(within, answers(engine));
+    let (engine, peer) = tokio::join!(engine, tokio::time::timeout(within, dsn.status()));
+    let silent = [("engine", !engine.unwrap_or(false)), ("peer", !matches!(peer, Ok(Ok(_))))];
+    silent.into_iter().filter(|(_, silent)| *silent).map(|(name, _)| name).collect()
+}
+
+async fn answers(engine: &mpsc::Sender<Message>) -> bool {
+    let (ask, answer) = oneshot::channel();
+    engine.send(Message::Pulse(ask)).await.is_ok() && answer.await.is_ok()
 }
 
 /// Gateways' requests, in order; the channel's bound is the network's as well.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use alloy::primitives::{Address, B256};
 use alloy::signers::local::PrivateKeySigner;
+use posthouse_audit::{Audit, Bounds};
 use posthouse_contracts::chain::{Chain, Limits, RpcChain, RpcConfig, Trust, light};
 use posthouse_contracts::deployment::FACTORY;
 use posthouse_dsn::{Config as DsnConfig, Dsn, Keypair, Multiaddr, Network, PeerId, Records, Role};
@@ -102,6 +103,15 @@ impl ChainSection {
 
     pub(crate) fn poll(&self) -> Duration {
         Duration::from_millis(self.poll_ms)
+    }
+
+    /// How long a task that reads the chain may have nothing of an endpoint, nor begin anew, and still not hang. It may wait for its turn
+    /// while another asks: three answers, each of all endpoints, of which each takes three times [`Limits::timeout`].
+    pub(crate) fn longest_wait(&self) -> Duration {
+        let endpoints = u32::try_from(self.beacon.len().max(self.rpc.len()).max(3)).unwrap_or(u32::MAX);
+        Duration::from_secs(self.timeout_secs)
+            .saturating_mul(endpoints.saturating_mul(10))
+            .saturating_add(self.poll().saturating_mul(2))
     }
 
     /// The factory whose word counts. What stands there is not looked at.
@@ -242,6 +252,43 @@ impl DsnSection {
         let named = external.map(|address| address.with_p2p(dsn.peer_id()).unwrap_or_else(|named| named));
         let addresses = if self.external.is_empty() { dsn.addresses() } else { named.collect() };
         addresses.iter().map(ToString::to_string).collect()
+    }
+}
+
+/// `[audit]`: where it is written down what is signed, offered and paid, and how much there may be of it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct AuditSection {
+    file: Option<PathBuf>,
+    max_bytes: u64,
+    files: u32,
+}
+
+impl Default for AuditSection {
+    fn default() -> Self {
+        let Bounds { bytes, files } = Bounds::default();
+        Self { file: None, max_bytes: bytes, files }
+    }
+}
+
+impl AuditSection {
+    pub(crate) fn check(&self, file: &Path) -> Result<(), SettingsError> {
+        if self.max_bytes < Bounds::LEAST_BYTES {
+            let why = format!("must be at least {}", Bounds::LEAST_BYTES);
+            return Err(SettingsError::value(file, "audit.max_bytes", self.max_bytes, why));
+        }
+        if self.files > Bounds::MOST_FILES {
+            let why = format!("must be at most {}", Bounds::MOST_FILES);
+            return Err(SettingsError::value(file, "audit.files", self.files, why));
+        }
+        Ok(())
+    }
+
+    /// The log; `audit.jsonl` in the state's folder unless the settings, which `file` is, say otherwise. The first record makes it.
+    pub(crate) fn log(&self, file: &Path, state_dir: &Path) -> Audit {
+        let own = self.file.as_ref().map(|path| beside(file, path));
+        let path = own.unwrap_or_else(|| state_dir.join("audit.jsonl"));
+        Audit::at(&path, Bounds { bytes: self.max_bytes, files: self.files })
     }
 }
 

@@ -27,7 +27,7 @@ use crate::console;
 use crate::database::Lock;
 use crate::secret_file;
 use crate::settings::{Amount, SettingsError, Span};
-use crate::wallet::{Wallet, audit_log};
+use crate::wallet::Wallet;
 
 pub use self::consent::ConsentError;
 pub use self::deploy::DeployError;
@@ -382,7 +382,7 @@ impl Open {
         let signer = config.keys.ethereum(&config.file)?;
         let chain = config.chain.reader(&config.file, factory)?;
         let wallet = config.chain.wallet(&chain, Arc::new(chain.clone()), signer);
-        let wallet = wallet.with_audit(audit_log(&config.state_dir));
+        let wallet = wallet.with_audit(config.audit.log(&config.file, &config.state_dir));
         secret_file::create_folder(&config.state_dir)?;
         let lock = Lock::take(&config.state_dir, "vendor.lock")?;
         let store = Store::open(&config.state_dir)?;

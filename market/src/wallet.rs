@@ -4,7 +4,6 @@
 //! it is proven: an endpoint that lies can neither make it pay more nor keep it from sending. Estimates of gas prove nothing and
 //! are bounded.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +16,7 @@ use alloy::rpc::types::{TransactionReceipt, TransactionRequest};
 use alloy::signers::SignerSync as _;
 use alloy::signers::local::PrivateKeySigner;
 use alloy::transports::TransportError;
-use posthouse_audit::{Audit, Bounds, Kind, Record};
+use posthouse_audit::{Audit, Kind, Record};
 use posthouse_contracts::calls::{Call, revert_reason};
 use posthouse_contracts::chain::{At, Chain, ChainError, RpcChain};
 use posthouse_light_client::words;
@@ -31,11 +30,6 @@ const GAS_HEADROOM: u64 = 125;
 
 /// How long a transaction, and the end of a program, wait for the audit log, which stops nothing.
 pub(crate) const AUDIT: Duration = Duration::from_secs(1);
-
-/// Where a program writes down what it signs, makes and is paid: in its state's folder. The first record makes the file.
-pub(crate) fn audit_log(state_dir: &Path) -> Audit {
-    Audit::at(&state_dir.join("audit.jsonl"), Bounds::default())
-}
 
 /// Why a transaction was not made or sent.
 #[derive(Debug, Error)]
@@ -159,6 +153,11 @@ impl Wallet {
     #[must_use]
     pub fn with_audit(self, audit: Audit) -> Self {
         Self { audit, ..self }
+    }
+
+    /// Where it writes that down.
+    pub fn audit(&self) -> &Audit {
+        &self.audit
     }
 
     /// The account.

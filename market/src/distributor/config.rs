@@ -10,7 +10,7 @@ use posthouse_protocol::distributor::{Gas, Limits, Policy, Wei};
 use posthouse_protocol::id::{ProductId, ReleaseKey};
 use serde::Deserialize;
 
-use crate::network::{ChainSection, DsnSection, Keys, peer_of};
+use crate::network::{AuditSection, ChainSection, DsnSection, Keys, peer_of};
 use crate::settings::{self, Amount, SettingsError, Span, Text, Uuid, beside};
 
 #[derive(Debug, Clone, Deserialize)]
@@ -26,6 +26,8 @@ struct File {
     redeem: Redeem,
     #[serde(default)]
     limits: LimitsSection,
+    #[serde(default)]
+    audit: AuditSection,
     vendors: Vec<Vendor>,
 }
 
@@ -149,12 +151,15 @@ pub(super) struct Config {
     /// Takes transactions without showing them to anybody before they are in a block.
     relay: Option<String>,
     pub(super) max: MaxBytes,
+    pub(super) audit: AuditSection,
 }
 
 impl Config {
     /// Reads and checks the settings; creates and dials nothing.
     pub(super) fn load(file: &Path) -> Result<Self, SettingsError> {
-        let File { state_dir, mut keys, chain, dsn, sale, redeem, limits, vendors } = settings::load(file)?;
+        let File { state_dir, mut keys, chain, dsn, sale, redeem, limits, audit, vendors } =
+            settings::load(file)?;
+        audit.check(file)?;
         chain.check(file)?;
         chain.check_trust(file)?;
         let factory = chain.factory();
@@ -172,7 +177,7 @@ impl Config {
         let LimitsSection { max_body_bytes, max_key_bytes, max_fleet_bytes, .. } = limits;
         let max = MaxBytes { body: max_body_bytes, key: max_key_bytes, fleet: max_fleet_bytes };
         let file = file.into();
-        Ok(Self { file, state_dir, keys, chain, factory, dsn, vendors, policy, relay, max })
+        Ok(Self { file, state_dir, keys, chain, factory, dsn, vendors, policy, relay, max, audit })
     }
 }
 

@@ -80,7 +80,11 @@ pub(super) enum Message {
     ReadTo(Bounty, u64),
     /// How reading the chain fares, where that has changed.
     Health(Health),
+    /// How the audit log fares, likewise.
+    AuditHealth(posthouse_audit::Health),
     Watching(oneshot::Sender<Vec<Watch>>),
+    /// Whether it still takes messages.
+    Pulse(oneshot::Sender<()>),
     Stop,
 }
 
@@ -146,8 +150,10 @@ impl Engine {
                 crash_point("distributor.read-to");
             }
             Message::Health(health) => self.store.health(&health, unix_millis() / 1000)?,
+            Message::AuditHealth(health) => self.store.audit(&health, unix_millis() / 1000)?,
             // Who asked has gone: the next poll asks again.
             Message::Watching(answer) => drop(answer.send(self.machine.watching())),
+            Message::Pulse(answer) => drop(answer.send(())),
             Message::Stop => {}
         }
         self.carry_out(replies)
@@ -507,7 +513,10 @@ impl Tasks {
         self.runtime.spawn(async move {
             let bounty = goods.bounty;
             while !tasks.inbox.is_closed() {
-                match tasks.in_turn(&goods).await {
+                // One that dies is tried again like one that fails.
+                let trying = (tasks.clone(), goods.clone());
+                let trying = tokio::spawn(async move { trying.0.in_turn(&trying.1).await });
+                match trying.await.unwrap_or_else(|died| Err(died.into())) {
                     Ok(true) => return tracing::info!(%bounty, u_id = %goods.release.u_id, "for sale"),
                     Ok(false) => return,
                     Err(error) => tracing::warn!(%bounty, %error, "not announced yet"),

@@ -6,10 +6,22 @@ use super::store::Store;
 
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Status {
+    audit: Option<AuditStatus>,
     chain: Option<ChainStatus>,
     bounties: Vec<BountyStatus>,
     exchanges: Vec<ExchangeStatus>,
     transactions: Vec<TransactionStatus>,
+}
+
+/// How the audit log fares; nothing before the first run.
+#[derive(Debug, Serialize)]
+struct AuditStatus {
+    /// Why what should be written down is not on disk.
+    error: Option<String>,
+    /// Records that found no room since the program's start.
+    left_out: u64,
+    /// All of that since then, unix seconds.
+    since: u64,
 }
 
 /// How reading the chain fares; nothing before it was read.
@@ -57,7 +69,11 @@ struct TransactionStatus {
 }
 
 pub(super) fn status(store: &Store) -> anyhow::Result<Status> {
-    let mut status = Status { chain: store.health_row()?.map(chain), ..Status::default() };
+    let audit = store.audit_row()?.map(|(since, health)| {
+        let posthouse_audit::Health { error, left_out } = health;
+        AuditStatus { error, left_out, since }
+    });
+    let mut status = Status { audit, chain: store.health_row()?.map(chain), ..Status::default() };
     for row in store.campaigns()? {
         let (devices_paid, earned) = store.earned(&row.bounty)?;
         status.bounties.push(BountyStatus {

@@ -93,6 +93,15 @@ ALTER TABLE exchanges ADD COLUMN waits INTEGER NOT NULL DEFAULT 0;
 -- Wei that the wallet lacks for the exchange's transaction, decimal; NULL again with the next state.
 ALTER TABLE exchanges ADD COLUMN short TEXT;
 ",
+    "
+-- How the audit log fared when that changed last.
+CREATE TABLE audit (
+    one         INTEGER PRIMARY KEY CHECK (one = 1),
+    since       INTEGER NOT NULL,       -- unix seconds
+    error       TEXT,                   -- why what was told is not on disk
+    left_out    INTEGER NOT NULL        -- records since the program's start
+) STRICT;
+",
 ];
 
 type Result<T> = std::result::Result<T, DatabaseError>;
@@ -262,6 +271,23 @@ impl Store {
         };
         let sql = "SELECT since, trust, slot, alarm, last_error FROM health";
         Ok(self.0.query_row(sql, [], row).optional()?)
+    }
+
+    /// How the audit log fares since that moment, unix seconds.
+    pub(super) fn audit(&self, health: &posthouse_audit::Health, since: u64) -> Result<()> {
+        let posthouse_audit::Health { error, left_out } = health;
+        let sql = "INSERT OR REPLACE INTO audit VALUES (1, ?1, ?2, ?3)";
+        self.0.execute(sql, params![since as i64, error, *left_out as i64])?;
+        Ok(())
+    }
+
+    /// With the moment since when, unix seconds; `None` before the first run.
+    pub(super) fn audit_row(&self) -> Result<Option<(u64, posthouse_audit::Health)>> {
+        let row = |row: &Row<'_>| {
+            let (since, left_out) = (row.get::<_, i64>(0)? as u64, row.get::<_, i64>(2)? as u64);
+            Ok((since, posthouse_audit::Health { error: row.get(1)?, left_out }))
+        };
+        Ok(self.0.query_row("SELECT since, error, left_out FROM audit", [], row).optional()?)
     }
 
     /// A bounty after which nothing more is redeemed: its secret is wiped.
@@ -570,6 +596,18 @@ mod tests {
     }
 
     #[test]
+    fn how_the_audit_log_fares_is_what_was_told_last() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        assert_eq!(store.audit_row().unwrap(), None);
+        let ill = posthouse_audit::Health { error: Some("no space".into()), left_out: 3 };
+        store.audit(&ill, 5).unwrap();
+        assert_eq!(store.audit_row().unwrap(), Some((5, ill)));
+        store.audit(&Default::default(), 6).unwrap();
+        assert_eq!(store.audit_row().unwrap(), Some((6, Default::default())));
+    }
+
+    #[test]
     fn a_database_of_the_first_version_reads_payments_from_the_start() {
         let folder = tempfile::tempdir().unwrap();
         let old = database::open(&folder.path().join("distributor.db"), &MIGRATIONS[..1]).unwrap();
@@ -585,6 +623,6 @@ mod tests {
     fn the_schema_is_pinned() {
         use sha2::Digest as _;
         let digest = hex::encode(sha2::Sha256::digest(MIGRATIONS.concat()));
-        assert_eq!(digest, "6e33fe105c3923167832d2cabd2608b0b40d0ee08cce95e96c839b825a013715");
+        assert_eq!(digest, "d2879bba76371a922cc541a931521ef21046c545d05bc5f53fb07d02e5187220");
     }
 }

@@ -16,17 +16,26 @@ use super::join::{JoinError, Joiner};
 use super::market::{Goods, Shelf};
 use super::reader::{ReadError, Reader};
 use super::store::CampaignRow;
+use crate::service::Beat;
 
 /// Longest wait after a bounty could not be joined.
 const MAX_BACKOFF: Duration = Duration::from_secs(300);
 
 /// Reads what the machine watches, and tells it when a bounty is over.
-pub(super) async fn poll(reader: Reader, shelf: Shelf, engine: mpsc::Sender<Message>, every: Duration) {
+pub(super) async fn poll(
+    reader: Reader,
+    shelf: Shelf,
+    engine: mpsc::Sender<Message>,
+    every: Duration,
+    beat: Beat,
+) {
     let mut timer = tokio::time::interval(every);
     timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut poll = Poll { reader, shelf, engine, read_to: BTreeMap::new(), health: None };
+    let mut poll = Poll { reader, shelf, engine, read_to: BTreeMap::new(), health: None, audit: None };
     while !poll.engine.is_closed() {
         timer.tick().await;
+        beat.moved();
+        poll.tell_audit().await;
         if let Err(error) = poll.read().await {
             tracing::warn!(%error, "the chain cannot be read");
         }
@@ -42,6 +51,7 @@ struct Poll {
     read_to: BTreeMap<Bounty, u64>,
     /// What was told last.
     health: Option<Health>,
+    audit: Option<posthouse_audit::Health>,
 }
 
 impl Poll {
@@ -94,6 +104,15 @@ impl Poll {
         }
     }
 
+    /// How the audit log fares is for the status.
+    async fn tell_audit(&mut self) {
+        let health = self.reader.wallet.audit().health();
+        if self.audit.as_ref() != Some(&health) {
+            let _ = self.engine.send(Message::AuditHealth(health.clone())).await;
+            self.audit = Some(health);
+        }
+    }
+
     async fn observe(&mut self, bounty: Bounty, watches: Vec<Watch>) -> Result<(), ReadError> {
         let Some(goods) = self.shelf.get(&bounty) else { return Ok(()) };
         let from = self.read_to.get(&bounty).map_or(goods.unread, |read| read + 1);
@@ -133,6 +152,7 @@ pub(super) struct Follower {
     pub(super) engine: mpsc::Sender<Message>,
     /// Bounties that were joined, or never will be.
     pub(super) settled: BTreeSet<Bounty>,
+    pub(super) beat: Beat,
 }
 
 /// A bounty that is being joined, or that waits for another try.
@@ -152,6 +172,7 @@ impl Follower {
         let mut attempts: BTreeMap<ProductId, Attempt> = BTreeMap::new();
         while !self.engine.is_closed() {
             timer.tick().await;
+            self.beat.moved();
             for vendor in self.config.clone().vendors.iter() {
                 for product in vendor.products() {
                     self.look(vendor, product, &mut attempts).await;

@@ -7,7 +7,7 @@ use posthouse_protocol::cose::ReleaseSigningKey;
 use posthouse_protocol::id::{Curve, ProductId};
 use serde::Deserialize;
 
-use crate::network::{self, ChainSection, DsnSection, Keys};
+use crate::network::{self, AuditSection, ChainSection, DsnSection, Keys};
 use crate::settings::{self, Amount, SettingsError, Span, Text, Uuid, beside};
 
 /// Bounds of the contract on a reservation's life, in seconds.
@@ -28,6 +28,8 @@ struct File {
     #[serde(default)]
     join: Join,
     publish: Publish,
+    #[serde(default)]
+    audit: AuditSection,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -111,12 +113,14 @@ pub(super) struct Config {
     pub(super) dsn: DsnSection,
     pub(super) join: Join,
     pub(super) publish: Publish,
+    pub(super) audit: AuditSection,
 }
 
 impl Config {
     /// Reads and checks the settings; creates and dials nothing.
     pub(super) fn load(file: &Path) -> Result<Self, SettingsError> {
-        let File { state_dir, product, mut keys, chain, dsn, join, publish } = settings::load(file)?;
+        let File { state_dir, product, mut keys, chain, dsn, join, publish, audit } = settings::load(file)?;
+        audit.check(file)?;
         chain.check(file)?;
         chain.check_believes(file)?;
         check_join(file, &join)?;
@@ -135,7 +139,7 @@ impl Config {
         };
         let product = ProductId::from_parts(product.vendor_id.0.0, product.class_id.0.0);
         let state_dir = beside(file, &state_dir);
-        Ok(Self { file: file.into(), state_dir, product, curve, keys, chain, dsn, join, publish })
+        Ok(Self { file: file.into(), state_dir, product, curve, keys, chain, dsn, join, publish, audit })
     }
 
     pub(super) fn release_key_path(&self) -> &Path {

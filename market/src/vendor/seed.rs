@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use posthouse_dsn::{Cid, Codec, Dsn, Inbound};
@@ -25,6 +25,10 @@ use super::store::{ReleaseRow, State, Store};
 use crate::console;
 use crate::database::Lock;
 use crate::release::{cid, withheld};
+use crate::service::{self, Beat, Watchdog};
+
+/// What a round of the seeder may take beyond the time between two: it looks into a local file.
+const LONGEST: Duration = Duration::from_secs(30);
 
 /// Told once, when others can connect.
 #[derive(Debug, Serialize)]
@@ -46,10 +50,24 @@ pub(super) async fn run(config: &Config, json: bool) -> anyhow::Result<()> {
     console::report(json, &Ready { peer_id: dsn.peer_id().to_string(), addresses })?;
     let gate = Gate::new(config.chain.id(), config.join.clone());
     let (begun, preparing, turn) = (BTreeSet::new(), JoinSet::new(), Arc::default());
-    let mut seeder = Seeder { config, store, dsn, gate, release_key, begun, preparing, turn };
-    let outcome = seeder.serve(inbound).await;
+    let mut watchdog = Watchdog::default();
+    let beat = watchdog.beat("seeder", config.chain.poll().saturating_mul(2).saturating_add(LONGEST));
+    let peer = dsn.clone();
+    let mut seeder = Seeder { config, store, dsn, gate, release_key, begun, preparing, turn, beat };
+    let outcome = tokio::select! {
+        outcome = seeder.serve(inbound) => outcome,
+        () = watchdog.feed(async |within| silent(&peer, within).await) => Ok(()),
+    };
     seeder.dsn.stop().await;
     outcome
+}
+
+/// A peer that does not answer within this time.
+async fn silent(dsn: &Dsn, within: Duration) -> Vec<&'static str> {
+    match tokio::time::timeout(within, dsn.status()).await {
+        Ok(Ok(_)) => Vec::new(),
+        _ => vec!["peer"],
+    }
 }
 
 struct Seeder<'a> {
@@ -63,6 +81,7 @@ struct Seeder<'a> {
     preparing: JoinSet<anyhow::Result<Seeded>>,
     /// One at a time: releases share files.
     turn: Arc<Mutex<()>>,
+    beat: Beat,
 }
 
 /// A package that is served: its secret may be given out.
@@ -76,15 +95,26 @@ struct Seeded {
 impl Seeder<'_> {
     async fn serve(&mut self, mut inbound: mpsc::Receiver<Inbound>) -> anyhow::Result<()> {
         let mut look = tokio::time::interval(self.config.chain.poll());
+        let mut more = tokio::time::interval(service::MORE_EVERY);
         let mut stop = console::stop_signal()?;
+        // What was published before the start is hashed in it, which takes minutes for gigabytes.
+        self.pick_up()?;
+        let mut is_ready = false;
         loop {
+            if !is_ready && self.preparing.is_empty() {
+                service::ready(&format!("vendor {}", self.dsn.peer_id()));
+                is_ready = true;
+            }
             tokio::select! {
                 _ = look.tick() => self.pick_up()?,
-                Some(request) = inbound.recv() => self.answer(request),
+                request = inbound.recv() => self.answer(request.context("the peer of the network has ended")?),
                 Some(seeded) = self.preparing.join_next() => self.open(seeded??),
-                () = stop.recv() => return Ok(()),
+                _ = more.tick(), if !is_ready => service::starting(),
+                () = stop.recv() => break,
             }
         }
+        service::stopping();
+        Ok(())
     }
 
     fn answer(&mut self, Inbound { peer, body, reply, .. }: Inbound) {
@@ -95,6 +125,7 @@ impl Seeder<'_> {
 
     /// Begins to serve what has been published since the last look: a few rows of a local file.
     fn pick_up(&mut self) -> anyhow::Result<()> {
+        self.beat.moved();
         for row in self.store.releases()? {
             if matches!(row.state, State::Published(..)) && self.begun.insert(row.version) {
                 let files = Files::of(self.config, row.version, row.mode);

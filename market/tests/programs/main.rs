@@ -10,6 +10,7 @@ mod kills;
 mod publish;
 mod reorgs;
 mod sale;
+mod service;
 mod settings;
 mod watch;
 mod world;

@@ -17,7 +17,7 @@ async fn a_gateway_buys_for_its_sensors_and_the_distributor_is_paid() {
     let published = world.vendor(&["publish", &image]);
     let seeder = world.seed();
     world.write_distributor("d1", 1, &seeder);
-    let mut distributor = Running::start(world.distributor_command("d1", &["run"]));
+    let distributor = Running::start(world.distributor_command("d1", &["run"]));
     let joined = distributor.says();
     assert_eq!((&joined["joined"], &joined["version"]), (&published["bounty"], &published["version"]));
 
@@ -117,6 +117,9 @@ async fn a_wallet_that_is_too_small_is_told_and_sends_nothing_until_it_is_filled
     let full = world.chain.balance(payee);
     world.chain.set_balance(payee, U256::from(1_000_000));
     let _distributor = Running::start(world.distributor_command("d1", &["run"]));
+    // The audit log cannot be written, which stops nothing: a folder is in its place.
+    let log = world.path("d1/audit.jsonl");
+    std::fs::create_dir(&log).unwrap();
     let mut gateway = Gateway::start(&world, &seeder, &published).await;
     let peer = gateway.find().await;
     let offer = gateway.offer(&world, peer).await.unwrap();
@@ -133,6 +136,11 @@ async fn a_wallet_that_is_too_small_is_told_and_sends_nothing_until_it_is_filled
     world.chain.set_balance(payee, full);
     until("it is paid", || world.distributor("d1", &["status"])["bounties"][0]["devices_paid"] == 1);
     assert!(lacks().is_null());
+
+    let audit = || world.distributor("d1", &["status"])["audit"]["error"].clone();
+    until("its status says that nothing is written down", || audit().is_string());
+    std::fs::remove_dir(log).unwrap();
+    until("its status says that all is written down", || audit().is_null());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -30,6 +30,8 @@ const VENDOR_CASES: &[Case] = &[
     Case { from: "lock = \"2h\"", to: "lock = \"2d\"", says: &["publish.lock", "172800"] },
     Case { from: "curve = \"secp256k1\"", to: "curve = \"ed25519\"", says: &["product.curve", "ed25519"] },
     Case { from: "vendor_id = \"fa", to: "vendor_id = \"xx", says: &["product.vendor_id", "xx6b4a53"] },
+    Case { from: "# max_bytes = 8388608", to: "max_bytes = 100", says: &["audit.max_bytes", "100", "65536"] },
+    Case { from: "# files = 7", to: "files = 100", says: &["audit.files", "100", "99"] },
     Case { from: "[product]", to: "[product", says: &[] },
     Case { from: "id = 1", to: "beacon = [\"http://b\"]\nid = 1", says: &["chain.beacon", "light client"] },
     Case { from: "id = 1", to: "trust = \"light-client\"\nid = 1", says: &["chain.trust"] },
@@ -45,6 +47,8 @@ const DISTRIBUTOR_CASES: &[Case] = &[
     Case { from: "max_batch = 100", to: "max_batch = 0", says: &["sale.max_batch", "0"] },
     Case { from: "window = \"10m\"", to: "window = \"ten\"", says: &["sale.window", "\"ten\""] },
     Case { from: "exchanges = 4096", to: "exchanges = 0", says: &["limits.exchanges", "0"] },
+    Case { from: "# max_bytes = 8388608", to: "max_bytes = 100", says: &["audit.max_bytes", "100", "65536"] },
+    Case { from: "# files = 7", to: "files = 100", says: &["audit.files", "100", "99"] },
     Case { from: "\"036b", to: "\"056b", says: &["vendors.0.release_key", "056b17"] },
     Case {
         from: "peers = []",

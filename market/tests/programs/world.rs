@@ -3,8 +3,9 @@
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use posthouse_devchain::beacon::{self, Beacon};
@@ -217,7 +218,8 @@ pub(crate) fn json(output: &Output) -> Value {
 /// A program that runs until it is dropped, and what it said first.
 pub(crate) struct Running {
     child: Child,
-    out: BufReader<ChildStdout>,
+    /// The lines that it says.
+    said: Receiver<String>,
     pub(crate) ready: Value,
 }
 
@@ -226,16 +228,17 @@ impl Running {
     pub(crate) fn start(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let out = BufReader::new(child.stdout.take().unwrap());
-        let mut running = Self { child, out, ready: Value::Null };
+        let (sender, said) = channel();
+        // Until the program ends, or nobody listens any more.
+        std::thread::spawn(move || out.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        let mut running = Self { child, said, ready: Value::Null };
         running.ready = running.says();
         running
     }
 
     /// Waits for the next line that it says.
-    pub(crate) fn says(&mut self) -> Value {
-        let mut line = String::new();
-        self.out.read_line(&mut line).unwrap();
-        serde_json::from_str(&line).unwrap()
+    pub(crate) fn says(&self) -> Value {
+        serde_json::from_str(&self.said.recv_timeout(PATIENCE).unwrap()).unwrap()
     }
 
     /// Where others connect to it.
