@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::{
     chroot::Chroot,
-    package,
+    licences, package,
     run::{cmd, run},
     tools,
 };
@@ -41,6 +41,7 @@ pub(crate) fn deb() -> Result<PathBuf> {
     // Of this machine, and with the features of the tests: nothing is built twice.
     run(&mut cmd("cargo build --locked --quiet --workspace --all-features --example manual"))?;
     package::manual(Command::new(target.join("debug/examples/manual")), &release.join("manual"))?;
+    licences::write(licences::DEB, &release.join("licences"), &[])?;
     let mut pack = Command::new(packer);
     pack.args([
         "--no-build",

@@ -112,7 +112,8 @@ fn quiet(line: &str) -> Result<Count> {
 
 fn shellcheck() -> Result<Count> {
     let files = String::from_utf8(cmd("git ls-files").output()?.stdout)?;
-    let scripts: Vec<&str> = files.lines().filter(|f| f.ends_with(".sh") || *f == ".ci/run").collect();
+    let others = [".ci/run", "packaging/debian/postinst", "packaging/debian/postrm"];
+    let scripts: Vec<&str> = files.lines().filter(|f| f.ends_with(".sh") || others.contains(f)).collect();
     run(cmd("shellcheck").args(scripts))?;
     // OpenWrt's shell is an ash, to which dash is nearest.
     quiet("shellcheck --shell=dash packaging/openwrt/posthouse/files/posthouse.init")

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use crate::{
-    package,
+    licences, package,
     podman::Podman,
     run::{answers, cmd, run},
     tools,
@@ -108,7 +108,8 @@ fn context() -> Result<PathBuf> {
     }
     fs::create_dir_all(&folder)?;
     let programs = PROGRAMS.map(|name| target.join("release").join(name));
-    for file in programs.into_iter().chain([deb, "packaging/containers/setup.sh".into()]) {
+    let licences = licences::write(licences::TESTBED, &target.join("release/testbed"), &[])?;
+    for file in programs.into_iter().chain([deb, licences, "packaging/containers/setup.sh".into()]) {
         let name = file.file_name().context("files have names")?;
         fs::copy(&file, folder.join(name)).with_context(|| file.display().to_string())?;
     }

@@ -8,6 +8,7 @@ mod ci;
 mod containers;
 mod debian;
 mod figures;
+mod licences;
 mod openwrt;
 mod package;
 mod podman;

@@ -9,10 +9,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::{
     chroot::Chroot,
+    licences,
     run::{cmd, run},
     tools,
 };
@@ -27,12 +28,15 @@ cargo zigbuild --profile release-small --locked --offline -Zbuild-std=std,panic_
 ";
 const PROGRAM: &str = "aarch64-unknown-linux-musl/release-small/posthouse";
 /// What is packed: from here, to there, with which mode. The program comes first.
-const FILES: [(&str, &str, u32); 4] = [
+const FILES: [(&str, &str, u32); 5] = [
     ("packaging/openwrt/posthouse/files/posthouse.config", "etc/config/posthouse", 0o600),
     ("packaging/openwrt/posthouse/files/posthouse.init", "etc/init.d/posthouse", 0o755),
     ("packaging/openwrt/posthouse/files/posthouse.keep", "lib/upgrade/keep.d/posthouse", 0o644),
     ("packaging/config/posthouse.toml", "usr/share/posthouse/posthouse.toml", 0o644),
+    ("LICENSE-MIT", "usr/share/licenses/posthouse/LICENSE-MIT", 0o644),
 ];
+/// Where the licences of others are in the package.
+const LICENCES: &str = "usr/share/licenses/posthouse";
 /// OpenWrt's own steps, which make the user that `Require-User` names and let the service be started; as its build writes them.
 const SCRIPTS: [(&str, &str); 2] = [("postinst", "default_postinst"), ("prerm", "default_prerm")];
 /// 2026-01-01, of every file in the package: the same program gives the same package.
@@ -45,11 +49,19 @@ pub(crate) fn ipk(architecture: &str) -> Result<PathBuf> {
         architecture.starts_with("aarch64") && architecture.chars().all(known),
         "{architecture}: not an aarch64"
     );
-    pack(&build()?, &tools::target()?.join("openwrt"), architecture)
+    pack(&build()?, &[musl()?], &tools::target()?.join("openwrt"), architecture)
 }
 
-/// Packs the program in `folder`.
-fn pack(program: &Path, folder: &Path, architecture: &str) -> Result<PathBuf> {
+/// The licence of the C library that is linked in, as zig has it.
+pub(crate) fn musl() -> Result<(&'static str, String)> {
+    let libraries = fs::read_dir(tools::zig(&tools::target()?)?.join("lib"))?;
+    let file = |python: PathBuf| python.join("site-packages/ziglang/lib/libc/musl/COPYRIGHT");
+    let file = libraries.flatten().map(|entry| file(entry.path())).find(|file| file.is_file());
+    Ok(("musl", fs::read_to_string(file.context("zig has no licence of musl")?)?))
+}
+
+/// Packs the program in `folder`; `linked` are names and licences of what is in it and no crate.
+fn pack(program: &Path, linked: &[(&str, String)], folder: &Path, architecture: &str) -> Result<PathBuf> {
     let (data, control) = (folder.join("data"), folder.join("control"));
     for old in [&data, &control] {
         if old.exists() {
@@ -61,6 +73,7 @@ fn pack(program: &Path, folder: &Path, architecture: &str) -> Result<PathBuf> {
     for (from, to, mode) in FILES {
         place(Path::new(from), &data.join(to), mode)?;
     }
+    licences::write(licences::OPENWRT, &data.join(LICENCES), linked)?;
     let version = format!("{}-r1", env!("CARGO_PKG_VERSION"));
     describe(&control, &version, architecture, fs::metadata(program)?.len())?;
     fs::write(folder.join("debian-binary"), "2.0\n")?;
@@ -139,7 +152,7 @@ pub(crate) fn programs(folder: &Path) -> Result<(PathBuf, String, String)> {
 mod tests {
     use std::path::Path;
 
-    use super::{FILES, cmd, pack};
+    use super::{FILES, LICENCES, cmd, licences, pack};
 
     #[test]
     fn opkg_finds_in_it_what_it_looks_for() {
@@ -147,7 +160,7 @@ mod tests {
         std::env::set_current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("..")).expect("the project");
         let folder = std::env::temp_dir().join(format!("posthouse-ipk-{}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("a folder");
-        let package = pack(Path::new("/bin/true"), &folder, "aarch64_generic").expect("a package");
+        let package = pack(Path::new("/bin/true"), &[], &folder, "aarch64_generic").expect("a package");
         let listed = |archive: &Path| {
             let listed = cmd("tar -tzf").arg(archive).output().expect("tar").stdout;
             String::from_utf8(listed).expect("names")
@@ -164,6 +177,7 @@ mod tests {
         );
         let data = listed(&folder.join("data.tar.gz"));
         let there = |path: &str| data.lines().any(|line| line.strip_prefix("./") == Some(path));
+        assert!(there(&format!("{LICENCES}/{}", licences::NAME)), "{data}");
         assert!(there("usr/bin/posthouse") && FILES.iter().all(|(_, path, _)| there(path)), "{data}");
         std::fs::remove_dir_all(folder).expect("removed");
     }

@@ -8,7 +8,7 @@ use clap::Subcommand;
 
 use crate::containers::{Engine, images};
 use crate::run::{cmd, run};
-use crate::{arm64, openwrt, tools};
+use crate::{arm64, licences, openwrt, tools};
 
 /// The kinds of package.
 #[derive(Subcommand)]
@@ -25,6 +25,8 @@ pub(crate) enum Package {
     },
     /// Container images of all programs, by docker or podman.
     Images,
+    /// What the .ipk has of others' licences, alone: `target/licences/THIRD-PARTY.gz`, for packages that OpenWrt's own build makes.
+    Licences,
 }
 
 /// Makes one and prints where it is.
@@ -33,6 +35,9 @@ pub(crate) fn make(package: Package) -> Result<()> {
         Package::Deb => deb()?,
         Package::DebArm64 => arm64::deb()?,
         Package::Openwrt { arch } => openwrt::ipk(&arch)?,
+        Package::Licences => {
+            licences::write(licences::OPENWRT, &tools::target()?.join("licences"), &[openwrt::musl()?])?
+        }
         Package::Images => {
             images(&Engine::find()?)?.iter().for_each(|line| println!("{line}"));
             return Ok(());
@@ -42,13 +47,14 @@ pub(crate) fn make(package: Package) -> Result<()> {
     Ok(())
 }
 
-/// Builds the programs, writes their manual, and packs both.
+/// Builds the programs, writes their manual and the licences of what is in them, and packs all.
 pub(crate) fn deb() -> Result<PathBuf> {
     let target = tools::target()?;
     let packer = tools::cargo_deb(&target)?;
     run(&mut cmd("cargo build --locked --release -p posthouse-agent -p posthouse-market"))?;
     let writer = cmd("cargo run --locked --quiet --release -p posthouse-tests --example manual --");
     manual(writer, &target.join("release/manual"))?;
+    licences::write(licences::DEB, &target.join("release/licences"), &[])?;
     let folder = target.join("debian");
     let mut pack = Command::new(packer);
     pack.args(["--no-build", "--manifest-path", "agent/Cargo.toml", "--output"]).arg(&folder);

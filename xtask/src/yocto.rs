@@ -3,12 +3,17 @@
 //! BitBake fetches before it compiles, so the recipe names every crate with its hash. Its own class
 //! `cargo-update-recipe-crates` would take the lock files of all folders; only that of the workspace is built.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
 
 use crate::{
+    licences,
     run::{cmd, run},
     tools,
 };
@@ -19,7 +24,13 @@ const CRATES_IO: &str = "registry+https://github.com/rust-lang/crates.io-index";
 const RELEASES: [&str; 2] = ["wrynose", "blacksail"];
 /// It asks the network whether the project's page is there, and is not told where that ends.
 const NOT_ASKED: &str = "oelint.vars.homepageping";
+/// The linter knows the folder of the source only.
+const FETCHED: &str = "# nooelint: oelint.var.licenseremotefile - crates are fetched, each by its hash";
 const REVISION: &str = "SRCREV = \"";
+/// What people read, with the guide of the commit that the recipe builds: that of the checkout can be ahead of it.
+const README: &str = "yocto/README.md";
+const GUIDE: &str = "docs/guides/fleet-admin.md";
+const PAGE: &str = "https://github.com/posthouse/posthouse/blob/";
 
 #[derive(Deserialize)]
 struct Lock {
@@ -40,11 +51,12 @@ struct Package {
     checksum: Option<String>,
 }
 
-/// Writes the list of crates, and the newest commit as the source: it must have the same `Cargo.lock`, or BitBake would
-/// fetch other crates than cargo wants.
+/// Writes the lists of crates and of their licences, and the newest commit as the source: it must have the same `Cargo.lock`, or
+/// BitBake would fetch other crates than cargo wants.
 pub(crate) fn update() -> Result<()> {
     let lock = fs::read_to_string("Cargo.lock")?;
     fs::write(Path::new(RECIPES).join("posthouse-crates.inc"), crates(&lock)?)?;
+    fs::write(Path::new(RECIPES).join("posthouse-licenses.inc"), licenses()?)?;
     let head = run(&mut cmd("git rev-parse HEAD"))?;
     ensure!(
         of_commit(head.trim(), "Cargo.lock")? == lock,
@@ -52,28 +64,50 @@ pub(crate) fn update() -> Result<()> {
     );
     let path = recipe()?;
     let text = fs::read_to_string(&path)?;
-    let text = text.replace(revision(&text)?, head.trim());
-    fs::write(&path, text).map_err(Into::into)
+    let old = revision(&text)?;
+    let readme = fs::read_to_string(README)?;
+    fs::write(README, readme.replace(&page(old), &page(head.trim())))?;
+    fs::write(&path, text.replace(old, head.trim())).map_err(Into::into)
 }
 
 /// What CI holds the layer against.
 pub(crate) fn check() -> Result<()> {
     let lock = fs::read_to_string("Cargo.lock")?;
-    let written = fs::read_to_string(Path::new(RECIPES).join("posthouse-crates.inc"))?;
-    ensure!(
-        written == crates(&lock)?,
-        "Cargo.lock has changed: `cargo xtask yocto` writes the layer's list anew"
-    );
+    for (list, wanted) in [("posthouse-crates.inc", crates(&lock)?), ("posthouse-licenses.inc", licenses()?)]
+    {
+        ensure!(
+            fs::read_to_string(Path::new(RECIPES).join(list))? == wanted,
+            "what the gateway is linked with has changed: `cargo xtask yocto` writes {list} anew"
+        );
+    }
     let path = recipe()?;
     let text = fs::read_to_string(&path)?;
     for file in sources(&text) {
         ensure!(Path::new(file).exists(), "{} names {file}, which is not there", path.display());
     }
+    let named = revision(&text)?;
+    ensure!(
+        fs::read_to_string(README)?.contains(&page(named)),
+        "{README} must name the guide of what the recipe builds, {}",
+        page(named)
+    );
+    let manifest = fs::read_to_string("Cargo.toml")?;
+    let least = quoted(&manifest, "rust-version = \"").context("the workspace says which Rust it needs")?;
+    ensure!(
+        text.contains(&format!("'{least}', '>='")) && text.contains(&format!("'it needs Rust {least},")),
+        "SKIP_RECIPE must ask for Rust {least}, as the workspace does"
+    );
     if run(&mut cmd("git rev-parse --is-shallow-repository"))?.trim() == "false" {
-        let named = revision(&text)?;
         ensure!(
             of_commit(named, "Cargo.lock")? == lock,
             "the recipe builds {named}, which has another Cargo.lock: `cargo xtask yocto` after the commit that changed it"
+        );
+        // A rebase may have left it behind.
+        run(&mut cmd(&format!("git merge-base --is-ancestor {named} HEAD")))
+            .with_context(|| format!("the recipe builds {named}, which is not of this branch"))?;
+        ensure!(
+            quoted(&of_commit(named, "Cargo.toml")?, "\nversion = \"") == Some(env!("CARGO_PKG_VERSION")),
+            "the recipe builds {named}, which has another version: `cargo xtask yocto`"
         );
         for file in sources(&text) {
             run(&mut cmd(&format!("git cat-file -e {named}:{file}")))?;
@@ -129,9 +163,18 @@ fn sources(recipe: &str) -> impl Iterator<Item = &str> {
     after("${S}/").chain(after("file://")).map(move |rest| &rest[..end(rest)])
 }
 
+/// What stands between `mark` and the next quote.
+fn quoted<'a>(text: &'a str, mark: &str) -> Option<&'a str> {
+    text.split_once(mark)?.1.split('"').next()
+}
+
+/// The guide as a commit has it.
+fn page(commit: &str) -> String {
+    format!("{PAGE}{commit}/{GUIDE}")
+}
+
 fn revision(recipe: &str) -> Result<&str> {
-    let (_, rest) = recipe.split_once(REVISION).context("the recipe has SRCREV")?;
-    let commit = rest.split('"').next().unwrap_or_default();
+    let commit = quoted(recipe, REVISION).context("the recipe has SRCREV")?;
     ensure!(
         commit.len() == 40 && commit.bytes().all(|c| c.is_ascii_hexdigit()),
         "SRCREV {commit:?} is no commit"
@@ -163,6 +206,35 @@ fn crates(lock: &str) -> Result<String> {
         sums.push_str(&format!("SRC_URI[{name}-{version}.sha256sum] = \"{sum}\"\n"));
     }
     Ok(format!("# Written by `cargo xtask yocto` from Cargo.lock\n\nSRC_URI += \"\\\n{list}\"\n\n{sums}"))
+}
+
+/// `posthouse-licenses.inc`: what the crates in the gateway ask for, and their licence files, each text once.
+fn licenses() -> Result<String> {
+    let licences::Asked { ids, files } = licences::asked_for(licences::YOCTO)?;
+    let paths: Vec<&PathBuf> = files.iter().map(|(_, path)| path).collect();
+    let sums = cmd("md5sum").args(paths).output()?;
+    ensure!(sums.status.success(), "md5sum: {}", String::from_utf8_lossy(&sums.stderr));
+    let sums = String::from_utf8(sums.stdout)?;
+    let sums: Vec<&str> = sums.lines().filter_map(|line| line.split(' ').next()).collect();
+    ensure!(sums.len() == files.len(), "md5sum names other files");
+    listed(&ids, files.iter().map(|(name, _)| name.as_str()).zip(sums))
+}
+
+/// It, of files and their sums.
+fn listed<'a>(ids: &BTreeSet<String>, files: impl Iterator<Item = (&'a str, &'a str)>) -> Result<String> {
+    let (mut list, mut seen) = (String::new(), BTreeSet::new());
+    for (name, sum) in files {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.+/".contains(c);
+        ensure!(name.chars().all(plain), "BitBake would take {name} for something else");
+        if seen.insert(sum) {
+            list.push_str(&format!("    file://${{CARGO_VENDORING_DIRECTORY}}/{name};md5={sum} \\\n"));
+        }
+    }
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    Ok(format!(
+        "# Written by `cargo xtask yocto` from the crates' manifests and files\n\nLICENSE += \"& {}\"\n\n{FETCHED}\nLIC_FILES_CHKSUM += \"\\\n{list}\"\n",
+        ids.join(" & ")
+    ))
 }
 
 #[cfg(test)]
@@ -206,6 +278,19 @@ mod tests {
     fn a_recipe_names_its_features() {
         let named = "PACKAGECONFIG[full] = \"--features gateway-full,--features gateway-small\"";
         assert_eq!(features(named).collect::<Vec<_>>(), ["gateway-full", "gateway-small"]);
+    }
+
+    #[test]
+    fn each_text_of_a_licence_is_named_once() -> Result<()> {
+        let ids = ["Apache-2.0", "MIT"].map(str::to_owned).into();
+        let files =
+            [("aes-0.8.4/LICENSE-MIT", "b1"), ("ctr-0.9.2/LICENSE-MIT", "b2"), ("x-1.0.0+y/COPYING", "b1")];
+        let list = listed(&ids, files.into_iter())?;
+        assert!(list.contains("LICENSE += \"& Apache-2.0 & MIT\"\n"));
+        assert!(list.contains("    file://${CARGO_VENDORING_DIRECTORY}/ctr-0.9.2/LICENSE-MIT;md5=b2 \\\n"));
+        assert_eq!(list.matches("md5=").count(), 2);
+        assert!(listed(&ids, [("x-1.0.0/A LICENSE", "b3")].into_iter()).is_err());
+        Ok(())
     }
 
     #[test]

@@ -9,6 +9,8 @@ use toml::Table;
 
 /// Where cargo-deb looks for what was built, whatever the target folder is.
 const BUILT: &str = "target/release/";
+/// Where the licences of others are written before it packs.
+const LICENCES: &str = "target/release/licences/THIRD-PARTY.gz";
 /// Where the manual is written before it packs, and the ends of what is.
 const MANUAL: &str = "target/release/manual/";
 const MANUAL_ENDS: [&str; 3] = [".1.gz", ".bash", ".fish"];
@@ -52,6 +54,7 @@ fn installed() -> BTreeSet<String> {
                 assert!(known, "{source}: the manual has no such file");
                 vec![page.to_owned()]
             }
+            Some(name) if source == LICENCES => vec![name.rsplit_once('/').unwrap().1.to_owned()],
             Some(program) => {
                 assert!(programs.contains(program), "{source}: no program has this name");
                 vec![program.to_owned()]
@@ -79,7 +82,7 @@ fn everything_that_the_package_names_is_there() {
     }
     let license = Path::new("agent").join(deb["license-file"][0].as_str().unwrap());
     assert!(root().join(&license).is_file(), "{}", license.display());
-    assert!(!installed().is_empty());
+    assert!(installed().contains("/usr/share/doc/posthouse/THIRD-PARTY.gz"), "licences of others");
 }
 
 #[test]

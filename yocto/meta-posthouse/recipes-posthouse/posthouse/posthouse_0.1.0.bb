@@ -4,7 +4,8 @@ DESCRIPTION = "Follows the bounties that vendors post on Ethereum for the delive
 HOMEPAGE = "https://github.com/posthouse/posthouse"
 BUGTRACKER = "https://github.com/posthouse/posthouse/issues"
 SECTION = "net"
-LICENSE = "MIT | Apache-2.0"
+# In the form that both releases read; blacksail warns of it.
+LICENSE = "(MIT | Apache-2.0)"
 LIC_FILES_CHKSUM = "\
     file://LICENSE-APACHE;md5=22a53954e4e0ec258dfce4391e905dac \
     file://LICENSE-MIT;md5=36b13c53d26646a264e5dea8a3f0853e \
@@ -12,9 +13,13 @@ LIC_FILES_CHKSUM = "\
 CVE_PRODUCT = "posthouse"
 
 SRC_URI = "git://github.com/posthouse/posthouse.git;protocol=https;branch=main"
-SRCREV = "f621f8bef530d099d6e2774c1f77091e69a5621c"
+SRCREV = "b21cd88dc86ce2964a02488091eac8fbcc77956e"
 
 require posthouse-crates.inc
+require posthouse-licenses.inc
+
+# The workspace's rust-version. Where the distribution has an older one, BitBake does not take the recipe, and says why.
+SKIP_RECIPE[posthouse] ?= "${@'' if bb.utils.vercmp_string_op((d.getVar('RUSTVERSION') or '99').rstrip('%'), '1.95', '>=') else 'it needs Rust 1.95, and RUSTVERSION is ' + d.getVar('RUSTVERSION')}"
 
 inherit cargo cargo-update-recipe-crates systemd useradd
 
