@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use posthouse_tests::broker::{Broker, program};
 use posthouse_tests::chain::Chain;
+use posthouse_tests::poll::until;
 use posthouse_tests::process::Programs;
 use posthouse_tests::roles::{Role, measures};
 use posthouse_tests::scene::configure;
@@ -86,7 +87,8 @@ async fn gateway(gateway: &Path) -> Result<(Taken, Taken)> {
     site.start_seeder()?;
     site.start_distributor(0, &[])?;
     // A new chain has nothing final yet, and none that its committee signed for some slots more; the main network always has.
-    tokio::time::sleep(4 * SLOT).await;
+    until("something final", 20 * SLOT, async || site.chain.has_final().await.map(|is| is.then_some(())))
+        .await?;
     let begun = Instant::now();
     site.start_gateway(&[])?;
     ready(&mut site).await.with_context(|| site.tail())?;

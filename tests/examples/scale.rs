@@ -15,8 +15,8 @@
 //! - `update_N`: seconds from the first wake until the last sensor said that it runs the update; of these `delegated_N`: until the first
 //!   sensor had signed that the gateway speaks for it, `offered_N`: until a distributor's offer was verified, `signed_N`: until the last
 //!   receipt was signed, `staged_N`: until the image was there.
-//! - `rest_p50_N`, `rest_p99_N`: how long a client waits for the status meanwhile: agent, a page of a hundred devices, updates, exchanges
-//!   and metrics in turn, ten times a second; `rest_answers_N`: so many answers. `rest_p99_R_N`: those of one resource.
+//! - `rest_p50_N`, `rest_p99_N`: how long a client waits for the status meanwhile: each resource in turn (of devices a page of a hundred),
+//!   ten times a second; `rest_answers_N`: so many answers. `rest_p99_R_N`: those of one resource.
 //!   `rest_fetching_N`: sensors that fetched the image while it asked, by the metrics: the most.
 //!
 //! And over all: `bytes_per_sensor`, by what the gateway had resident with the largest site registered and the smallest;
@@ -105,11 +105,14 @@ struct Measured {
 }
 
 /// What the status is asked for, in turn, and what the figure is called.
-const RESOURCES: [(&str, &str); 5] = [
+const RESOURCES: [(&str, &str); 8] = [
     ("v1/status", "status"),
     ("v1/devices?limit=100", "devices"),
     ("v1/updates", "updates"),
     ("v1/exchanges", "exchanges"),
+    ("v1/overview", "overview"),
+    ("v1/peers", "peers"),
+    ("v1/usage", "usage"),
     ("metrics", "metrics"),
 ];
 /// From one question to the next.

@@ -102,6 +102,13 @@ impl Chain {
         Ok(format!("network = {network:?}\nbeacon = [{url:?}]\ncheckpoint = \"{checkpoint}\"\n"))
     }
 
+    /// Whether light clients get something final: on anvil they are not asked.
+    pub async fn has_final(&self) -> Result<bool> {
+        let Node::Devchain { beacon, .. } = &self.node else { return Ok(true) };
+        let url = format!("{}/eth/v1/beacon/light_client/finality_update", beacon.url());
+        Ok(crate::site::client()?.get(url).send().await?.status().is_success())
+    }
+
     /// A provider for what the testbed itself asks.
     #[must_use]
     pub fn provider(&self) -> &DynProvider {

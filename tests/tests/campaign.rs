@@ -26,7 +26,7 @@ fn device_id(key: &str) -> String {
     key.parse::<DeviceKey>().unwrap().device_id().to_string()
 }
 
-/// Half of the sensors are in a group that gets nothing yet.
+/// Half of the sensors are in a group of which so many get it, once somebody approves it.
 fn rules(site: &Site, percent: i64) {
     let later: Vec<toml::Value> =
         site.sensors.iter().skip(1).step_by(2).map(|sensor| device_id(&sensor.key).into()).collect();
@@ -39,6 +39,7 @@ fn rules(site: &Site, percent: i64) {
         group.as_table_mut().unwrap().insert("devices".into(), later.into());
         group.as_table_mut().unwrap().insert("percent".into(), percent.into());
         let mut campaign = toml::Table::new();
+        group.as_table_mut().unwrap().insert("approval".into(), true.into());
         campaign.insert("groups".into(), vec![group].into());
         gateway.insert("campaign".into(), campaign.into());
         let status = gateway["status"].as_table_mut().unwrap();
@@ -114,11 +115,17 @@ async fn a_group_waits_for_its_time_and_an_order_outlasts_a_kill() {
     rules(&site, 100);
     over_a_socket(&site);
     site.start_gateway(&[]).unwrap();
-    let paused = |device: &Device| device.group.is_none() || device.held.as_deref() == Some("paused");
-    devices(&site, "the order", |devices| devices.len() == 4 && devices.iter().all(paused)).await;
+    let held = async |why: &str| {
+        let is = |device: &Device| device.group.is_none() || device.held.as_deref() == Some(why);
+        devices(&site, why, |devices| devices.len() == 4 && devices.iter().all(is)).await
+    };
+    held("paused").await;
     assert_eq!(site.holding(&image), 2);
 
+    // What is let go on still needs its approval.
     order(&site, &["update", "resume", &bounty, "--group", "later"]).await.unwrap();
+    held("waits for approval").await;
+    order(&site, &["update", "approve", &bounty, "--group", "later"]).await.unwrap();
     site.updated(&image, PATIENCE).await.unwrap();
     site.paid(published.version, 4, PATIENCE).await.unwrap();
 }

@@ -166,6 +166,42 @@ fn the_state_is_where_something_is_mounted_and_for_the_gateway_alone() {
 }
 
 #[test]
+fn the_state_is_never_in_memory() {
+    let router = Router::new();
+    let on = router.uci("uci", "option state_on_flash '1'");
+    let held = |mounts: &[(&str, &str, &str)], state: &str| {
+        let line = |(device, target, kind): &(&str, &str, &str)| {
+            format!("{device} {} {kind} rw,relatime 0 0\n", router.path(target).trim_end_matches('/'))
+        };
+        let mounts: String = mounts.iter().map(line).collect();
+        std::fs::write(router.path("mounts"), format!("overlayfs:/overlay / overlay rw 0 0\n{mounts}"))
+            .unwrap();
+        std::fs::create_dir_all(router.path("memory/run/sda1")).unwrap();
+        let uci = on.replace(&router.path("stick/a/posthouse"), &router.path(state));
+        std::fs::write(router.path("uci"), uci).unwrap();
+        let said = router.runs("start");
+        let refused = said.starts_with("log: not started: ") && said.contains(" is in memory, ");
+        assert!(refused || said == "started\n", "{said}");
+        assert_eq!(refused, !Path::new(&router.path(state)).exists());
+        refused
+    };
+    // /var is a link to /tmp, and what is not there yet is made where it leads.
+    std::os::unix::fs::symlink(router.path("memory"), router.path("var")).unwrap();
+    let memory = ("tmpfs", "memory", "tmpfs");
+    assert!(held(&[memory], "memory/a"));
+    assert!(held(&[memory], "var/lib/a"));
+    assert!(held(&[("/dev/zram0", "memory", "ext4")], "var/lib/a"));
+    assert!(held(&[("rootfs", "", "rootfs")], "flash/a"));
+    // A stick that is mounted below, as by blockd; one that hides memory, and one that memory hides.
+    assert!(!held(&[memory, ("/dev/sda1", "memory/run/sda1", "ext4")], "var/run/sda1/a"));
+    assert!(held(&[memory, ("/dev/sda1", "memory/run/sda1", "ext4")], "var/run/sda2/a"));
+    assert!(!held(&[memory, ("/dev/sda1", "memory", "vfat")], "memory/b"));
+    assert!(held(&[("/dev/sda1", "memory", "vfat"), memory], "memory/c"));
+    // A folder beside a mount, whose name only begins as the mount's.
+    assert!(!held(&[memory], "memory-stick/a"));
+}
+
+#[test]
 fn a_configuration_of_ones_own_has_its_folder_made_too() {
     let router = Router::new();
     let own = router.path("own.toml");

@@ -81,7 +81,10 @@ impl Around {
         let status = edited["status"].as_table_mut().unwrap();
         status.insert("socket".into(), "/run/posthouse/posthouse.sock".into());
         machine.write(CONFIG, toml::to_string(&edited).unwrap().as_bytes()).await.unwrap();
-        machine.line("chmod 644 /etc/posthouse/posthouse.toml /etc/posthouse/network.yaml").await.unwrap();
+        // As the package has it.
+        machine.line(&format!("chown root:posthouse {CONFIG}")).await.unwrap();
+        machine.line(&format!("chmod 640 {CONFIG}")).await.unwrap();
+        machine.line("chmod 644 /etc/posthouse/network.yaml").await.unwrap();
     }
 
     /// Publishes an image that begins with this byte.
@@ -124,6 +127,16 @@ impl Around {
     }
 }
 
+/// Whose settings these are: URLs of endpoints may hold keys.
+async fn settings_are_for_their_services(machine: &Machine) {
+    for (settings, group) in
+        [("posthouse", "posthouse"), ("vendor", "posthouse-vendor"), ("distributor", "posthouse-distributor")]
+    {
+        let stat = format!("stat --format %U:%G:%a /etc/posthouse/{settings}.toml");
+        assert_eq!(machine.line(&stat).await.unwrap().trim(), format!("root:{group}:640"));
+    }
+}
+
 async fn restarts(machine: &Machine) -> u32 {
     machine.property("posthouse", "NRestarts").await.unwrap().parse().unwrap()
 }
@@ -159,6 +172,7 @@ async fn it_updates_sensors_whatever_happens_to_it_is_upgraded_and_leaves_nothin
     install(&machine).await;
     assert!(!machine.holds("systemctl is-active posthouse").await.unwrap());
     assert!(!machine.holds("systemctl is-enabled posthouse").await.unwrap());
+    settings_are_for_their_services(&machine).await;
     let (first, image) = around.publish(1).await;
     around.sell().await;
     around.configure(&machine).await;
@@ -173,9 +187,13 @@ async fn it_updates_sensors_whatever_happens_to_it_is_upgraded_and_leaves_nothin
     let bounty = around.site.exchanges().await[0].bounty.clone();
     machine.line(&format!("runuser -u member -- posthouse update pause {bounty}")).await.unwrap();
     machine.line(&format!("runuser -u member -- posthouse update resume {bounty}")).await.unwrap();
-    let refused = machine.line(&format!("runuser -u other -- posthouse update pause {bounty}")).await;
+    assert!(!machine.holds(&format!("runuser -u other -- cat {CONFIG}")).await.unwrap());
+    // Somebody who knows them all the same.
+    machine.line(&format!("install --mode=644 {CONFIG} /srv/known.toml")).await.unwrap();
+    let order = format!("posthouse update pause {bounty} --config /srv/known.toml");
+    let refused = machine.line(&format!("runuser -u other -- {order}")).await;
     let refused = format!("{:#}", refused.unwrap_err());
-    assert!(refused.contains("Permission denied"), "{refused}");
+    assert!(refused.contains("Permission denied") && !refused.contains("known.toml: "), "{refused}");
     let uid = machine.line("id --user member").await.unwrap();
     let written = machine.line("runuser -u posthouse -- posthouse audit --json").await.unwrap();
     assert_eq!(written.matches(&format!("\"who\":\"uid {}\"", uid.trim())).count(), 2, "{written}");
@@ -240,6 +258,7 @@ async fn upgraded(machine: &Machine, around: &Around) {
     assert_eq!(machine.line(&format!("cat {CONFIG}")).await.unwrap(), edited, "{said}");
     assert!(machine.holds(&format!("test -f {CONFIG}.dpkg-dist")).await.unwrap(), "{said}");
     assert!(machine.holds("grep --quiet #new /etc/posthouse/vendor.toml").await.unwrap(), "{said}");
+    settings_are_for_their_services(machine).await;
 
     // It was started again, by the package, and is who it was.
     assert!(machine.holds("systemctl is-active posthouse").await.unwrap(), "{said}");
@@ -250,16 +269,43 @@ async fn upgraded(machine: &Machine, around: &Around) {
     assert_eq!(after["staging"], before["staging"]);
 }
 
-/// Removed, it keeps what the administrator has; purged, nothing.
+/// Removed, it keeps what the administrator has; purged, what the administrator has put there, what keys may be paid, and what cannot
+/// be removed.
 async fn purged(machine: &Machine) {
     machine.line("rm --recursive /run/systemd/system/posthouse.service.d").await.unwrap();
     machine.line("rm /root/posthouse.deb /root/next.deb").await.unwrap();
     machine.line("apt-get remove --yes posthouse").await.unwrap();
     assert!(!machine.holds("pgrep --exact posthouse").await.unwrap());
     assert!(machine.holds(&format!("test -f {CONFIG} -a -d /var/lib/posthouse")).await.unwrap());
-    machine.line("apt-get purge --yes posthouse").await.unwrap();
-    let left = machine.line("find / /run -xdev -name *posthouse*").await.unwrap();
-    assert_eq!(left, "");
+    // Another disk has the vendor's state, and a part of the gateway's.
+    let before = "mkdir --parents /srv/vendor/keys /srv/vendor/dsn /srv/vendor/releases/1 /var/lib/posthouse/disk
+        touch /srv/vendor/keys/ethereum.key /srv/vendor/vendor.db /srv/vendor/vendor.db-wal /srv/vendor/dsn/block /srv/vendor/releases/1/body
+        rmdir /var/lib/posthouse-vendor
+        ln --symbolic /srv/vendor /var/lib/posthouse-vendor
+        mount -t tmpfs none /var/lib/posthouse/disk";
+    for line in before.lines() {
+        machine.line(line).await.unwrap();
+    }
+    let said = machine.line("apt-get purge --yes posthouse").await.unwrap();
+    let left =
+        machine.line("find / /run /etc/posthouse /var/lib/posthouse -xdev -path *posthouse*").await.unwrap();
+    let mut left: Vec<&str> = left.lines().collect();
+    left.sort_unstable();
+    left.dedup();
+    let kept = [
+        "/etc/posthouse",
+        "/etc/posthouse/network.yaml",
+        "/var/lib/posthouse",
+        "/var/lib/posthouse-vendor",
+        "/var/lib/posthouse/disk",
+    ];
+    assert_eq!(left, kept, "{said}");
+    let mut state: Vec<_> =
+        machine.line("find /srv/vendor -type f").await.unwrap().lines().map(str::to_owned).collect();
+    state.sort_unstable();
+    let worth = ["keys/ethereum.key", "releases/1/body", "vendor.db", "vendor.db-wal"]
+        .map(|file| format!("/srv/vendor/{file}"));
+    assert_eq!(state, worth, "{said}");
     let units = machine.line("systemctl list-units --all --plain --no-legend posthouse*").await.unwrap();
     assert_eq!(units, "");
 }
@@ -281,5 +327,42 @@ async fn its_units_are_sandboxed() {
             .await
             .unwrap();
         assert!(!machine.holds(&format!("systemctl is-enabled {unit}")).await.unwrap());
+    }
+}
+
+/// Vendor and distributor, with as little as they take: each says that it is ready and alive, and what hangs is started again.
+#[tokio::test(flavor = "multi_thread")]
+async fn its_other_services_are_ready_and_watched() {
+    let machine = machine().await;
+    install(&machine).await;
+    // Nobody has such a block, and no endpoint answers: the distributor waits for them.
+    let checkpoint = format!("Environment=POSTHOUSE_CHAIN__CHECKPOINT=0x{}", "11".repeat(32));
+    for (program, unit, own) in [
+        ("posthouse-vendor", "posthouse-vendor-seed", ""),
+        ("posthouse-distributor", "posthouse-distributor", checkpoint.as_str()),
+    ] {
+        let folder = format!("/run/systemd/system/{unit}.service.d");
+        machine.line(&format!("mkdir --parents {folder}")).await.unwrap();
+        let drop_in = format!("[Service]\nWatchdogSec={}\n{own}\n", WATCHDOG.as_secs());
+        machine.write(&format!("{folder}/test.conf"), drop_in.as_bytes()).await.unwrap();
+        machine.line("systemctl daemon-reload").await.unwrap();
+        machine.line(&format!("runuser -u {program} -- {program} keygen")).await.unwrap();
+        machine.line(&format!("systemctl start {unit}")).await.unwrap();
+        let alive = async |than: u64| {
+            let at = machine.property(unit, "WatchdogTimestampMonotonic").await?.parse::<u64>()?;
+            Ok((at > than).then_some(at))
+        };
+        // The first is that it is ready.
+        let ready = until("the service to be ready", PATIENCE, async || alive(0).await).await.unwrap();
+        until("its next sign of life", PATIENCE, async || alive(ready).await).await.unwrap();
+        machine.line(&format!("systemctl kill --signal=STOP {unit}")).await.unwrap();
+        let again = async || {
+            let restarts = machine.property(unit, "NRestarts").await?;
+            let state = machine.property(unit, "ActiveState").await?;
+            Ok((restarts != "0" && state == "active").then_some(()))
+        };
+        until("systemd to start it again", PATIENCE, again).await.unwrap();
+        machine.line(&format!("systemctl stop {unit}")).await.unwrap();
+        assert_eq!(machine.property(unit, "Result").await.unwrap(), "success");
     }
 }
