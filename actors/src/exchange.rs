@@ -49,8 +49,8 @@ use crate::verifier::Verifier;
 const MAILBOX: usize = 4096;
 /// Sensors that one gateway registers; more are told so in the log and not followed.
 const MAX_SENSORS: usize = 8192;
-/// Updates followed at once: the newest of each product and some before it. One more takes the place of one that is past.
-const MAX_FOLLOWS: usize = 1024;
+/// Updates that a gateway follows at once.
+pub(crate) const MAX_FOLLOWS: usize = 1024;
 
 /// Intents that the hub is told at once, and how long it is left to others then.
 const PORTION: usize = 32;
@@ -80,6 +80,8 @@ pub struct Site {
     pub images: PathBuf,
     /// Bytes that staged images may take.
     pub quota: u64,
+    /// Updates followed at once: the newest of each product and some before it. One more takes the place of one that is past.
+    pub max_follows: usize,
     /// EIP-155 chain id.
     pub chain: u64,
     /// Whose word about the chain is taken.
@@ -342,8 +344,9 @@ impl Handler<Announced> for Exchanges {
         if self.follows.contains_key(&bounty) {
             return;
         }
-        if self.follows.len() >= MAX_FOLLOWS && self.past().is_none() {
-            tracing::error!(%bounty, product = %update.product, version = %update.version, "announcement passed over until the next start: {MAX_FOLLOWS} updates are followed, and none of them is past");
+        let most = self.site.max_follows;
+        if self.follows.len() >= most && self.past().is_none() {
+            tracing::error!(%bounty, product = %update.product, version = %update.version, "announcement passed over until the next start: {most} updates are followed, and none of them is past");
             return;
         }
         tracing::info!(%bounty, product = %update.product, version = %update.version, "announced");
@@ -357,7 +360,7 @@ impl Handler<Announced> for Exchanges {
                 return;
             }
             crash_point("gateway.announced");
-            while actor.follows.len() >= MAX_FOLLOWS
+            while actor.follows.len() >= actor.site.max_follows
                 && let Some(past) = actor.past()
             {
                 actor.forget(past, ctx);

@@ -34,7 +34,7 @@ use crate::chain::{Chain, Followed, Settings};
 use crate::coap::{self, Coap, Keys, Rekey};
 use crate::config::{Config, ConfigError, peers};
 use crate::dsn::{Dsn, introduce};
-use crate::exchange::{Exchanges, Flush, PAUSE_PER_SENSOR, Peers, SetCampaign, Site};
+use crate::exchange::{Exchanges, Flush, MAX_FOLLOWS, PAUSE_PER_SENSOR, Peers, SetCampaign, Site};
 use crate::mqtt::{self, Mqtt};
 use crate::pulse::Pulses;
 use crate::sensors::Sensors;
@@ -414,6 +414,7 @@ fn site(config: &Config, folders: &Folders, peer: PeerId, trust: Trust) -> Site 
         bodies: folders.bodies.clone(),
         images: folders.images.clone(),
         quota: config.staging.quota,
+        max_follows: MAX_FOLLOWS,
         chain: config.chain.id,
         trust,
         pause_per_sensor: PAUSE_PER_SENSOR,
