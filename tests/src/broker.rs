@@ -2,12 +2,13 @@
 
 use std::{
     collections::HashMap,
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
+use posthouse_devchain::free_port;
 use tokio::process::Command;
 
 use crate::{poll::until, process::Process};
@@ -79,12 +80,6 @@ pub fn program(name: &str) -> Option<PathBuf> {
         tracing::warn!("{name} is not here: looked in {}", path.display());
     }
     found
-}
-
-/// A port that was free a moment ago.
-pub fn free_port() -> Result<SocketAddr> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    listener.local_addr().context("the listener has an address")
 }
 
 async fn listening(what: &str, address: SocketAddr) -> Result<()> {

@@ -15,11 +15,12 @@ use anyhow::{Context as _, Result};
 use posthouse_devchain::{
     DevChain,
     beacon::{self, Beacon},
+    free_port,
 };
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::{broker::free_port, poll::until, process::Process};
+use crate::{poll::until, process::Process};
 
 /// The chain id of development chains.
 pub const CHAIN_ID: u64 = 31_337;

@@ -3,7 +3,6 @@
 
 use std::{
     fs::File,
-    net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
@@ -94,15 +93,4 @@ impl Drop for Peer {
             let _gone = kill_process_group(group, Signal::KILL);
         }
     }
-}
-
-/// Ports on loopback that nobody had a moment ago, all different.
-pub fn free_ports<const N: usize>() -> Result<[u16; N]> {
-    let listeners: Vec<_> =
-        (0..N).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect::<Result<_, _>>()?;
-    let mut ports = [0; N];
-    for (port, listener) in ports.iter_mut().zip(&listeners) {
-        *port = listener.local_addr()?.port();
-    }
-    Ok(ports)
 }

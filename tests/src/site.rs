@@ -11,6 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use posthouse_actors::status::{self, Device, Exchange};
+use posthouse_devchain::free_port;
 use posthouse_protocol::{
     id::{Curve, ProductId},
     key::SigningKey,
@@ -20,7 +21,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    broker::{Broker, free_port},
+    broker::Broker,
     chain::{CHAIN_ID, Chain, funded},
     poll::until,
     process::{Process, Programs},
@@ -189,7 +190,7 @@ impl Site {
         for number in 0..plan.distributors {
             distributors.push(distributor(&plan, &chain, &vendor, &factory, number).await?);
         }
-        let (status, coap) = (free_port()?, free_udp_port()?);
+        let (status, coap) = (free_port()?, free_port()?);
         let site = Self {
             chain,
             broker,
@@ -642,10 +643,6 @@ fn write_key(path: &Path, key: &[u8; 32]) -> Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     writeln!(file, "{}", hex::encode(key))?;
     Ok(())
-}
-
-fn free_udp_port() -> Result<SocketAddr> {
-    Ok(std::net::UdpSocket::bind((std::net::Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
 /// An HTTP client for what serves on loopback.

@@ -22,6 +22,7 @@ use posthouse_contracts::{
     layout,
     terms::{Group, Implementations, Terms},
 };
+use posthouse_devchain::free_port;
 use posthouse_light_client::{
     client::{self, Clock, LightClient},
     execution::{Block, Filter},
@@ -29,11 +30,7 @@ use posthouse_light_client::{
     spec::Network,
 };
 use posthouse_protocol::id::{Curve, FleetRoot, PackageId, ProductId, UpdateId, Version};
-use posthouse_tests::{
-    chain::funded,
-    peers::{Peer, free_ports},
-    poll::until,
-};
+use posthouse_tests::{chain::funded, peers::Peer, poll::until};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::process::Command;
@@ -58,7 +55,7 @@ struct Ready {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_client_follows_real_proof_of_stake_into_the_next_period_and_proves_what_was_published() {
     let folder = tempfile::tempdir().unwrap();
-    let ports = free_ports::<5>().unwrap().map(|port| port.to_string());
+    let ports = [(); 5].map(|()| free_port().unwrap().port().to_string());
     let home = folder.path().join("chain").display().to_string();
     let factory = shanghai(folder.path()).await;
     let mut peer = Peer::start("lodestar.mjs", [home].iter().chain(&ports), folder.path()).unwrap();

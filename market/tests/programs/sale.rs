@@ -1,5 +1,7 @@
 //! A sale from publication to payment, with the programs as processes.
 
+use std::time::Duration;
+
 use alloy::consensus::Transaction as _;
 use alloy::primitives::U256;
 use posthouse_devchain::Proxy;
@@ -152,6 +154,8 @@ async fn a_private_relay_alone_is_shown_the_claim_in_one_step() {
     let seeder = world.seed();
     let [public, relay] = [(), ()].map(|()| Proxy::start(world.chain.url(), |_, _, _| ()).unwrap());
     (world.rpc, world.relay) = (vec![public.url().into()], Some(relay.url().into()));
+    // However slowly it is mined and seen here: what is counted is the first one.
+    world.resubmit = Duration::from_secs(600);
     world.write_distributor("d1", 1, &seeder);
     let distributor = Running::start(world.distributor_command("d1", &["run"]));
     let mut gateway = Gateway::start(&world, &seeder, &published).await;

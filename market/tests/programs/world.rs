@@ -1,7 +1,6 @@
 //! A chain, folders and programs for one test.
 
 use std::io::{BufRead as _, BufReader};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
@@ -9,7 +8,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use posthouse_devchain::beacon::{self, Beacon};
-use posthouse_devchain::{Config, DevChain};
+use posthouse_devchain::{Config, DevChain, free_port};
 use posthouse_protocol::id::{Curve, DeviceKey};
 use posthouse_protocol::key::SigningKey;
 use serde_json::Value;
@@ -33,6 +32,8 @@ pub(crate) struct World {
     pub(crate) rpc: Vec<String>,
     /// Where they claim in one step.
     pub(crate) relay: Option<String>,
+    /// After how long they send a transaction again that is in no block.
+    pub(crate) resubmit: Duration,
     /// Devices that are enrolled before those, and of which nothing is heard.
     pub(crate) silent: Vec<DeviceKey>,
     factory: Option<String>,
@@ -54,7 +55,8 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("network.yaml"), beacon.network_yaml()).unwrap();
         let (devices, rpc) = ((0..devices).map(key).collect(), vec![chain.url().to_owned()]);
-        Self { beacon, chain, folder, devices, rpc, relay: None, silent: Vec::new(), factory: None }
+        let resubmit = Duration::from_secs(2);
+        Self { beacon, chain, folder, devices, rpc, relay: None, resubmit, silent: Vec::new(), factory: None }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -171,15 +173,15 @@ impl World {
         let (address, release_key) = (self.chain.accounts()[0].address(), self.release_key());
         let (chain, peer) = (self.proven_chain_section(), seeder.address());
         let relay = self.relay.as_ref().map(|url| format!("[redeem]\nprivate_relay = \"{url}\"\n"));
-        let relay = relay.unwrap_or_default();
+        let (relay, resubmit_ms) = (relay.unwrap_or_default(), self.resubmit.as_millis());
         // One port for all its lives, so that who knows it finds it again.
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port().unwrap().port();
         let text = format!(
             "state_dir = \"{name}\"
              [keys]\nethereum = \"{name}.key\"\npeer = \"{name}-peer.key\"
              {chain}
              [dsn]\nlisten = [\"/ip4/127.0.0.1/tcp/{port}\"]\nfleet = \"test\"\nbootstrap = [\"{peer}\"]
-             [sale]\nwindow = \"1h\"\nresubmit_ms = 2000\nretry_after_ms = 50
+             [sale]\nwindow = \"1h\"\nresubmit_ms = {resubmit_ms}\nretry_after_ms = 50
              {relay}
              [[vendors]]\naddress = \"{address}\"\nrelease_key = \"{release_key}\"\npeers = [\"{peer}\"]
              products = [{{ vendor_id = \"{VENDOR_ID}\", class_id = \"{CLASS_ID}\" }}]\n"
