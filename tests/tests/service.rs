@@ -98,7 +98,8 @@ async fn it_is_ready_and_alive_takes_rules_over_and_ends_when_told() {
     let good = std::fs::read(&config).unwrap();
     std::fs::write(&config, "nonsense").unwrap();
     site.gateway().unwrap().reload().unwrap();
-    let refused = async || Ok(site.tail().contains("the configuration is not read again").then_some(()));
+    let refused =
+        async || Ok(site.gateway()?.printed().contains("the configuration is not read again").then_some(()));
     posthouse_tests::poll::until("the refusal", PATIENCE, refused).await.unwrap();
     std::fs::write(&config, good).unwrap();
     percent(&config, 100);

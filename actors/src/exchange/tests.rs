@@ -296,8 +296,14 @@ fn all(order: Order) -> GiveOrder {
 async fn what_sensors_said_last_is_written_at_the_end() {
     let folder = tempfile::tempdir().unwrap();
     let desk = Desk::prompt(&folder).await;
-    desk.hello(1).await;
-    assert!(desk.kept().sensors.is_empty(), "rows are written together, a second later");
+    let database = desk.database.clone();
+    // In one step, between which and the next a second may go by.
+    desk.with(move |actor, ctx| {
+        actor.handle(hello(1), ctx);
+        let kept = Database::open(&database).unwrap().load().unwrap();
+        assert!(kept.sensors.is_empty(), "rows are written together, a second later");
+    })
+    .await;
     desk.exchanges.send(Flush).await.unwrap().unwrap();
     assert_eq!(desk.kept().sensors.len(), 1);
 }
@@ -378,12 +384,12 @@ async fn what_is_heard_just_after_a_decision_is_decided_about_together_and_by_it
 async fn who_is_awake_is_told_before_those_that_sleep() {
     let folder = tempfile::tempdir().unwrap();
     let mut desk = Desk::prompt(&folder).await;
-    desk.hello(1).await;
     let intent = |number: u64| Intent {
         wanted: Some(crate::messages::Wanted { version: Version::new(number), size: 0 }),
         ..Intent::default()
     };
     desk.with(move |actor, ctx| {
+        actor.handle(hello(1), ctx);
         (2..=200).for_each(|number| actor.hand_over(device(number), intent(1), ctx));
         // What waits of a sensor is replaced.
         actor.hand_over(device(200), intent(2), ctx);

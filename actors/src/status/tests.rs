@@ -22,6 +22,9 @@ use crate::exchange::{GiveOrder, OrderError, Retry};
 use crate::messages::Carrier;
 use crate::sensors::Carried;
 
+/// Nothing that is waited for takes longer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Takes orders of this one.
 struct Fixed(String);
 
@@ -145,7 +148,7 @@ async fn an_order_needs_the_token_and_names_what_there_is() {
     handle.stop(true).await;
     running.await.unwrap().unwrap();
 
-    assert!(audit.flush(ANSWER));
+    assert!(audit.flush(PATIENCE));
     let written = std::fs::read_to_string(folder.path().join("audit")).unwrap();
     assert!(!written.contains(TOKEN) && !written.contains("0123456789abcdeg"), "no secret, nor a guess");
     let written: Vec<Record> = written.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -191,7 +194,7 @@ async fn an_order_that_nobody_takes_any_more_is_refused_and_written_down() {
     assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
     handle.stop(true).await;
     running.await.unwrap().unwrap();
-    assert!(audit.flush(ANSWER));
+    assert!(audit.flush(PATIENCE));
     let written = std::fs::read_to_string(folder.path().join("audit")).unwrap();
     let written: Vec<Record> = written.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let told = |record: &Record| (record.kind, record.order.clone(), record.who.clone());
@@ -243,7 +246,7 @@ async fn whoever_may_open_the_socket_gives_orders_without_a_token() {
     handle.stop(true).await;
     running.await.unwrap().unwrap();
 
-    assert!(audit.flush(ANSWER));
+    assert!(audit.flush(PATIENCE));
     let written = std::fs::read_to_string(log).unwrap();
     let me = std::fs::metadata(&path).unwrap().uid();
     assert_eq!(written.matches(&format!("\"who\":\"uid {me}\"")).count(), 1, "what is no order: {written}");

@@ -1,20 +1,28 @@
 //! Brokers: mosquitto as in the field, and the one that the demonstration embeds.
 
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
 
 use posthouse_actors::config;
 use posthouse_actors::mqtt::{Mirror, Mqtt};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
+use super::fleet::PATIENCE;
 use super::site::Site;
 
-/// A port that was free a moment ago.
+/// A port that nobody has, below those that are given to whoever asks the system for any (`ip_local_port_range`); other
+/// processes begin at other ones.
 fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id().wrapping_mul(16);
+    let nth = |_| 10_000 + (first.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed)) % 20_000) as u16;
+    let free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    (0..20_000).map(nth).find(free).expect("a port is free")
 }
 
 /// By whoever starts it: in a namespace where there is only root it could become nobody else.
@@ -141,5 +149,11 @@ pub(crate) fn rumqttd() -> SocketAddr {
     let v5 = Some(HashMap::from([("1".to_owned(), server)]));
     let config = rumqttd::Config { router, v5, ..rumqttd::Config::default() };
     std::thread::spawn(move || rumqttd::Broker::new(config).start().unwrap());
+    // It does not say when it listens.
+    let start = Instant::now();
+    while let Err(error) = TcpStream::connect(listen) {
+        assert!(start.elapsed() < PATIENCE, "{error}");
+        std::thread::yield_now();
+    }
     listen
 }

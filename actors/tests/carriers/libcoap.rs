@@ -136,7 +136,7 @@ async fn who_has_no_key_gets_nothing() {
         let (links, _) = client(&program, &arguments).await;
         assert!(!links.contains("ph.image"), "{identity}: {links}");
     }
-    let (links, _) = client(&program, &["-B", "5", "-u", IDENTITY, "-k", SECRET, &url]).await;
+    let (links, _) = client(&program, &["-B", "60", "-u", IDENTITY, "-k", SECRET, &url]).await;
     assert!(links.contains("ph.image"), "{links}");
 }
 
@@ -147,7 +147,7 @@ async fn a_key_is_one_devices() {
     let served = Served::start(100, 6, true).await;
     served.hello().await;
     served.publish(b"mine".to_vec());
-    let key = ["-B", "5", "-u", IDENTITY, "-k", SECRET];
+    let key = ["-B", "60", "-u", IDENTITY, "-k", SECRET];
     let ask = async |path: String| client(&program, &[&key[..], &[&served.url(&path)]].concat()).await;
     assert_eq!(ask("ph/manifest".into()).await.0.trim(), "mine", "whose it is needs no saying");
     assert_eq!(ask(format!("ph/manifest?d={}", served.device)).await.0.trim(), "mine");

@@ -10,9 +10,15 @@ use crate::support::{Node, bytes, client, event, node, server, server_with, with
 
 const SHA256_RAW: [u8; 4] = [1, 0x55, 0x12, 0x20];
 
-fn quick(config: &mut Config) {
+/// Does not look twice for who has something.
+fn once(config: &mut Config) {
     config.limits.lookup_retries = 0;
-    config.limits.want = Duration::from_millis(500);
+}
+
+/// Nor waits as long as others do for what it wants. Whoever is to answer has this long.
+fn impatient(config: &mut Config) {
+    once(config);
+    config.limits.want = Duration::from_secs(3);
 }
 
 fn identity() -> Cid {
@@ -49,7 +55,7 @@ async fn still_serves(victim: &Node) {
 
 /// What comes of asking `raw` for a block, where it claims to have it and then sends `answer`.
 async fn answered_with(answer: Bitswap) -> WantError {
-    let victim = node(&[], quick).await;
+    let victim = node(&[], once).await;
     let mut raw = Raw::start().await;
     raw.meet(&victim).await;
     let from = [raw.peer];
@@ -79,7 +85,7 @@ async fn a_block_that_claims_the_identity_hash_is_no_block() {
 
 #[tokio::test]
 async fn a_block_over_the_bound_is_refused() {
-    let victim = node(&[], quick).await;
+    let victim = node(&[], once).await;
     let mut raw = Raw::start().await;
     raw.meet(&victim).await;
     let from = [raw.peer];
@@ -126,7 +132,7 @@ async fn an_unsolicited_block_is_ignored_and_told() {
     let say = || raw.says(victim.dsn.peer_id(), &payload(&SHA256_RAW, b"unasked"));
     let rule = violation(&victim, &raw, say).await;
     assert!(rule.contains("not asked for"), "{rule}");
-    let result = node(&[&victim], quick).await;
+    let result = node(&[&victim], once).await;
     let cid = Codec::Raw.cid(b"unasked");
     assert!(within(result.dsn.get_block(cid, &[victim.dsn.peer_id()], 64)).await.is_err(), "not stored");
 }
@@ -155,7 +161,7 @@ async fn oversized_wantlists_messages_and_lengths_end_the_stream_and_no_more() {
 
 #[tokio::test]
 async fn a_message_that_never_ends_is_given_up() {
-    let victim = server_with(&[], quick).await;
+    let victim = server_with(&[], impatient).await;
     let raw = Raw::start().await;
     raw.meet(&victim).await;
     let rule = violation(&victim, &raw, || raw.hangs_after(victim.dsn.peer_id(), vec![100, 1, 2, 3])).await;
@@ -168,7 +174,7 @@ async fn a_peer_that_has_everything_and_sends_nothing_is_replaced() {
     let good = server(&[]).await;
     let content = bytes(600_000, 20);
     let file = good.seeds(&content).await;
-    let victim = node(&[], quick).await;
+    let victim = node(&[], impatient).await;
     victim.knows(&good).await;
     let mut raw = Raw::start().await;
     raw.meet(&victim).await;
@@ -189,7 +195,7 @@ async fn a_peer_that_has_everything_and_sends_nothing_is_replaced() {
 
 #[tokio::test]
 async fn a_peer_that_has_the_root_and_then_nothing_is_asked_a_bounded_number_of_times() {
-    let victim = node(&[], quick).await;
+    let victim = node(&[], once).await;
     let mut raw = Raw::start().await;
     raw.meet(&victim).await;
     let from = [raw.peer];

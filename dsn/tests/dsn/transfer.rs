@@ -1,13 +1,12 @@
 //! Files from peer to disk: whole, resumed, from several, and from those who do not deliver.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use posthouse_dsn::{Codec, FetchError, Progress, WantError};
+use posthouse_dsn::{Codec, Event, FetchError, Progress, WantError};
 
 #[cfg(feature = "quic")]
 use crate::support::server_with;
-use crate::support::{bytes, client, config, node, server, sha256, start, within};
+use crate::support::{bytes, client, config, event, node, server, sha256, start, within};
 
 const MIB: usize = 1 << 20;
 const CHUNK: usize = 256 * 1024;
@@ -244,7 +243,7 @@ async fn a_seeder_that_vanishes_is_replaced_by_another() {
     let content = bytes(20 * MIB, 11);
     let file = one.seeds(&content).await;
     assert_eq!(two.seeds(&content).await.cid, file.cid);
-    let getter = node(&[], |config| config.limits.dial = Duration::from_secs(1)).await;
+    let getter = client(&[]).await;
     getter.knows(&one).await;
     getter.knows(&two).await;
     let (dest, from) = (getter.path("file"), [one.dsn.peer_id(), two.dsn.peer_id()]);
@@ -282,8 +281,12 @@ async fn a_provider_that_the_dht_names_in_vain_is_passed_over() {
     let (empty, good) = (server(&[&hub]).await, server(&[&hub]).await);
     let file = good.seeds(&bytes(MIB, 13)).await;
     hub.dsn.expect(file.cid).await.unwrap();
-    within(empty.dsn.provide(file.cid)).await.unwrap();
-    within(good.dsn.provide(file.cid)).await.unwrap();
+    let mut events = hub.dsn.events();
+    for provider in [&empty, &good] {
+        within(provider.dsn.provide(file.cid)).await.unwrap();
+        let id = provider.dsn.peer_id();
+        event(&mut events, |e| matches!(e, Event::RecordKept(peer) if *peer == id).then_some(())).await;
+    }
     let getter = client(&[&hub]).await;
     let dest = getter.path("file");
     within(getter.dsn.fetch_file(file.cid, file.size, file.sha256, &dest, &[], |_| {})).await.unwrap();

@@ -48,7 +48,16 @@ impl Speaker {
 
     /// Publishes; the broker has it.
     pub(super) async fn say(&mut self, topic: String, payload: Vec<u8>) {
-        self.client.publish(topic, payload, PublishOptions::at_least_once()).await.unwrap();
+        self.publish(topic, payload, PublishOptions::at_least_once()).await;
+    }
+
+    /// The same, retained.
+    pub(super) async fn say_to_all(&mut self, topic: String, payload: Vec<u8>) {
+        self.publish(topic, payload, PublishOptions::at_least_once().retained()).await;
+    }
+
+    async fn publish(&mut self, topic: String, payload: Vec<u8>, how: PublishOptions) {
+        self.client.publish(topic, payload, how).await.unwrap();
         self.until(|packet| matches!(packet, Packet::PubAck(_))).await;
     }
 
