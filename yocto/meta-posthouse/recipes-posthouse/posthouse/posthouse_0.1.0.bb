@@ -13,7 +13,7 @@ LIC_FILES_CHKSUM = "\
 CVE_PRODUCT = "posthouse"
 
 SRC_URI = "git://github.com/posthouse/posthouse.git;protocol=https;branch=main"
-SRCREV = "b21cd88dc86ce2964a02488091eac8fbcc77956e"
+SRCREV = "ac5e06d836ce7d474b9ee8e6853fe64c20d7cee0"
 
 require posthouse-crates.inc
 require posthouse-licenses.inc
