@@ -47,7 +47,7 @@ mod watch;
 #[derive(Debug, Parser)]
 #[command(name = "posthouse-distributor", version)]
 struct Cli {
-    /// Settings; `packaging/config/distributor.toml` documents each key.
+    /// Settings; `distributor.toml`, as installed in /etc/posthouse, documents each key.
     #[arg(long, global = true, default_value = "/etc/posthouse/distributor.toml")]
     config: PathBuf,
     /// Prints the result as one line of JSON.

@@ -1,8 +1,8 @@
 //! Private keys in files: 32 bytes as hex, readable by their owner alone.
 
-use std::fs::{File, OpenOptions, Permissions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
@@ -82,7 +82,7 @@ pub fn create(path: &Path, key: &[u8; 32]) -> Result<(), SecretFileError> {
     write().map_err(|source| SecretFileError::Io { path: path.into(), source })
 }
 
-/// Makes a folder that only its owner may enter, and those above it.
+/// Makes a folder, and those above it that are not there, which only their owner may enter.
 ///
 /// # Errors
 /// What the system said; and where root would leave files in a service's folder which that could not read then.
@@ -97,8 +97,7 @@ pub fn create_folder(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
-    std::fs::create_dir_all(path)?;
-    std::fs::set_permissions(path, Permissions::from_mode(0o700))
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 /// Who owns a folder, or where it is not there yet the nearest above it that is.
@@ -114,7 +113,19 @@ fn owner_above(path: &Path) -> io::Result<Option<u32>> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+
     use super::*;
+
+    #[test]
+    fn folders_that_are_made_are_their_owners_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        create_folder(&folder.path().join("state/keys")).unwrap();
+        for made in ["state", "state/keys"] {
+            let mode = std::fs::metadata(folder.path().join(made)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o700, "{made}");
+        }
+    }
 
     #[test]
     fn root_leaves_nothing_in_the_folder_of_another() {

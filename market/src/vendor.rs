@@ -60,7 +60,7 @@ const WATCH_POLL: Duration = Duration::from_secs(4);
 #[derive(Debug, Parser)]
 #[command(name = "posthouse-vendor", version)]
 struct Cli {
-    /// Settings; `packaging/config/vendor.toml` documents each key.
+    /// Settings; `vendor.toml`, as installed in /etc/posthouse, documents each key.
     #[arg(long, global = true, default_value = "/etc/posthouse/vendor.toml")]
     config: PathBuf,
     /// Prints the result as one line of JSON.
