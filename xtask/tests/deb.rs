@@ -85,6 +85,32 @@ fn everything_that_the_package_names_is_there() {
     assert!(installed().contains("/usr/share/doc/posthouse/THIRD-PARTY.gz"), "licences of others");
 }
 
+/// The pages have the folders of the sources, where editors and GitHub follow the same links.
+#[test]
+fn what_its_pages_link_to_is_in_the_package() {
+    const PAGES: &str = "/usr/share/doc/posthouse/";
+    let installed = installed();
+    let pages: BTreeSet<&str> = installed.iter().filter_map(|path| path.strip_prefix(PAGES)).collect();
+    let mut links = 0;
+    for page in pages.iter().filter(|page| page.ends_with(".md") && !page.starts_with("examples/")) {
+        let text = read(page);
+        for link in ["](", "src=\""].iter().flat_map(|mark| text.split(mark).skip(1)) {
+            let target = link.split([')', '"', '#']).next().unwrap();
+            if target.is_empty() || target.contains("://") {
+                continue;
+            }
+            let mut to: Vec<&str> = page.split('/').collect();
+            to.pop();
+            for part in target.split('/') {
+                if part == ".." { assert!(to.pop().is_some(), "{page}: {target}") } else { to.push(part) }
+            }
+            assert!(pages.contains(to.join("/").as_str()), "{page}: {target} is not in the package");
+            links += 1;
+        }
+    }
+    assert!(links > 20, "{links} links were found");
+}
+
 #[test]
 fn everything_that_a_unit_names_is_in_the_package() {
     let installed = installed();
